@@ -1,0 +1,1 @@
+"""The wire: one module per vendor, and what they share (``wire``, ``auth``, ``registry``)."""

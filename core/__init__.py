@@ -1,0 +1,1 @@
+"""The money: nouns, arithmetic, equalities and stored state. Pure, except ``core.store``."""

@@ -1,0 +1,202 @@
+"""The only doors to the world: time, chance, waiting, planted crashes, and the systems on the other side.
+
+Every door is passed in, so that a simulation can own them. ``Connector`` is the whole contract between a flow and a
+vendor: five verbs and one bulk form, payloads in the vendor's own field names.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from time import sleep as _sleep
+from typing import Any, Protocol
+
+from core.errors import TieoutError
+
+#: What crosses a wire, in the vendor's field names. Numbers that are money or quantities are Decimal or text.
+Payload = Mapping[str, Any]
+
+
+class Clock(Protocol):
+    """Tells the present instant, timezone-aware UTC."""
+
+    def __call__(self) -> datetime: ...
+
+
+class Sleep(Protocol):
+    """Waits ``seconds`` (>= 0)."""
+
+    def __call__(self, seconds: float, /) -> None: ...
+
+
+class Ids(Protocol):
+    """Gives a fresh identifier for a row that has no natural key; never used as an idempotency key."""
+
+    def __call__(self) -> str: ...
+
+
+class Faults(Protocol):
+    """Called at each named commit point ``"outbox.sent"``; does nothing outside tests."""
+
+    def __call__(self, point: str, /) -> None: ...
+
+
+def system_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def random_ids() -> str:
+    return uuid.uuid4().hex
+
+
+def no_faults(_point: str, /) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Time, chance, waiting and planted faults, as one bundle."""
+
+    clock: Clock = system_clock
+    ids: Ids = random_ids
+    sleep: Sleep = _sleep
+    faults: Faults = no_faults
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalKey:
+    """Our own key of a record at a system: the vendor field that carries it and its value."""
+
+    field: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Proof that a system holds a record: its id there, and its answer in the vendor's field names."""
+
+    system: str
+    resource: str
+    vendor_id: str
+    key: ExternalKey
+    created: bool
+    answer: Payload = field(default_factory=dict)
+
+
+#: The outcome of one record of a bulk write, in the order of the request: a Receipt, or the error of that record alone.
+Outcome = Receipt | TieoutError
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One changed record of a resource: its id, when the vendor says it changed, and its fields (None: deleted)."""
+
+    vendor_id: str
+    changed_at: datetime
+    payload: Payload | None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRequest:
+    """A webhook as it came in: raw bytes, headers with lower-case names, query parameters, and when we received it."""
+
+    body: bytes
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookEvent:
+    """One verified event: a hint that ``resource`` ``vendor_id`` changed. ``version`` orders events of one object."""
+
+    event_id: str
+    resource: str
+    vendor_id: str
+    kind: str
+    occurred_at: datetime
+    version: str | None = None
+
+
+class Guard(StrEnum):
+    """How a system keeps a repeated write from making a second object."""
+
+    EXTERNAL_ID = "upsert by an external id of ours"
+    IDEMPOTENCY_KEY = "the vendor's idempotency key, and a look-up by our key after its window"
+    FIND_THEN_CREATE = "a look-up by our key before each create"
+    READ_ONLY = "never written"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One row of a connector's RESOURCES table.
+
+    ``path``: the vendor's name or path; ``id_field`` and ``key_field``: vendor fields of its id and of our key;
+    ``guard``: how a duplicate is prevented; ``batch``: most records one ``upsert_many`` call to the vendor may carry.
+    """
+
+    path: str
+    id_field: str
+    key_field: str
+    guard: Guard
+    batch: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of ``tieout doctor``: what was checked, whether it is well, and what to do when it is not."""
+
+    check: str
+    ok: bool
+    detail: str
+    cure: str = ""
+
+
+class Connector(Protocol):
+    """A vendor's wire behind five verbs. Raises only errors of ``core.errors``; never repeats a write by itself.
+
+    ``upsert`` is idempotent on ``key``: a second call with the same key leaves one object at the vendor. When the
+    answer to a write is lost it raises OutcomeUnknown, and the caller looks the key up with ``find``.
+    """
+
+    system: str
+    resources: Mapping[str, Resource]
+
+    def changes(self, resource: str, since: str | None) -> Iterator[Change]:
+        """All records changed at or after the cursor ``since`` (opaque text; None: all), paged to the end."""
+        ...
+
+    def get(self, resource: str, vendor_id: str) -> Payload:
+        """The record as it is now. Rejected when there is none."""
+        ...
+
+    def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        """The Receipt of the object that carries our key, or None."""
+        ...
+
+    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
+        """Create or update the one object that carries our key."""
+        ...
+
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """Bulk ``upsert``: one outcome per item, in order. A fault of the whole call is raised."""
+        ...
+
+    def events(self, request: WebhookRequest) -> list[WebhookEvent]:
+        """Verify and unpack a webhook. Rejected when it is forged, stale or malformed."""
+        ...
+
+    def check(self) -> list[Finding]:
+        """What ``tieout doctor`` asks: reachable, credentials valid, permissions, custom fields, clock."""
+        ...
+
+    def close(self) -> None:
+        """Release sockets. Calling it twice is harmless."""
+        ...
+
+
+#: A Connector is made from its settings and the doors to the world.
+ConnectorFactory = Callable[[Any, World], Connector]

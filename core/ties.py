@@ -1,0 +1,83 @@
+"""Every equality of the product, one named function each.
+
+Raised at the birth of a value, checked as properties in tests, reported by flows. A tie never rounds, never tolerates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.errors import TieBroken
+from core.money import Money, total
+from core.noun import CurrencyCode, Id, Noun
+
+
+class Figure(Noun):
+    """One amount as another system shows it, read back for comparison.
+
+    ``record`` is our noun (``"invoice"``), ``key`` our key of it there, ``state`` the system's own word for its state.
+    """
+
+    record: str
+    key: Id
+    vendor_id: Id
+    currency: CurrencyCode
+    amount: Money
+    state: str = ""
+
+
+def require(tie: str, subject: str, left: object, right: object) -> None:
+    """TieBroken unless ``left == right``."""
+    if left != right:
+        raise TieBroken(tie, subject=subject, left=left, right=right)
+
+
+def order_equals_lines(order_id: str, order_total: Money, lines: Iterable[Money]) -> None:
+    """The total of an order is the sum of its lines."""
+    require("order = sum of its lines", order_id, order_total, total(lines, order_total.currency))
+
+
+def subscription_equals_order(order_id: str, order_total: Money, contract_values: Iterable[Money]) -> None:
+    """Activation loses nothing: the contract values of the subscription's charges sum to the order."""
+    require("subscription = order", order_id, total(contract_values, order_total.currency), order_total)
+
+
+def invoice_equals_lines(invoice_id: str, subtotal: Money, lines: Iterable[Money]) -> None:
+    """The subtotal of an invoice is the sum of its lines, before tax."""
+    require("invoice subtotal = sum of its lines", invoice_id, subtotal, total(lines, subtotal.currency))
+
+
+def invoice_total(invoice_id: str, whole: Money, subtotal: Money, tax: Money) -> None:
+    """The total of an invoice is its subtotal and its tax."""
+    require("invoice total = subtotal + tax", invoice_id, whole, subtotal + tax)
+
+
+def tax_equals_lines(document_id: str, tax: Money, lines: Iterable[Money]) -> None:
+    """The tax of a document, as the engine totals it, is the sum of its tax lines."""
+    require("tax document = sum of its lines", document_id, tax, total(lines, tax.currency))
+
+
+def tax_base_equals_invoice(document_id: str, base: Money, subtotal: Money) -> None:
+    """The engine was asked about exactly the amount that is invoiced."""
+    require("tax document base = invoice subtotal", document_id, base, subtotal)
+
+
+def applied_within_open(invoice_id: str, applied: Money, open_amount: Money) -> None:
+    """Never more is applied to an invoice than is open on it."""
+    if applied > open_amount:
+        raise TieBroken("applied <= open amount", subject=invoice_id, left=applied, right=open_amount)
+
+
+def journal_balances(entry_id: str, debits: Iterable[Money], credits: Iterable[Money], currency: str) -> None:
+    """Debits equal credits, per entry and currency."""
+    require("debits = credits", entry_id, total(debits, currency), total(credits, currency))
+
+
+def schedule_equals_deferred(line_id: str, amount: Money, parts: Iterable[Money]) -> None:
+    """What a recognition schedule spreads is exactly what was deferred."""
+    require("recognition schedule = deferred amount", line_id, total(parts, amount.currency), amount)
+
+
+def usage_is_accounted(source: str, received: int, accepted: int, repeated: int, rejected: int) -> None:
+    """Every usage event received is accepted, an exact repeat, or rejected; nothing disappears."""
+    require("usage received = accepted + repeated + rejected", source, received, accepted + repeated + rejected)
