@@ -5,12 +5,17 @@ from __future__ import annotations
 from datetime import date
 from typing import Self
 
+from dateutil.relativedelta import relativedelta
 from pydantic import model_validator
 
 from core.accounts import Account
-from core.money import Money
+from core.catalog import ChargeKind, PriceBook
+from core.errors import Rejected
+from core.money import Money, round_money
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
-from core.ties import order_equals_lines
+from core.prices import Flat, PerUnit
+from core.subscriptions import Subscription, SubscriptionCharge
+from core.ties import order_equals_lines, subscription_equals_order
 
 
 class OrderLine(Noun):
@@ -64,3 +69,69 @@ class OrderProgress(Noun):
     invoice_numbers: tuple[Id, ...] = ()
     invoiced: Money
     paid: Money
+
+
+def activate(order: Order, book: PriceBook) -> Subscription:
+    """The subscription an order becomes, losing nothing.
+
+    The order's unit price is kept where it differs from a flat or per-unit list price of a recurring or one-time
+    charge; usage is priced by the price book and its layers alone. Rejected, naming the line, for an unknown charge
+    or site, another currency, or an amount that is not quantity x unit price (an invoice could not equal it).
+    """
+    if order.currency != book.currency:
+        raise Rejected(
+            f"order {order.id} is in {order.currency}, price book {book.name} in {book.currency}",
+            record=order.id,
+            field="currency",
+            value=order.currency,
+        )
+    ends_on = None if order.term_months is None else order.start_on + relativedelta(months=order.term_months)
+    charges = tuple(_bought(order, line, book, ends_on) for line in order.lines)
+    subscription_equals_order(order.id, order.total, [charge.contract_value for charge in charges])
+    return Subscription(
+        id=f"SUB-{order.id}",
+        account_id=order.account.id,
+        order_id=order.id,
+        currency=order.currency,
+        timezone=order.account.timezone,
+        starts_on=min([order.start_on, *(charge.starts_on for charge in charges)]),
+        ends_on=ends_on,
+        purchase_order=order.purchase_order,
+        charges=charges,
+    )
+
+
+def _bought(order: Order, line: OrderLine, book: PriceBook, ends_on: date | None) -> SubscriptionCharge:
+    def refuse(why: str, field: str, value: object) -> Rejected:
+        text = f"order {order.id}, line {line.id}, charge {line.charge_code}: {why}"
+        return Rejected(text, record=order.id, field=field, value=str(value))
+
+    try:
+        charge = book.charge(line.charge_code)
+    except KeyError:
+        raise refuse(f"price book {book.name} has no such charge", "charge_code", line.charge_code) from None
+    if line.site_id is not None and line.site_id not in {site.id for site in order.account.sites}:
+        raise refuse(f"account {order.account.id} has no site {line.site_id}", "site_id", line.site_id)
+    starts_on = line.start_on or order.start_on
+    if ends_on is not None and starts_on >= ends_on:
+        raise refuse(f"it starts on {starts_on}, when the order has ended ({ends_on})", "start_on", starts_on)
+    priced = charge.kind is not ChargeKind.USAGE
+    if priced and round_money(line.quantity * line.unit_price, order.currency) != line.amount:
+        raise refuse(f"{line.quantity} x {line.unit_price} is not {line.amount}", "amount", line.amount)
+    model = charge.model
+    if isinstance(model, Flat) and line.quantity != 1:
+        raise refuse("a flat charge is sold once; sell several with a per-unit charge", "quantity", line.quantity)
+    listed = model.amount if isinstance(model, Flat) else model.unit_amount if isinstance(model, PerUnit) else None
+    negotiated = priced and listed is not None and line.unit_price != listed
+    return SubscriptionCharge(
+        id=f"SC-{line.id}",
+        order_line_id=line.id,
+        charge_code=charge.code,
+        product_code=charge.product_code,
+        site_id=line.site_id,
+        quantity=line.quantity,
+        unit_price=line.unit_price if negotiated else None,
+        starts_on=starts_on,
+        ends_on=ends_on,
+        contract_value=line.amount,
+    )

@@ -1,0 +1,14 @@
+"""Flat: one amount per service period. No bounds; the quantity is not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from core.prices import Flat
+from core.rating.derivation import Step
+from core.rating.measured import Measured
+
+
+def price(model: Flat, _measured: Measured) -> Iterator[Step]:
+    yield Step(what="flat amount", quantity=Fraction(1), rate=Fraction(model.amount))

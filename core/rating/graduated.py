@@ -1,0 +1,25 @@
+"""Graduated: each tier prices the units inside it; a tier's flat amount is due once it holds any unit.
+
+No usage pays the first tier's flat amount, or nothing (``when_empty: no_charge``). Quantity >= 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from core.prices import Graduated, WhenEmpty
+from core.rating.derivation import Step
+from core.rating.measured import Measured
+from core.rating.tiers import ONE, inside, lower_bounds, refuse_outside
+
+
+def price(model: Graduated, measured: Measured) -> Iterator[Step]:
+    quantity = measured.quantity
+    refuse_outside(model, quantity)
+    if quantity == 0:
+        yield from inside(model.tiers[0], 1, quantity, flat=Fraction(model.when_empty is WhenEmpty.CHARGE_FIRST_TIER))
+    for number, (tier, lower) in enumerate(zip(model.tiers, lower_bounds(model), strict=True), start=1):
+        if quantity > lower:
+            upper = quantity if tier.up_to is None else min(quantity, Fraction(tier.up_to))
+            yield from inside(tier, number, upper - lower, flat=ONE)

@@ -1,0 +1,104 @@
+"""What stands after an order: a Subscription, its charges, and which of them fall due in a billing period."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Annotated, Self
+
+from dateutil.relativedelta import relativedelta
+from pydantic import Field, model_validator
+
+from core.catalog import Align, Charge, ChargeKind, Timing
+from core.money import Money
+from core.noun import CurrencyCode, Id, Noun, Quantity
+from core.period import DateSpan
+
+
+class SubscriptionCharge(Noun):
+    """One charge of the price book as one customer bought it.
+
+    ``unit_price``: negotiated, instead of the book's (None: the book's price); ``ends_on`` is exclusive (None:
+    evergreen); ``contract_value`` is the amount of the order line it came from.
+    """
+
+    id: Id
+    order_line_id: Id
+    charge_code: Id
+    product_code: Id
+    site_id: Id | None = None
+    quantity: Quantity
+    unit_price: Quantity | None = None
+    starts_on: date
+    ends_on: date | None = None
+    contract_value: Money
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if self.ends_on is not None and self.ends_on <= self.starts_on:
+            raise ValueError(f"{self.id} must end after it starts")
+        return self
+
+
+class Subscription(Noun):
+    """A standing contract. ``version`` rises with each Amendment; days are calendar days in ``timezone``."""
+
+    id: Id
+    account_id: Id
+    order_id: Id
+    currency: CurrencyCode
+    timezone: str
+    starts_on: date
+    ends_on: date | None = None
+    version: Annotated[int, Field(ge=1)] = 1
+    purchase_order: str | None = None
+    charges: tuple[SubscriptionCharge, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A charge that falls due: ``service`` is the part of the service period ``whole`` that the customer was served."""
+
+    subscription: Subscription
+    line: SubscriptionCharge
+    charge: Charge
+    service: DateSpan
+    whole: DateSpan
+
+
+def service_periods(
+    charge: Charge, starts_on: date, ends_on: date | None, around: DateSpan
+) -> Iterator[tuple[DateSpan, DateSpan]]:
+    """(part, whole) of each service period that touches ``around``, in order: no gap, no overlap."""
+    calendar = charge.align is Align.CALENDAR
+    anchor = date(2000, 1, charge.billing_day) if calendar else starts_on
+
+    def start(n: int) -> date:
+        return anchor + relativedelta(months=n * charge.every_months)
+
+    months = (around.start.year - anchor.year) * 12 + around.start.month - anchor.month
+    n = months // charge.every_months - 1
+    while start(n) < around.end:
+        whole = DateSpan(start(n), start(n + 1))
+        served = whole.overlap(DateSpan(starts_on, ends_on or date.max))
+        if served is not None and served.overlap(around):
+            yield served, whole
+        n += 1
+
+
+def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, billing: DateSpan) -> Iterator[Due]:
+    """What of one charge falls due in a billing period.
+
+    In advance: service periods that start in it; in arrears and usage: those whose last day is in it; one-time: when
+    its start day is in it.
+    """
+    if charge.kind is ChargeKind.ONE_TIME:
+        day = DateSpan(line.starts_on, line.starts_on + relativedelta(days=1))
+        if day.overlap(billing):
+            yield Due(subscription, line, charge, day, day)
+        return
+    for service, whole in service_periods(charge, line.starts_on, line.ends_on, billing):
+        deciding = service.start if charge.timing is Timing.ADVANCE else service.last_day
+        if billing.start <= deciding < billing.end:
+            yield Due(subscription, line, charge, service, whole)

@@ -1,0 +1,100 @@
+"""One account, one month, through the one pricing function."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from core.errors import Rejected, TieBroken
+from core.money import Money
+from core.orders import activate
+from core.period import DateSpan
+from core.rating import RatedLine, explain, rate
+from core.rating.check import check
+from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
+
+OCTOBER = DateSpan.month("2026-10")
+S1, S2 = "A-0001-S1", "A-0001-S2"
+
+
+def october(*lines, usage=()):
+    return rate(BOOK, ACCOUNT, [activate(order(*lines), BOOK)], OCTOBER, usage)
+
+
+def amounts(lines: tuple[RatedLine, ...]) -> dict[str, str]:
+    return {one.id: str(one.amount.amount) for one in lines}
+
+
+def test_graduated_minutes_fill_tier_after_tier() -> None:
+    """30,000.5 minutes: 5,000 x 0.045 + 20,000 x 0.038 + 5,000.5 x 0.029 = 1,130.0145."""
+    lines = october(line(1, "VC-MIN", "0", "0", site_id=S1), usage=[used("conference_minutes", "30000.5")])
+    assert amounts(lines) == {"SC-L1@2026-10-01": "1130.01"}
+
+
+def test_a_charge_that_starts_inside_the_month_pays_the_days_it_was_served() -> None:
+    """10 endpoints at 17.50 from the 12th: 20 of 31 days."""
+    lines = october(line(1, "VC-ENDPOINT", "10", "17.50", site_id=S1, start_on=date(2026, 10, 12)))
+    assert amounts(lines) == {"SC-L1@2026-10-12": "112.90"}
+    assert lines[0].service_period == DateSpan(date(2026, 10, 12), date(2026, 11, 1))
+
+
+def test_an_annual_plan_in_advance_is_due_once_for_its_whole_year() -> None:
+    subscription = activate(order(line(1, "VC-PLAN", "1", "4800")), BOOK)
+    due = [rate(BOOK, ACCOUNT, [subscription], DateSpan.month(f"2026-{month}"), []) for month in (10, 11, 12)]
+    assert [amounts(lines) for lines in due] == [{"SC-L1@2026-10-01": "4800.00"}, {}, {}]
+    assert due[0][0].service_period == DateSpan(date(2026, 10, 1), date(2027, 10, 1))
+
+
+def test_included_minutes_are_shared_by_the_sites_that_used_them() -> None:
+    """10,000 of 15,000 minutes are included; each site pays for a third of its own, and the shares sum to the pool."""
+    lines = october(
+        line(1, "VC-PLAN", "1", "4800"),
+        line(2, "VC-PLAN-MIN", "0", "0"),
+        usage=[used("plan_minutes", "7000", S1), used("plan_minutes", "8000", S2)],
+    )
+    usage = [one for one in lines if one.charge_code == "VC-PLAN-MIN"]
+    assert amounts(tuple(usage)) == {"SC-L2@2026-10-01/A-0001-S1": "74.67", "SC-L2@2026-10-01/A-0001-S2": "85.33"}
+    assert sum(draw.units for one in usage for draw in one.derivation.draws) == 10000
+
+
+def test_a_usage_charge_without_usage_gives_a_line_of_zero() -> None:
+    assert amounts(october(line(1, "VC-MIN", "0", "0", site_id=S1))) == {"SC-L1@2026-10-01": "0.00"}
+
+
+def test_usage_that_no_charge_prices_is_refused_with_its_meter() -> None:
+    with pytest.raises(Rejected, match=r"conference_minutes.*no charge that is due prices it"):
+        october(line(1, "VC-LIVE", "1", "750"), usage=[used("conference_minutes", "5")])
+
+
+def test_usage_that_two_subscribed_charges_would_price_is_refused() -> None:
+    twice = [line(n, "VC-MIN", "0", "0", site_id=S1) for n in (1, 2)]
+    with pytest.raises(Rejected, match="subscribed more than once"):
+        october(*twice, usage=[used("conference_minutes", "5")])
+
+
+def test_a_rated_line_survives_json_and_its_checker() -> None:
+    (one,) = october(line(1, "VC-MIN", "0", "0", site_id=S1), usage=[used("conference_minutes", "12345.678")])
+    assert RatedLine.model_validate_json(one.model_dump_json()) == one
+    check(one, BOOK)
+
+
+def test_the_checker_refuses_a_line_of_which_any_figure_was_changed() -> None:
+    (one,) = october(line(1, "VC-MIN", "0", "0", site_id=S1), usage=[used("conference_minutes", "12345.678")])
+    told = one.derivation
+    forged = [
+        one.model_copy(update={"amount": one.amount + Money(1, "USD")}),
+        one.model_copy(update={"derivation": told.model_copy(update={"priced": told.priced + 1})}),
+        one.model_copy(update={"derivation": told.model_copy(update={"exact": told.exact + 1})}),
+        one.model_copy(update={"derivation": told.model_copy(update={"steps": told.steps[:1]})}),
+        one.model_copy(update={"derivation": told.model_copy(update={"book_version": "other"})}),
+    ]
+    for line_ in forged:
+        with pytest.raises(TieBroken):
+            check(line_, BOOK)
+
+
+def test_explain_tells_every_tier_the_sum_and_the_rounding() -> None:
+    (one,) = october(line(1, "VC-MIN", "0", "0", site_id=S1), usage=[used("conference_minutes", "30000.5")])
+    assert "tier 3: 5,000.5 x 0.029 = 145.0145" in explain(one)
+    assert "sum 1,130.0145, rounded once (half_up): 1,130.01 USD" in explain(one)
