@@ -14,6 +14,22 @@ from core.noun import CurrencyCode, Id, Noun
 from core.ties import journal_balances
 
 
+class LedgerAccountKind(StrEnum):
+    ASSET = "asset"
+    LIABILITY = "liability"
+    EQUITY = "equity"
+    INCOME = "income"
+    EXPENSE = "expense"
+
+
+class LedgerAccount(Noun):
+    """An account of the general ledger. ``code`` is its number in ours and its key in the ERP."""
+
+    code: Id
+    name: str
+    kind: LedgerAccountKind
+
+
 class Via(StrEnum):
     """How an entry reaches the general ledger."""
 

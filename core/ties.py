@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from core.errors import TieBroken
 from core.money import Money, total
-from core.noun import CurrencyCode, Id, Noun
+from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
 
 
 class Figure(Noun):
@@ -24,6 +24,45 @@ class Figure(Noun):
     currency: CurrencyCode
     amount: Money
     state: str = ""
+
+
+class TieLine(Noun):
+    """One equality of a period, totalled: ``left`` and ``right`` must be the same over ``count`` records.
+
+    ``unit`` is a currency code, or what is counted (``events``, ``minutes``); ``breaks`` how many records differ.
+    """
+
+    tie: str
+    left_name: str
+    right_name: str
+    unit: str
+    left: Quantity
+    right: Quantity
+    count: int
+    breaks: int = 0
+
+    @property
+    def difference(self) -> Quantity:
+        return self.left - self.right
+
+
+class Break(Noun):
+    """One record on which two systems do not say the same. A missing side is an amount of zero and a kind that says so."""
+
+    id: Id
+    tie: str
+    kind: str
+    """``amount``, ``missing_left``, ``missing_right``, ``duplicate`` or ``state``"""
+    subject: Id
+    period: str
+    currency: CurrencyCode
+    left_name: str
+    right_name: str
+    left: Money
+    right: Money
+    first_seen_at: Instant
+    last_seen_at: Instant
+    closed_at: Instant | None = None
 
 
 def require(tie: str, subject: str, left: object, right: object) -> None:

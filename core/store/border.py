@@ -1,0 +1,352 @@
+"""The stored border: inbox, outbox with leases, proofs of delivery, cursors, the error desk.
+
+Every change of state is one UPDATE that names the states it may start from, taken from ``core.sync``; a change that is
+not allowed, or a worker whose lease was taken over, changes no row and raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import Connection, Table, and_, func, insert, literal, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from core.errors import TieBroken
+from core.money import Money
+from core.store import rows
+from core.store.codec import Columns, Shape
+from core.sync import (
+    COMMAND_TRANSITIONS,
+    INBOX_TRANSITIONS,
+    CommandState,
+    DeskEntry,
+    DeskState,
+    InboxEvent,
+    InboxState,
+    OutboxCommand,
+    SyncRecord,
+    Watermark,
+)
+
+
+def _table(row: Any) -> Table:
+    return cast(Table, row.__table__)
+
+
+INBOX, OUTBOX, SYNC, WATERMARK, DESK = map(
+    _table, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow, rows.DeskRow)
+)
+
+
+def _money_currency(noun: Any) -> str | None:
+    return noun.money.currency if noun.money is not None else None
+
+
+_INBOX = Shape(InboxEvent, rows.InboxRow)
+_OUTBOX = Shape(OutboxCommand, rows.OutboxRow, extra={"currency": _money_currency})
+_SYNC = Shape(SyncRecord, rows.SyncRow)
+_WATERMARK = Shape(Watermark, rows.WatermarkRow)
+_DESK = Shape(DeskEntry, rows.DeskRow, extra={"currency": _money_currency})
+
+
+class StoredTable:
+    """A connection, and the insert that leaves an existing row as it is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _insert_new(self, table: Table, values: Columns) -> bool:
+        """True when the row is new."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(table).values(values).on_conflict_do_nothing()
+        return bool(self._connection.execute(statement).rowcount)
+
+    def _replace(self, table: Table, values: Columns) -> None:
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        key = [column.name for column in table.primary_key]
+        statement = dialect.insert(table).values(values)
+        self._connection.execute(
+            statement.on_conflict_do_update(
+                index_elements=key, set_={name: statement.excluded[name] for name in values if name not in key}
+            )
+        )
+
+
+class Inbox(StoredTable):
+    """Events as they came in; the same event is kept once."""
+
+    def store(self, event: InboxEvent, body: bytes) -> bool:
+        """Keeps an event with its raw body. False when it was there already."""
+        return self._insert_new(INBOX, {**_INBOX.columns(event), "body": body.decode("utf-8", "replace")})
+
+    def waiting(self, limit: int, after: InboxEvent | None = None) -> list[InboxEvent]:
+        """Events to apply, in the order they were received, ``after`` another one when it is given."""
+        query = select(INBOX).where(INBOX.c.state == InboxState.RECEIVED)
+        if after is not None:
+            place = tuple_(INBOX.c.received_at, INBOX.c.system, INBOX.c.event_id)
+            query = query.where(place > tuple_(*map(literal, (after.received_at, after.system, after.event_id))))
+        query = query.order_by(INBOX.c.received_at, INBOX.c.system, INBOX.c.event_id).limit(limit)
+        return [_INBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+
+    def wake(self) -> int:
+        """Makes parked events ready again; gives how many."""
+        parked = INBOX.c.state == InboxState.PARKED
+        return self._connection.execute(update(INBOX).where(parked).values(state=InboxState.RECEIVED)).rowcount
+
+    def replay(self, system: str, event_id: str) -> bool:
+        """Makes a rejected or applied event ready again. False when it is in another state."""
+        again = self._connection.execute(
+            update(INBOX)
+            .where(INBOX.c.system == system, INBOX.c.event_id == event_id)
+            .where(INBOX.c.state.in_([InboxState.REJECTED, InboxState.APPLIED, InboxState.PARKED]))
+            .values(state=InboxState.RECEIVED)
+        )
+        return bool(again.rowcount)
+
+    def get(self, system: str, event_id: str) -> InboxEvent | None:
+        query = select(INBOX).where(INBOX.c.system == system, INBOX.c.event_id == event_id)
+        row = self._connection.execute(query).mappings().first()
+        return None if row is None else _INBOX.noun_of(cast(Any, row), {})
+
+    def newest_applied(self, system: str, resource: str, vendor_id: str) -> datetime | None:
+        """When the newest applied event of an object occurred, or None."""
+        query = select(func.max(INBOX.c.occurred_at)).where(
+            INBOX.c.system == system,
+            INBOX.c.resource == resource,
+            INBOX.c.vendor_id == vendor_id,
+            INBOX.c.state == InboxState.APPLIED,
+        )
+        return cast("datetime | None", self._connection.execute(query).scalar())
+
+    def settle(self, event: InboxEvent, state: InboxState) -> None:
+        """Moves an event to ``state``. TieBroken when that is not allowed from where it stands."""
+        allowed = [source for source, targets in INBOX_TRANSITIONS.items() if state in targets]
+        moved = self._connection.execute(
+            update(INBOX)
+            .where(INBOX.c.system == event.system, INBOX.c.event_id == event.event_id, INBOX.c.state.in_(allowed))
+            .values(state=state, attempts=INBOX.c.attempts + 1)
+        )
+        if not moved.rowcount:
+            raise TieBroken("inbox state follows its graph", subject=event.event_id, left=event.state, right=state)
+
+    def counts(self) -> dict[str, int]:
+        """Events per state."""
+        query = select(INBOX.c.state, func.count()).group_by(INBOX.c.state)
+        return {state: count for state, count in self._connection.execute(query)}
+
+
+class Outbox(StoredTable):
+    """Commands, their leases, and the proof that they were carried out."""
+
+    def enqueue(self, commands: Iterable[OutboxCommand]) -> list[OutboxCommand]:
+        """Stores intents and gives back the new ones.
+
+        A record whose newest intent has the same version is not intended again. A newer version cancels the older
+        ones of the same record that nobody has sent yet.
+        """
+        fresh = []
+        for wanted in commands:
+            same = and_(
+                OUTBOX.c.system == wanted.system,
+                OUTBOX.c.resource == wanted.resource,
+                OUTBOX.c.record_id == wanted.record_id,
+            )
+            earlier = self._select(same)
+            newest = max(earlier, key=lambda command: command.sequence, default=None)
+            if newest and newest.version == wanted.version and newest.state is not CommandState.CANCELLED:
+                continue
+            command = wanted if newest is None else wanted.after(newest)
+            unsent = [CommandState.PENDING, CommandState.PARKED, CommandState.REJECTED]
+            self._connection.execute(
+                update(OUTBOX).where(same, OUTBOX.c.state.in_(unsent)).values(state=CommandState.CANCELLED)
+            )
+            self._connection.execute(insert(OUTBOX).values({**_OUTBOX.columns(command), "lease_until": None}))
+            fresh.append(command)
+        return fresh
+
+    def claim(self, system: str, limit: int, now: datetime, lease: timedelta) -> list[OutboxCommand]:
+        """Leases up to ``limit`` commands of a system to the caller, the most urgent first.
+
+        A command whose lease ran out may have been sent, so it comes back with ``probe`` set.
+        """
+        self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.lease_until < now)
+            .values(state=CommandState.UNKNOWN, probe=True)
+        )
+        ready = (
+            select(OUTBOX.c.key)
+            .where(
+                OUTBOX.c.system == system,
+                OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
+                OUTBOX.c.due_at <= now,
+            )
+            .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        keys = list(self._connection.execute(ready).scalars())
+        if not keys:
+            return []
+        self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.key.in_(keys))
+            .values(
+                state=CommandState.SENDING,
+                lease_until=now + lease,
+                fence=OUTBOX.c.fence + 1,
+                attempts=OUTBOX.c.attempts + 1,
+            )
+        )
+        return self._select(OUTBOX.c.key.in_(keys))
+
+    def settle(
+        self,
+        command: OutboxCommand,
+        state: CommandState,
+        *,
+        due_at: datetime | None = None,
+        waits_for: str | None = None,
+    ) -> None:
+        """Ends the caller's lease with a new state. TieBroken when the lease was taken over in the meantime."""
+        if state not in COMMAND_TRANSITIONS[CommandState.SENDING]:
+            raise TieBroken("outbox state follows its graph", subject=command.key, left=command.state, right=state)
+        values: Columns = {"state": state, "waits_for": waits_for, "lease_until": None}
+        if due_at is not None:
+            values["due_at"] = due_at
+        values["probe"] = state is CommandState.UNKNOWN
+        settled = self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.key == command.key, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.fence == command.fence)
+            .values(values)
+        )
+        if not settled.rowcount:
+            raise TieBroken("one lease, one worker", subject=command.key, left=command.fence, right="a later lease")
+
+    def prove(self, command: OutboxCommand, proof: SyncRecord) -> int:
+        """Ends a command as done, with its proof, and wakes what waited for it. Gives the number woken."""
+        self.settle(command, CommandState.DONE)
+        self._replace(SYNC, _SYNC.columns(proof))
+        return self.wake(f"{proof.system}:{proof.resource}:{proof.record_id}")
+
+    def wake(self, waits_for: str) -> int:
+        """Makes parked commands that wait for exactly this pending again."""
+        woken = self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.state == CommandState.PARKED, OUTBOX.c.waits_for == waits_for)
+            .values(state=CommandState.PENDING, waits_for=None)
+        )
+        return woken.rowcount
+
+    def retry(self, key: str, now: datetime) -> bool:
+        """Makes a rejected or parked command pending again. False when it is in another state."""
+        retried = self._connection.execute(
+            update(OUTBOX)
+            .where(OUTBOX.c.key == key, OUTBOX.c.state.in_([CommandState.REJECTED, CommandState.PARKED]))
+            .values(state=CommandState.PENDING, waits_for=None, due_at=now)
+        )
+        return bool(retried.rowcount)
+
+    def cancel(self, key: str) -> bool:
+        """Ends a command that nobody may have sent. False when it is in another state."""
+        allowed = [source for source, targets in COMMAND_TRANSITIONS.items() if CommandState.CANCELLED in targets]
+        cancelled = self._connection.execute(
+            update(OUTBOX).where(OUTBOX.c.key == key, OUTBOX.c.state.in_(allowed)).values(state=CommandState.CANCELLED)
+        )
+        return bool(cancelled.rowcount)
+
+    def get(self, key: str) -> OutboxCommand | None:
+        return next(iter(self._select(OUTBOX.c.key == key)), None)
+
+    def in_state(self, *states: CommandState, system: str | None = None) -> list[OutboxCommand]:
+        where = OUTBOX.c.state.in_(states)
+        return self._select(where if system is None else and_(where, OUTBOX.c.system == system))
+
+    def counts(self, system: str | None = None) -> dict[str, int]:
+        """Commands per state."""
+        query = select(OUTBOX.c.state, func.count()).group_by(OUTBOX.c.state)
+        if system is not None:
+            query = query.where(OUTBOX.c.system == system)
+        return {state: count for state, count in self._connection.execute(query)}
+
+    def proof(self, system: str, resource: str, record_id: str) -> SyncRecord | None:
+        """The proof that a system holds a record of ours, or None."""
+        return next(iter(self.proofs(system, resource, record_id=record_id)), None)
+
+    def proofs(self, system: str, resource: str, **equal: Any) -> list[SyncRecord]:
+        query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource).order_by(SYNC.c.record_id)
+        for name, value in equal.items():
+            query = query.where(SYNC.c[name].in_(value) if isinstance(value, list) else SYNC.c[name] == value)
+        return [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+
+    def proofs_of(self, record_ids: Sequence[str]) -> list[SyncRecord]:
+        """Every proof, at any system, of records with these ids."""
+        query = select(SYNC).where(SYNC.c.record_id.in_(record_ids)).order_by(SYNC.c.synced_at, SYNC.c.system)
+        return [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+
+    def watermark(self, system: str, resource: str) -> str | None:
+        query = select(WATERMARK.c.position).where(WATERMARK.c.system == system, WATERMARK.c.resource == resource)
+        return cast("str | None", self._connection.execute(query).scalar())
+
+    def move_watermark(self, mark: Watermark) -> None:
+        """Moves a cursor. It never moves back: TieBroken."""
+        stands = self.watermark(mark.system, mark.resource)
+        if stands is not None and mark.position < stands:
+            raise TieBroken("a cursor never moves back", subject=mark.resource, left=stands, right=mark.position)
+        self._replace(WATERMARK, _WATERMARK.columns(mark))
+
+    def _select(self, where: Any) -> list[OutboxCommand]:
+        query = select(OUTBOX).where(where).order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
+        return [_OUTBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+
+
+class Desk(StoredTable):
+    """The error desk: failed records until somebody or a later success resolves them."""
+
+    def report(self, entry: DeskEntry) -> None:
+        """Puts a failure on the desk; a repeated one counts its attempts and keeps when it was first seen."""
+        known = self.get(entry.id)
+        if known is not None:
+            attempts = known.attempts + 1 if known.state is DeskState.OPEN else 1
+            first = known.first_seen_at if known.state is DeskState.OPEN else entry.first_seen_at
+            entry = entry.model_copy(update={"attempts": attempts, "first_seen_at": first, "note": known.note})
+        self._replace(DESK, _DESK.columns(entry))
+
+    def resolve(self, ident: str) -> bool:
+        """Ends an open entry. False when there is none."""
+        return self._move(ident, DeskState.RESOLVED, None)
+
+    def ignore(self, ident: str, reason: str) -> bool:
+        """Ends an open entry by decision; the reason is kept."""
+        return self._move(ident, DeskState.IGNORED, reason)
+
+    def _move(self, ident: str, state: DeskState, note: str | None) -> bool:
+        values: Columns = {"state": state} if note is None else {"state": state, "note": note}
+        statement = update(DESK).where(DESK.c.id == ident, DESK.c.state == DeskState.OPEN).values(values)
+        return bool(self._connection.execute(statement).rowcount)
+
+    def get(self, ident: str) -> DeskEntry | None:
+        return next(iter(self._select(DESK.c.id == ident)), None)
+
+    def open(self, *, system: str | None = None, cause: str | None = None, limit: int = 1000) -> list[DeskEntry]:
+        """Open entries, the most money at risk first."""
+        where = DESK.c.state == DeskState.OPEN
+        for column, value in ((DESK.c.system, system), (DESK.c.cause, cause)):
+            where = where if value is None else and_(where, column == value)
+        return self._select(where, limit)
+
+    def at_risk(self) -> list[tuple[int, Money | None]]:
+        """Open entries and the money at risk, per currency (None: entries without an amount)."""
+        query = select(DESK.c.currency, func.count(), func.sum(DESK.c.money_minor)).where(
+            DESK.c.state == DeskState.OPEN
+        )
+        return [
+            (count, None if currency is None else Money(int(minor), currency))
+            for currency, count, minor in self._connection.execute(query.group_by(DESK.c.currency))
+        ]
+
+    def _select(self, where: Any, limit: int = 1000) -> list[DeskEntry]:
+        query = select(DESK).where(where).order_by(func.coalesce(DESK.c.money_minor, 0).desc(), DESK.c.id).limit(limit)
+        return [_DESK.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]

@@ -1,0 +1,236 @@
+"""Sessions: one database (SQLite or PostgreSQL), and units of work that commit whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Table, create_engine, delete, event, insert, select, update
+from sqlalchemy.exc import OperationalError
+
+from core.accounts import Account
+from core.errors import Misconfigured, TieBroken
+from core.invoicing import Invoice, InvoiceLine
+from core.ledger import JournalEntry, JournalLine
+from core.noun import Noun
+from core.orders import Order, OrderLine
+from core.payments import Payment, Settlement
+from core.rating import RatedLine
+from core.revenue import RecognitionPart
+from core.store import rows
+from core.store.border import Desk, Inbox, Outbox
+from core.store.codec import Columns, Shape
+from core.store.sums import Sums
+from core.subscriptions import Subscription, SubscriptionCharge
+from core.tax import TaxDocument, TaxLine
+from core.ties import Break
+
+N = TypeVar("N", bound=Noun)
+
+#: Where each noun lies.
+SHAPES: dict[type[Noun], Shape[Any]] = {
+    shape.noun: shape
+    for shape in (
+        Shape(Account, rows.AccountRow),
+        Shape(
+            Order,
+            rows.OrderRow,
+            {"lines": Shape(OrderLine, rows.OrderLineRow)},
+            {"account_id": lambda order: order.account.id},
+        ),
+        Shape(Subscription, rows.SubscriptionRow, {"charges": Shape(SubscriptionCharge, rows.SubscriptionChargeRow)}),
+        Shape(
+            RatedLine,
+            rows.RatedLineRow,
+            extra={"currency": lambda line: line.amount.currency},
+        ),
+        Shape(Invoice, rows.InvoiceRow, {"lines": Shape(InvoiceLine, rows.InvoiceLineRow)}),
+        Shape(TaxDocument, rows.TaxDocumentRow, {"lines": Shape(TaxLine, rows.TaxLineRow)}),
+        Shape(Payment, rows.PaymentRow),
+        Shape(Settlement, rows.SettlementRow),
+        Shape(JournalEntry, rows.JournalEntryRow, {"lines": Shape(JournalLine, rows.JournalLineRow)}),
+        Shape(RecognitionPart, rows.RecognitionRow),
+        Shape(Break, rows.BreakRow),
+    )
+}
+
+CHUNK = 500
+
+
+class Database:
+    """One database. ``url``: a SQLAlchemy address, ``sqlite:///path`` or ``postgresql+psycopg://...``.
+
+    Instants are stored in UTC. SQLite runs in WAL with full sync, and every unit of work takes the write lock at once,
+    so that two workers never deadlock on an upgrade of a lock.
+    """
+
+    def __init__(self, url: str) -> None:
+        if url.startswith("sqlite:///"):
+            Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self.url = url
+        self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self._engine.dialect.name == "sqlite":
+            _tune_sqlite(self._engine)
+
+    @contextmanager
+    def work(self) -> Iterator[Work]:
+        """A unit of work: committed at the end of the block, rolled back when it raises."""
+        with self._engine.begin() as connection:
+            yield Work(connection)
+
+    @contextmanager
+    def reading(self) -> Iterator[Work]:
+        """A consistent view that takes no write lock."""
+        with self._engine.connect().execution_options(reads_only=True) as connection, connection.begin():
+            yield Work(connection)
+
+    def migrate(self) -> None:
+        """Brings the schema to the newest version. Misconfigured when the database cannot be reached."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        try:
+            with self._engine.begin() as connection:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except OperationalError as error:
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise Misconfigured(f"the database at {where} cannot be used: {type(error.orig).__name__}") from None
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+def _tune_sqlite(engine: Any) -> None:
+    @event.listens_for(engine, "connect")
+    def connected(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        reads_only = connection.get_execution_options().get("reads_only")
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
+
+
+class Work:
+    """What one unit of work can do with the stored nouns; ``inbox``, ``outbox``, ``desk``, ``sums`` have words of their own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        return Inbox(self._connection)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        return Outbox(self._connection)
+
+    @cached_property
+    def desk(self) -> Desk:
+        return Desk(self._connection)
+
+    @cached_property
+    def sums(self) -> Sums:
+        return Sums(self._connection)
+
+    def add(self, nouns: Iterable[N], **extra: Any) -> list[N]:
+        """Stores nouns that are never changed afterwards, and gives back those that were new.
+
+        One that is there already must be equal; TieBroken when it is not. ``extra``: columns for queries.
+        """
+        wanted = list(nouns)
+        if not wanted:
+            return []
+        kind = type(wanted[0])
+        known = {_id(noun): noun for noun in self.find(kind, id=[_id(noun) for noun in wanted])}
+        for noun in wanted:
+            if known.get(_id(noun), noun) != noun:
+                raise TieBroken("a stored record never changes", subject=_id(noun), left=known[_id(noun)], right=noun)
+        fresh = [noun for noun in wanted if _id(noun) not in known]
+        self._insert(SHAPES[kind], fresh, extra)
+        return fresh
+
+    def put(self, noun: Noun, **extra: Any) -> None:
+        """Stores a noun, in place of what was stored under its id."""
+        shape = SHAPES[type(noun)]
+        table, ident = _table(shape), _id(noun)
+        if self._connection.execute(select(table.c.id).where(table.c.id == ident)).first() is None:
+            self._insert(shape, [noun], extra)
+            return
+        self._connection.execute(update(table).where(table.c.id == ident), {**shape.columns(noun), **extra})
+        for name, child in shape.children.items():
+            self._connection.execute(delete(_table(child)).where(_table(child).c.parent_id == ident))
+            self._bulk(_table(child), shape.child_columns(noun, name))
+
+    def rerate(self, account_id: str, billing_period: str, lines: Sequence[RatedLine]) -> None:
+        """Replaces the rated lines of an account and month that no invoice has yet."""
+        table = _table(SHAPES[RatedLine])
+        self._connection.execute(
+            delete(table).where(table.c.billing_period == billing_period, table.c.account_id == account_id)
+        )
+        self._insert(SHAPES[RatedLine], lines, {"billing_period": billing_period})
+
+    def get(self, kind: type[N], ident: str) -> N | None:
+        """The noun of that id, or None."""
+        return next(iter(self.find(kind, id=ident)), None)
+
+    def find(self, kind: type[N], **equal: Any) -> list[N]:
+        """Nouns whose columns equal the values (a list: any of them), ordered by id."""
+        shape = SHAPES[kind]
+        table = _table(shape)
+        for name, value in equal.items():
+            if isinstance(value, (list, tuple)) and len(value) > CHUNK:
+                parts = [value[i : i + CHUNK] for i in range(0, len(value), CHUNK)]
+                return [noun for part in parts for noun in self.find(kind, **{**equal, name: part})]
+        query = select(table).order_by(table.c.id)
+        for name, value in equal.items():
+            column = table.c[name]
+            query = query.where(column.in_(value) if isinstance(value, (list, tuple)) else column == value)
+        found = self._connection.execute(query).mappings().all()
+        children = {name: self._children(child, [row["id"] for row in found]) for name, child in shape.children.items()}
+        return [
+            shape.noun_of(cast(Any, row), {name: by_parent.get(row["id"], []) for name, by_parent in children.items()})
+            for row in found
+        ]
+
+    def parent_of_child(self, kind: type[N], child: str, **equal: Any) -> N | None:
+        """The noun one of whose ``child`` rows has the given columns, or None."""
+        table = _table(SHAPES[kind].children[child])
+        query = select(table.c.parent_id)
+        for name, value in equal.items():
+            query = query.where(table.c[name] == value)
+        parent = self._connection.execute(query).scalar()
+        return self.get(kind, parent) if parent else None
+
+    def _children(self, shape: Shape[Any], parents: Sequence[str]) -> dict[str, list[Any]]:
+        table = _table(shape)
+        by_parent: dict[str, list[Any]] = {}
+        for i in range(0, len(parents), CHUNK):
+            query = select(table).where(table.c.parent_id.in_(parents[i : i + CHUNK])).order_by(table.c.sequence)
+            for row in self._connection.execute(query).mappings():
+                by_parent.setdefault(row["parent_id"], []).append(row)
+        return by_parent
+
+    def _insert(self, shape: Shape[Any], nouns: Sequence[Noun], extra: Columns) -> None:
+        self._bulk(_table(shape), [{**shape.columns(noun), **extra} for noun in nouns])
+        for name, child in shape.children.items():
+            self._bulk(_table(child), [row for noun in nouns for row in shape.child_columns(noun, name)])
+
+    def _bulk(self, table: Table, values: list[Columns]) -> None:
+        if values:
+            self._connection.execute(insert(table), values)
+
+
+def _table(shape: Shape[Any]) -> Table:
+    return cast(Table, shape.row.__table__)  # type: ignore[attr-defined]
+
+
+def _id(noun: Noun) -> str:
+    return str(noun.id)  # type: ignore[attr-defined]

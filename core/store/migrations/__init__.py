@@ -1,0 +1,1 @@
+"""The schema's history; ``Database.migrate`` brings any older one to the newest."""

@@ -1,0 +1,394 @@
+"""The tables. Money is integer minor units beside a currency; rates and quantities are canonical text; instants are UTC.
+
+A row has the columns of its noun: a Money ``total`` is ``total_minor``, a DateSpan ``service_period`` is
+``service_period_start`` and ``service_period_end`` (exclusive), a nested noun is JSON text. ``core.store.codec`` is the
+only bridge.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Text, UniqueConstraint
+from sqlalchemy.types import DateTime, TypeDecorator
+from sqlmodel import Field, SQLModel
+
+SQLModel.metadata.naming_convention = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: refused without an offset, kept in UTC, given back in UTC on every database."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise TypeError(f"an instant without an offset: {value!r}")
+        instant = value.astimezone(UTC)
+        return instant if dialect.name == "postgresql" else instant.replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _minor(*, nullable: bool = False) -> Any:
+    return Field(sa_column=Column(BigInteger, nullable=nullable))
+
+
+def _instant(*, nullable: bool = False, index: bool = False) -> Any:
+    return Field(sa_column=Column(UtcDateTime, nullable=nullable, index=index))
+
+
+def _text(*, nullable: bool = False) -> Any:
+    return Field(sa_column=Column(Text, nullable=nullable))
+
+
+class AccountRow(SQLModel, table=True):
+    __tablename__ = "account"
+    id: str = Field(primary_key=True)
+    name: str
+    email: str
+    currency: str
+    timezone: str
+    billing_address: str = _text()
+    sites: str = _text()
+    contacts: str = _text()
+    parent_id: str | None = Field(default=None, index=True)
+    payment_terms_days: int
+    tax_exemption: str | None = None
+    source_system: str
+    source_id: str
+
+
+class OrderRow(SQLModel, table=True):
+    __tablename__ = "sales_order"
+    id: str = Field(primary_key=True)
+    name: str
+    account: str = _text()
+    account_id: str = Field(index=True)
+    currency: str
+    purchase_order: str | None = None
+    closed_on: date
+    start_on: date
+    term_months: int | None = None
+    total_minor: int = _minor()
+    changed_at: datetime = _instant()
+
+
+class OrderLineRow(SQLModel, table=True):
+    __tablename__ = "sales_order_line"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="sales_order.id")
+    sequence: int
+    charge_code: str
+    description: str
+    site_id: str | None = None
+    quantity: str
+    unit_price: str
+    amount_minor: int = _minor()
+    start_on: date | None = None
+
+
+class SubscriptionRow(SQLModel, table=True):
+    __tablename__ = "subscription"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    order_id: str = Field(unique=True)
+    currency: str
+    timezone: str
+    starts_on: date
+    ends_on: date | None = None
+    version: int
+    purchase_order: str | None = None
+
+
+class SubscriptionChargeRow(SQLModel, table=True):
+    __tablename__ = "subscription_charge"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="subscription.id")
+    sequence: int
+    order_line_id: str = Field(index=True)
+    charge_code: str
+    product_code: str
+    site_id: str | None = None
+    quantity: str
+    unit_price: str | None = None
+    starts_on: date
+    ends_on: date | None = None
+    contract_value_minor: int = _minor()
+
+
+class RatedLineRow(SQLModel, table=True):
+    __tablename__ = "rated_line"
+    id: str = Field(primary_key=True)
+    subscription_id: str
+    subscription_charge_id: str = Field(index=True)
+    order_line_id: str = Field(index=True)
+    account_id: str
+    site_id: str | None = None
+    charge_code: str
+    product_code: str
+    description: str
+    service_period_start: date
+    service_period_end: date
+    quantity: str
+    unit_price: str | None = None
+    currency: str
+    amount_minor: int = _minor()
+    derivation: str = _text()
+    billing_period: str
+    __table_args__ = (Index("ix_rated_line_billing_period_account_id", "billing_period", "account_id"),)
+
+
+class InvoiceRow(SQLModel, table=True):
+    __tablename__ = "invoice"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    currency: str
+    billing_period_start: date
+    billing_period_end: date
+    invoice_date: date = Field(index=True)
+    due_date: date
+    status: str = Field(index=True)
+    purchase_order: str | None = None
+    tax_exemption: str | None = None
+    billing_address: str = _text()
+    subtotal_minor: int = _minor()
+    tax_minor: int = _minor()
+    total_minor: int = _minor()
+    __table_args__ = (CheckConstraint("total_minor = subtotal_minor + tax_minor", name="total"),)
+
+
+class InvoiceLineRow(SQLModel, table=True):
+    __tablename__ = "invoice_line"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="invoice.id")
+    sequence: int
+    position: int
+    rated_line_id: str = Field(unique=True)
+    subscription_charge_id: str
+    charge_code: str
+    product_code: str
+    description: str
+    site_id: str | None = None
+    service_period_start: date
+    service_period_end: date
+    quantity: str
+    unit_price: str | None = None
+    amount_minor: int = _minor()
+    tax_minor: int = _minor()
+    tax_code: str
+    revenue_account: str
+    defer: bool
+    service_address: str = _text()
+
+
+class TaxDocumentRow(SQLModel, table=True):
+    __tablename__ = "tax_document"
+    id: str = Field(primary_key=True)
+    invoice_id: str = Field(index=True)
+    vendor_id: str
+    status: str
+    currency: str
+    document_date: date
+    base_minor: int = _minor()
+    tax_minor: int = _minor()
+
+
+class TaxLineRow(SQLModel, table=True):
+    __tablename__ = "tax_line"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="tax_document.id")
+    sequence: int
+    invoice_line_id: str = Field(index=True)
+    jurisdiction: str
+    jurisdiction_type: str
+    region: str
+    country: str
+    tax_name: str
+    rate: str
+    taxable_minor: int = _minor()
+    tax_minor: int = _minor()
+
+
+class PaymentRow(SQLModel, table=True):
+    __tablename__ = "payment"
+    id: str = Field(primary_key=True)
+    vendor_id: str
+    account_id: str
+    invoice_id: str = Field(index=True)
+    currency: str
+    amount_minor: int = _minor()
+    status: str
+    received_at: datetime = _instant()
+    failure: str | None = None
+
+
+class SettlementRow(SQLModel, table=True):
+    __tablename__ = "settlement"
+    id: str = Field(primary_key=True)
+    payment_id: str = Field(index=True)
+    currency: str
+    gross_minor: int = _minor()
+    fee_minor: int = _minor()
+    net_minor: int = _minor()
+    available_on: datetime = _instant()
+    kind: str
+
+
+class JournalEntryRow(SQLModel, table=True):
+    __tablename__ = "journal_entry"
+    id: str = Field(primary_key=True)
+    event: str = Field(index=True)
+    via: str
+    currency: str
+    posted_on: date = Field(index=True)
+    account_id: str | None = None
+    memo: str
+
+
+class JournalLineRow(SQLModel, table=True):
+    __tablename__ = "journal_line"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="journal_entry.id")
+    sequence: int
+    position: int
+    ledger_account: str = Field(index=True)
+    debit_minor: int | None = _minor(nullable=True)
+    credit_minor: int | None = _minor(nullable=True)
+    memo: str
+    source: str
+    source_id: str = Field(index=True)
+    __table_args__ = (
+        CheckConstraint("(debit_minor IS NULL) <> (credit_minor IS NULL)", name="one_side"),
+        CheckConstraint("coalesce(debit_minor, credit_minor) > 0", name="positive"),
+    )
+
+
+class RecognitionRow(SQLModel, table=True):
+    __tablename__ = "recognition"
+    id: str = Field(primary_key=True)
+    invoice_line_id: str = Field(index=True)
+    month: str = Field(index=True)
+    currency: str
+    amount_minor: int = _minor()
+    revenue_account: str
+    account_id: str
+
+
+class InboxRow(SQLModel, table=True):
+    __tablename__ = "inbox"
+    system: str = Field(primary_key=True)
+    event_id: str = Field(primary_key=True)
+    resource: str
+    vendor_id: str
+    kind: str
+    version: str | None = None
+    occurred_at: datetime = _instant()
+    received_at: datetime = _instant()
+    state: str
+    attempts: int
+    body: str = _text()
+    __table_args__ = (Index("ix_inbox_state_system", "state", "system"),)
+
+
+class OutboxRow(SQLModel, table=True):
+    __tablename__ = "outbox"
+    key: str = Field(primary_key=True)
+    system: str
+    resource: str
+    record: str
+    record_id: str
+    version: str
+    sequence: int
+    body: str = _text()
+    currency: str | None = None
+    money_minor: int | None = _minor(nullable=True)
+    lane: int
+    state: str
+    waits_for: str | None = Field(default=None, index=True)
+    due_at: datetime = _instant()
+    attempts: int
+    fence: int
+    probe: bool
+    lease_until: datetime | None = _instant(nullable=True)
+    created_at: datetime = _instant()
+    __table_args__ = (
+        Index("ix_outbox_system_state_lane_due_at", "system", "state", "lane", "due_at"),
+        UniqueConstraint("system", "resource", "record_id", "sequence"),
+    )
+
+
+class SyncRow(SQLModel, table=True):
+    __tablename__ = "sync_record"
+    system: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    record_id: str = Field(primary_key=True)
+    vendor_id: str
+    version: str
+    command_key: str
+    mapping_version: str
+    payload_digest: str
+    created: bool
+    synced_at: datetime = _instant()
+    answer: str = _text()
+    __table_args__ = (Index("ix_sync_record_system_resource_vendor_id", "system", "resource", "vendor_id"),)
+
+
+class WatermarkRow(SQLModel, table=True):
+    __tablename__ = "watermark"
+    system: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    position: str
+    moved_at: datetime = _instant()
+
+
+class DeskRow(SQLModel, table=True):
+    __tablename__ = "desk"
+    id: str = Field(primary_key=True)
+    system: str
+    record: str
+    record_id: str
+    cause: str
+    message: str = _text()
+    cure: str = _text()
+    code: str | None = None
+    field: str | None = None
+    value: str | None = None
+    currency: str | None = None
+    money_minor: int | None = _minor(nullable=True)
+    state: str
+    attempts: int
+    first_seen_at: datetime = _instant()
+    last_seen_at: datetime = _instant()
+    note: str | None = None
+    __table_args__ = (Index("ix_desk_state_system_cause", "state", "system", "cause"),)
+
+
+class BreakRow(SQLModel, table=True):
+    __tablename__ = "tie_break"
+    id: str = Field(primary_key=True)
+    tie: str = Field(index=True)
+    kind: str
+    subject: str
+    period: str
+    currency: str
+    left_name: str
+    right_name: str
+    left_minor: int = _minor()
+    right_minor: int = _minor()
+    first_seen_at: datetime = _instant()
+    last_seen_at: datetime = _instant()
+    closed_at: datetime | None = _instant(nullable=True)

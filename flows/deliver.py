@@ -1,0 +1,249 @@
+"""Deliver: the only flow that writes to a vendor.
+
+A command is leased, mapped, sent, and settled with its proof in the transaction that ends it. Whatever is not certain
+is looked up by its key before anything is sent again, so killing the process at any line leaves one object per record.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from core.errors import (
+    MappingError,
+    Misconfigured,
+    OutcomeUnknown,
+    Parked,
+    RateLimited,
+    Rejected,
+    Retryable,
+    TieoutError,
+)
+from core.mapping import Mapping
+from core.mapping.records import RECORDS
+from core.ports import ExternalKey, Outcome, Payload, Receipt
+from core.store.codec import dump
+from core.sync import CommandState, DeskEntry, OutboxCommand, SyncRecord
+from flows import desk
+from flows.context import Hub, hub
+from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
+
+BATCH = 100
+LEASE = timedelta(seconds=60)
+#: Pause before the next try of a retryable command: doubled per attempt, at most an hour.
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(hours=1)
+#: A retryable failure goes to the error desk after so many attempts, and is still tried on.
+PATIENCE = 5
+
+Prepared = tuple[OutboxCommand, Mapping, Payload, ExternalKey]
+
+
+class Delivery:
+    """The delivery of one system's outbox, batch by batch."""
+
+    def __init__(self, hub: Hub, system: str) -> None:
+        self.hub, self.system = hub, system
+        self.connector = hub.connector(system)
+        self.done: list[tuple[OutboxCommand, Receipt]] = []
+        self.failures: list[DeskEntry] = []
+        self.postponed = 0
+
+    def run(self) -> None:
+        """Delivers until nothing of this system is ready."""
+        while self.batch():
+            pass
+
+    def batch(self) -> bool:
+        """Leases and settles one batch. False when there was none."""
+        with self.hub.database.work() as work:
+            claimed = work.outbox.claim(self.system, BATCH, self.hub.now(), LEASE)
+        self.hub.world.faults("outbox.claimed")
+        by_resource: dict[str, list[Prepared]] = {}
+        for command in claimed:
+            prepared = self._prepare(command)
+            if prepared is not None:
+                by_resource.setdefault(command.resource, []).append(prepared)
+        for resource, items in by_resource.items():
+            self._send(resource, items)
+        return bool(claimed)
+
+    def _prepare(self, command: OutboxCommand) -> Prepared | None:
+        """Maps a command; adopts it when it may have been sent and is found. None when it is settled already."""
+        try:
+            noun = RECORDS[command.record].model_validate_json(command.body)
+            mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
+            with self.hub.database.reading() as work:
+                payload = mapping.out(noun, self.hub.refs(work))
+            key = mapping.key(noun)
+            if command.probe:
+                found = self.connector.find(command.resource, key)
+                if found is not None:
+                    self._settle([((command, mapping, payload, key), found)])
+                    return None
+        except TieoutError as error:
+            self._fail(command, error)
+            return None
+        return command, mapping, payload, key
+
+    def _send(self, resource: str, items: Sequence[Prepared]) -> None:
+        self.hub.world.faults("outbox.before_send")
+        try:
+            outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
+        except TieoutError as error:
+            for command, *_ in items:
+                self._fail(command, error)
+            return
+        self.hub.world.faults("outbox.sent")
+        self._settle(zip(items, outcomes, strict=True))
+
+    def _settle(self, settled: Iterable[tuple[Prepared, Outcome]]) -> None:
+        """Ends commands in one transaction, each by its own outcome."""
+        proved, failed = [], []
+        for (command, mapping, payload, _), outcome in settled:
+            if isinstance(outcome, Receipt):
+                proved.append((command, mapping, payload, outcome))
+            else:
+                failed.append((command, outcome))
+        with self.hub.database.work() as work:
+            for command, mapping, payload, receipt in proved:
+                work.outbox.prove(command, self._proof(command, mapping, payload, receipt))
+                work.desk.resolve(f"outbox:{command.system}/{command.resource}/{command.record_id}")
+                self.hub.world.faults("outbox.before_commit")
+        self.hub.world.faults("outbox.settled")
+        self.done += [(command, receipt) for command, _, _, receipt in proved]
+        for command, error in failed:
+            self._fail(command, error)
+
+    def _proof(self, command: OutboxCommand, mapping: Mapping, payload: Payload, receipt: Receipt) -> SyncRecord:
+        return SyncRecord(
+            system=self.system,
+            resource=command.resource,
+            record_id=command.record_id,
+            vendor_id=receipt.vendor_id,
+            version=command.version,
+            command_key=command.key,
+            mapping_version=mapping.version,
+            payload_digest=hashlib.sha256(dump(payload).encode()).hexdigest()[:16],
+            created=receipt.created,
+            synced_at=self.hub.now(),
+            answer=dict(receipt.answer),
+        )
+
+    def _fail(self, command: OutboxCommand, error: TieoutError) -> None:
+        """Settles a command that was not proved: parked, postponed, or rejected onto the desk."""
+        now = self.hub.now()
+        pause = min(FIRST_PAUSE * 2 ** min(command.attempts, 12), LONGEST_PAUSE)
+        state, due, waits = CommandState.REJECTED, now, None
+        match error:
+            case Parked():
+                state, waits = CommandState.PARKED, error.waits_for
+            case RateLimited():
+                state, due = CommandState.PENDING, now + max(pause, timedelta(seconds=error.wait_seconds))
+            case OutcomeUnknown():
+                state, due = CommandState.UNKNOWN, now + (timedelta(0) if command.attempts <= 1 else pause)
+            case Retryable():
+                state, due = (CommandState.UNKNOWN if command.probe else CommandState.PENDING), now + pause
+            case Misconfigured() | Rejected() | MappingError():
+                pass
+        on_desk = state is CommandState.REJECTED or (isinstance(error, Retryable) and command.attempts >= PATIENCE)
+        with self.hub.database.work() as work:
+            work.outbox.settle(command, state, due_at=due, waits_for=waits)
+            if on_desk:
+                ident = f"outbox:{command.system}/{command.resource}/{command.record_id}"
+                failure = desk.entry(error, ident, self.system, command.record, command.record_id, now, command.money)
+                work.desk.report(failure)
+                self.failures.append(failure)
+            elif state is not CommandState.PARKED:
+                self.postponed += 1
+
+
+#: Runs a function once per system, side by side, and gives the results in order.
+FanOut = Callable[[Callable[[str], Report], Sequence[str]], list[Report]]
+
+
+def in_threads(work: Callable[[str], Report], systems: Sequence[str]) -> list[Report]:
+    with ThreadPoolExecutor(max_workers=len(systems)) as pool:
+        return list(pool.map(work, systems))
+
+
+def in_tasks(work: Callable[[str], Report], systems: Sequence[str]) -> list[Report]:
+    """The same, each system a task that the UI shows."""
+    to = task(work, name="Deliver to one system", cache_policy=NO_CACHE, retries=0, persist_result=False)
+    futures = [to.with_options(task_run_name=f"deliver to {system}").submit(system) for system in systems]
+    return [future.result() for future in futures]
+
+
+def deliver_system(hub: Hub, system: str) -> Report:
+    """Delivers everything that is ready for one system, and says what was created, what was there, what failed."""
+    delivery = Delivery(hub, system)
+    delivery.run()
+    created = sum(receipt.created for _, receipt in delivery.done)
+    money = sum_by_currency(command.money for command, receipt in delivery.done if command.money)
+    return Report(
+        headline=f"{created} created, {len(delivery.done) - created} updated at {system}",
+        counts={
+            "created": created,
+            "updated": len(delivery.done) - created,
+            "postponed": delivery.postponed,
+            "failed": len(delivery.failures),
+        },
+        money=money,
+        rows=[
+            {
+                "system": system,
+                "record": command.record,
+                "our id": command.record_id,
+                "their id": receipt.vendor_id,
+                "amount": "" if command.money is None else dollars(command.money),
+                "done": "created" if receipt.created else "updated",
+            }
+            for command, receipt in delivery.done
+        ],
+        failures=delivery.failures,
+    )
+
+
+def deliver_all(hub: Hub, fan_out: FanOut = in_threads) -> Report:
+    """Delivers to every system side by side, again while one system's proof wakes what waits at another."""
+    total = Report(headline="")
+    _ = hub.mappings, hub.database  # made once, before threads ask for them
+    while True:
+        reports = fan_out(lambda system: deliver_system(hub, system), hub.systems)
+        for report in reports:
+            total.rows += report.rows
+            total.failures += report.failures
+            total.money += report.money
+            for name, count in report.counts.items():
+                total.counts[name] = total.counts.get(name, 0) + count
+        if not any(report.counts["created"] + report.counts["updated"] for report in reports):
+            break
+    total.money = sum_by_currency(total.money)
+    total.counts["waiting"] = _waiting(hub)
+    total.headline = f"{counted(total.counts['created'], 'record')} created, {total.counts['updated']} updated"
+    if total.money:
+        total.headline += f", {amounts(total.money)} carried"
+    return total
+
+
+def _waiting(hub: Hub) -> int:
+    """Commands that are neither done nor on the desk."""
+    with hub.database.reading() as work:
+        counts = work.outbox.counts()
+    waiting = (CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN, CommandState.PARKED)
+    return sum(counts.get(state, 0) for state in waiting)
+
+
+@flow(
+    name="Deliver to all systems",
+    description="Sends every pending command of the outbox to its system and keeps the proof. "
+    "The only flow that writes to a vendor.",
+)
+def deliver() -> State[Any]:
+    return conclude("Deliver", deliver_all(hub(), in_tasks))

@@ -1,0 +1,142 @@
+"""Ingest: usage files become usage events; what is refused stands on the error desk, and every event is accounted for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from core.accounts import Account
+from core.catalog import ChargeKind
+from core.errors import TieoutError
+from core.period import start_of_day
+from core.store import Work
+from core.subscriptions import Subscription
+from core.sync import DeskEntry
+from core.usage import IngestReport, Rejection, Service, ServiceIndex
+from flows import desk
+from flows.context import Hub, hub
+from flows.report import Report, conclude, counted, progress
+
+#: Usage files are taken from ``<state folder>/usage-in/<source>/``; control files lie beside them.
+PATTERNS = ("*.csv", "*.ndjson", "*.parquet")
+
+
+def services(hub: Hub, work: Work) -> ServiceIndex:
+    """Which meters are served where and since when, from the subscriptions.
+
+    A usage charge of a whole account is served at each of its sites, and without a site.
+    """
+    sites = {account.id: [site.id for site in account.sites] for account in work.find(Account)}
+    found = []
+    for subscription in work.find(Subscription):
+        for line in subscription.charges:
+            charge = hub.price_book.charge(line.charge_code)
+            if charge.kind is not ChargeKind.USAGE or charge.meter is None:
+                continue
+            places = [line.site_id] if line.site_id else [None, *sites[subscription.account_id]]
+            found += [
+                Service(
+                    account_id=subscription.account_id,
+                    site_id=place,
+                    meter=charge.meter,
+                    starts_at=start_of_day(line.starts_on, subscription.timezone),
+                    ends_at=start_of_day(line.ends_on, subscription.timezone) if line.ends_on else None,
+                )
+                for place in places
+            ]
+    return ServiceIndex(found)
+
+
+def ingest_files(hub: Hub) -> Report:
+    """Ingests every usage file that is there; a file that was ingested before changes nothing."""
+    folder = hub.settings.state_folder / "usage-in"
+    files = sorted(path for pattern in PATTERNS for path in folder.glob(f"*/{pattern}"))
+    with hub.database.reading() as work:
+        index = services(hub, work)
+    report = Report("", counts={"files": len(files), "received": 0, "accepted": 0, "repeated": 0, "rejected": 0})
+    with progress("Ingest usage files", len(files)) as tell:
+        for position, path in enumerate(files, 1):
+            _ingest(hub, path, index, report)
+            tell(position)
+    count = report.counts
+    report.headline = (
+        f"{counted(count['received'], 'event')} in {counted(len(files), 'file')}: {count['accepted']:,} accepted, "
+        f"{count['repeated']:,} repeated, {count['rejected']:,} rejected"
+    )
+    return report
+
+
+def _ingest(hub: Hub, path: Path, index: ServiceIndex, report: Report) -> None:
+    now = hub.now()
+    try:
+        result = hub.usage.ingest(path, path.parent.name, index, now)
+    except TieoutError as error:
+        failure = desk.entry(error, f"usage:{path.name}", path.parent.name, "usage_file", path.name, now)
+        report.failures.append(failure)
+        with hub.database.work() as work:
+            work.desk.report(failure)
+        return
+    for name in ("received", "accepted", "repeated", "rejected"):
+        report.counts[name] += getattr(result, name)
+    report.rows.append(
+        {
+            "source": result.source,
+            "file": result.file,
+            "received": f"{result.received:,}",
+            "accepted": f"{result.accepted:,}",
+            "repeated": f"{result.repeated:,}",
+            "rejected": f"{result.rejected:,}",
+        }
+    )
+    failures = [_refused(result, rejection, now) for rejection in result.rejections]
+    if result.control_difference is not None:
+        failures.append(_missing(result, now))
+    report.failures += failures
+    with hub.database.work() as work:
+        for failure in failures:
+            work.desk.report(failure)
+
+
+def _refused(result: IngestReport, rejection: Rejection, at: datetime) -> DeskEntry:
+    sample = rejection.samples[0]
+    return DeskEntry(
+        id=f"usage:{result.file}:{rejection.cause}",
+        system=result.source,
+        record="usage_file",
+        record_id=result.file,
+        cause=rejection.cause,
+        message=f"{counted(rejection.events, 'event')} refused, the first on line {sample.line}",
+        cure="Correct the events at their source, or provision the service they name; then `tieout run ingest`.",
+        field=rejection.cause,
+        value=sample.value,
+        first_seen_at=at,
+        last_seen_at=at,
+    )
+
+
+def _missing(result: IngestReport, at: datetime) -> DeskEntry:
+    difference = result.control_difference
+    assert difference is not None
+    return DeskEntry(
+        id=f"usage:{result.file}:control",
+        system=result.source,
+        record="usage_file",
+        record_id=result.file,
+        cause="ControlDifference",
+        message=f"the source says it sent {difference.events:+,} events and {difference.quantity:+} more than arrived",
+        cure="Ask the source for the missing events, or for a corrected control file.",
+        first_seen_at=at,
+        last_seen_at=at,
+    )
+
+
+@flow(
+    name="Ingest usage",
+    description="Reads the usage files that sources delivered. Repeats change nothing; refused events go to the error desk.",
+)
+def ingest() -> State[Any]:
+    return conclude("Ingest usage", ingest_files(hub()))

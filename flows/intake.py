@@ -1,0 +1,316 @@
+"""Intake: apply what the systems told us. An event is only a hint; the record is read fresh at its system.
+
+``catch_up`` asks each system's change API from a watermark, so that what no webhook delivered is found too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from core.accounts import Account
+from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
+from core.invoicing import Invoice
+from core.money import Money
+from core.orders import Order, OrderProgress, activate
+from core.payments import Payment, PaymentStatus, Settlement
+from core.period import local_date
+from core.ports import Change
+from core.posting import payment_entries, settlement_entries
+from core.store import Work
+from core.subscriptions import Subscription
+from core.sync import InboxEvent, InboxState, OutboxCommand, Watermark
+from core.ties import applied_within_open
+from flows import desk
+from flows.context import Hub, hub
+from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
+
+BATCH = 200
+
+#: A handler reads the object of an event, applies it, and tells the row that an operator sees.
+Handler = Callable[[Hub, InboxEvent], tuple[dict[str, str], Money]]
+
+
+def apply_inbox(hub: Hub) -> Report:
+    """Applies every stored event; a failing one goes to the error desk and the others go on."""
+    report = Report("", counts={"applied": 0, "unchanged": 0, "postponed": 0})
+    with hub.database.work() as work:
+        work.inbox.wake()
+        events = work.inbox.waiting(BATCH)
+    while events:
+        with progress("Apply events", len(events)) as tell:
+            for position, event in enumerate(events, 1):
+                _apply(hub, event, report)
+                if position % 20 == 0:
+                    tell(position)
+        with hub.database.reading() as work:
+            events = work.inbox.waiting(BATCH, after=events[-1])
+    report.money = sum_by_currency(report.money)
+    orders = sum(row["record"] == "order" for row in report.rows)
+    payments = sum(row["record"] == "payment" for row in report.rows)
+    told = [counted(number, noun) for number, noun in ((orders, "order"), (payments, "payment")) if number]
+    report.headline = " and ".join(told) or "nothing new"
+    if report.money:
+        report.headline += f", {amounts(report.money)}"
+    return report
+
+
+def take_in(hub: Hub) -> Report:
+    """Applies what was received, then what no webhook told."""
+    report = apply_inbox(hub)
+    if catch_up(hub):
+        missed = apply_inbox(hub)
+        report.rows += missed.rows
+        report.failures += missed.failures
+        report.money = sum_by_currency([*report.money, *missed.money])
+        report.counts = {name: count + missed.counts[name] for name, count in report.counts.items()}
+        report.headline = (
+            f"{missed.headline} that no webhook told" if report.headline == "nothing new" else report.headline
+        )
+    return report
+
+
+def _apply(hub: Hub, event: InboxEvent, report: Report) -> None:
+    """Applies one event and settles it; an event that is older than what was applied brings nothing."""
+    ident = f"inbox:{event.system}:{event.event_id}"
+    handler = HANDLERS.get((hub.role(event.system), event.resource))
+    with hub.database.reading() as work:
+        newest = work.inbox.newest_applied(event.system, event.resource, event.vendor_id)
+    state = InboxState.STALE
+    if handler is not None and (newest is None or event.occurred_at >= newest):
+        try:
+            row, money = handler(hub, event)
+        except Retryable:
+            report.counts["postponed"] += 1
+            return
+        except TieoutError as error:
+            state = InboxState.PARKED if isinstance(error, Parked) else InboxState.REJECTED
+            failure = desk.entry(error, ident, event.system, event.resource, event.vendor_id, hub.now())
+            if state is InboxState.REJECTED:
+                report.failures.append(failure)
+                with hub.database.work() as work:
+                    work.desk.report(failure)
+        else:
+            state = InboxState.APPLIED
+            if row["done"] == "unchanged":
+                report.counts["unchanged"] += 1
+            else:
+                report.counts["applied"] += 1
+                report.rows.append(row)
+                report.money.append(money)
+    with hub.database.work() as work:
+        work.inbox.settle(event, state)
+        if state in (InboxState.APPLIED, InboxState.STALE):
+            work.desk.resolve(ident)
+
+
+def take_order(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
+    """Provisions a won order: the customer, the order, its subscription, and the intents to tell the other systems."""
+    payload = hub.connector(event.system).get("order", event.vendor_id)
+    order = hub.mappings.find(event.system, "order", "in", "order").into(payload)
+    assert isinstance(order, Order)
+    subscription = activate(order, hub.price_book)
+    now = hub.now()
+    with hub.database.work() as work:
+        known = work.get(Order, order.id)
+        if known is not None and known.lines != order.lines:
+            raise Rejected(
+                f"order {order.id} changed after it was activated; a change to a running contract needs an amendment",
+                system=event.system,
+                record="order",
+                field="lines",
+            )
+        work.put(order.account)
+        if known is None:
+            work.add([order])
+            work.add([subscription])
+        work.outbox.enqueue(
+            [
+                OutboxCommand.of(hub.system("gateway"), "account", "account", order.account, now),
+                OutboxCommand.of(hub.system("gateway"), "payment_method", "account", order.account, now),
+                OutboxCommand.of(hub.system("erp"), "account", "account", order.account, now),
+            ]
+        )
+        if known is None:
+            work.outbox.enqueue([_progress(event.system, order, subscription, "provisioned", now)])
+    row = {
+        "record": "order",
+        "their id": order.id,
+        "our id": subscription.id,
+        "who": order.account.name,
+        "amount": dollars(order.total),
+        "done": "provisioned" if known is None else "unchanged",
+    }
+    return row, order.total
+
+
+def _progress(system: str, order: Order, subscription: Subscription, status: str, now: Any) -> OutboxCommand:
+    zero = Money.zero(order.currency)
+    told = OrderProgress(
+        id=order.id, status=status, currency=order.currency, subscription_id=subscription.id, invoiced=zero, paid=zero
+    )
+    return OutboxCommand.of(system, "order_progress", "order_progress", told, now)
+
+
+def take_payment(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
+    """Records what the gateway says of a payment, applies it to its invoice and books it."""
+    payload = hub.connector(event.system).get("payment", event.vendor_id)
+    payment = hub.mappings.find(event.system, "payment", "in", "payment").into(payload)
+    assert isinstance(payment, Payment)
+    now = hub.now()
+    with hub.database.work() as work:
+        invoice = work.get(Invoice, payment.invoice_id)
+        if invoice is None:
+            raise Parked(f"payment {payment.id} came before its invoice", waits_for=f"invoice:{payment.invoice_id}")
+        paid_before = work.sums.paid([invoice.id]).get(invoice.id, Money.zero(invoice.currency))
+        known = work.get(Payment, payment.id)
+        if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
+            applied_within_open(invoice.id, payment.amount, invoice.total - paid_before)
+            work.add(payment_entries(payment, _posted_on(hub, work, payment)))
+            erp = hub.system("erp")
+            work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
+        if known is None or known.status is not PaymentStatus.SUCCEEDED:
+            work.put(payment)
+    if payment.status is PaymentStatus.FAILED:
+        raise Rejected(
+            f"payment of invoice {payment.invoice_id} failed: {payment.failure or 'no reason given'}",
+            system=event.system,
+            record="payment",
+            code=payment.failure,
+        )
+    row = {
+        "record": "payment",
+        "their id": payment.vendor_id,
+        "our id": payment.id,
+        "who": payment.account_id,
+        "amount": dollars(payment.amount),
+        "done": "unchanged" if known == payment else payment.status.value,
+    }
+    return row, payment.amount
+
+
+def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:
+    account = work.get(Account, payment.account_id)
+    return local_date(payment.received_at, account.timezone if account else "UTC")
+
+
+HANDLERS: Mapping[tuple[str, str], Handler] = {
+    ("crm", "order"): take_order,
+    ("gateway", "payment"): take_payment,
+}
+
+
+def _order_known(work: Work, change: Change) -> bool:
+    order = work.get(Order, change.vendor_id)
+    return order is not None and order.changed_at >= change.changed_at
+
+
+def _payment_known(work: Work, change: Change) -> bool:
+    return any(payment.status is PaymentStatus.SUCCEEDED for payment in work.find(Payment, vendor_id=change.vendor_id))
+
+
+#: What is polled per role, and how to tell that a change is no news.
+POLLED: Mapping[str, tuple[str, Callable[[Work, Change], bool]]] = {
+    "crm": ("order", _order_known),
+    "gateway": ("payment", _payment_known),
+}
+
+
+def catch_up(hub: Hub) -> int:
+    """Stores an event for each change since the watermark that is not known yet; gives how many."""
+    found = 0
+    for system in hub.systems:
+        if hub.role(system) not in POLLED:
+            continue
+        resource, known = POLLED[hub.role(system)]
+        with hub.database.reading() as work:
+            since = work.outbox.watermark(system, resource)
+        newest = since
+        for change in hub.connector(system).changes(resource, since):
+            at = change.changed_at.isoformat()
+            event = InboxEvent(
+                system=system,
+                event_id=f"poll:{change.vendor_id}:{at}",
+                resource=resource,
+                vendor_id=change.vendor_id,
+                kind="poll",
+                version=at,
+                occurred_at=change.changed_at,
+                received_at=hub.now(),
+            )
+            with hub.database.work() as work:
+                found += not known(work, change) and work.inbox.store(event, b"")
+            newest = max(newest or at, at)
+        _move_watermark(hub, system, resource, since, newest)
+    return found
+
+
+def _move_watermark(hub: Hub, system: str, resource: str, since: str | None, newest: str | None) -> None:
+    if newest is not None and newest != since:
+        mark = Watermark(system=system, resource=resource, position=newest, moved_at=hub.now())
+        with hub.database.work() as work:
+            work.outbox.move_watermark(mark)
+
+
+def book_settlements(hub: Hub) -> Report:
+    """Reads what the gateway booked to our balance since the watermark, and books it."""
+    system = hub.system("gateway")
+    mapping = hub.mappings.find(system, "settlement", "in", "settlement")
+    with hub.database.reading() as work:
+        since = work.outbox.watermark(system, "settlement")
+    newest, report = since, Report("")
+    for change in hub.connector(system).changes("settlement", since):
+        if change.payload is None:
+            continue
+        settlement = mapping.into(change.payload)
+        assert isinstance(settlement, Settlement)
+        with hub.database.work() as work:
+            payment = work.get(Payment, settlement.payment_id)
+            if payment is None:
+                raise Misconfigured(
+                    f"{system} settled {settlement.payment_id}, a payment we do not know", system=system
+                )
+            if work.add([settlement]):
+                posted_on = _posted_on(hub, work, payment)
+                entries = work.add(settlement_entries(settlement, payment.account_id, posted_on))
+                push = [
+                    OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", e, hub.now()) for e in entries
+                ]
+                work.outbox.enqueue(push)
+                report.money.append(settlement.net)
+                report.rows.append(
+                    {
+                        "record": "settlement",
+                        "their id": settlement.id,
+                        "our id": payment.id,
+                        "gross": dollars(settlement.gross),
+                        "fee": dollars(settlement.fee),
+                        "net": dollars(settlement.net),
+                    }
+                )
+        at = change.changed_at.isoformat()
+        newest = max(newest or at, at)
+    _move_watermark(hub, system, "settlement", since, newest)
+    report.counts = {"settlements": len(report.rows)}
+    report.money = sum_by_currency(report.money)
+    report.headline = f"{counted(len(report.rows), 'settlement')}" + (
+        f", {amounts(report.money)} net" if report.money else ""
+    )
+    return report
+
+
+@flow(
+    name="Take in orders and payments",
+    description="Applies the webhooks that were received, and asks each system what no webhook told. "
+    "Won orders become subscriptions; payments are applied to their invoices.",
+)
+def intake() -> State[Any]:
+    return conclude("Take in", take_in(hub()))
+
+
+@flow(name="Book gateway settlements", description="Books what the gateway paid into our balance, and its fees.")
+def settle() -> State[Any]:
+    return conclude("Book settlements", book_settlements(hub()))

@@ -1,0 +1,49 @@
+"""Recognise: deferred revenue is earned by day, and booked per account on the last day of the month."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from core.posting import recognition_entries
+from core.revenue import RecognitionPart
+from core.sync import OutboxCommand
+from flows.context import Hub, hub
+from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
+
+
+def recognise_month(hub: Hub, period: str) -> Report:
+    """Books what the recognition schedules earn in a month; booked once per account and month."""
+    erp = hub.system("erp")
+    report = Report("")
+    with hub.database.work() as work:
+        parts: dict[str, list[RecognitionPart]] = defaultdict(list)
+        for part in work.find(RecognitionPart, month=period):
+            parts[part.account_id].append(part)
+        for account_id, earned in parts.items():
+            entries = work.add(recognition_entries(period, account_id, earned))
+            work.outbox.enqueue(
+                [OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now()) for entry in entries]
+            )
+            if entries:
+                money = sum_by_currency(part.amount for part in earned)
+                report.money += money
+                report.rows.append({"journal": entries[0].id, "account": account_id, "earned": amounts(money)})
+    report.counts = {"journals": len(report.rows)}
+    report.money = sum_by_currency(report.money)
+    report.headline = f"{counted(len(report.rows), 'journal')}" + (
+        f", {', '.join(map(dollars, report.money))} earned" if report.money else ""
+    )
+    return report
+
+
+@flow(
+    name="Recognise revenue",
+    flow_run_name="recognise {period}",
+    description="Books what deferred invoice lines earn in the month, straight-line by day, one journal per account.",
+)
+def recognise(period: str) -> State[Any]:
+    return conclude(f"recognise {period}", recognise_month(hub(), period))

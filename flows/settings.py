@@ -1,0 +1,132 @@
+"""Configuration: one ``tieout.toml``, overridden by environment variables ``TIEOUT_*``; secrets may be Prefect blocks.
+
+::
+
+    database_url = "sqlite:///.tieout/tieout.db"    # or TIEOUT_DATABASE_URL
+    state_folder = ".tieout"                        # usage store, exports
+    price_book = "price_book.yaml"
+    webhook_port = 8085
+
+    [systems.salesforce]                            # a system is in use when its table is there
+    base_url = "https://example.my.salesforce.com"
+    client_id = "..."
+    client_secret = "env:SALESFORCE_SECRET"         # env:NAME, file:PATH (mode 0600) or block:NAME (a Prefect Secret block)
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+
+from connectors.registry import SYSTEMS
+from core.errors import Misconfigured
+
+CONFIG_VARIABLE = "TIEOUT_CONFIG"
+DEFAULT_CONFIG = "tieout.toml"
+
+
+class LegalEntity(BaseModel):
+    """Who sells: the name on documents and the currency of its books."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = "Northwind Meetings, Inc."
+    currency: str = "USD"
+
+
+class Settings(BaseModel):
+    """The whole configuration, checked. ``systems`` holds each system's own settings model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    database_url: str
+    state_folder: Path
+    price_book: Path
+    mappings_folder: Path
+    webhook_host: str = "127.0.0.1"
+    webhook_port: int = 8085
+    legal_entity: LegalEntity = LegalEntity()
+    systems: dict[str, BaseModel]
+
+
+def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Reads and checks the configuration. Misconfigured, naming file and field, when something is wrong.
+
+    Relative paths are taken from the folder of the file.
+    """
+    path = path or Path(environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise Misconfigured(
+            f"there is no configuration at {path}; write one (docs/configuration.md), or run `tieout demo`"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"{path} cannot be read: {error}") from None
+    folder = path.resolve().parent
+    systems = {name: _system(name, table, path, environ) for name, table in raw.pop("systems", {}).items()}
+    for name in ("database_url", "state_folder", "price_book", "mappings_folder", "webhook_host", "webhook_port"):
+        if (value := environ.get(f"TIEOUT_{name.upper()}")) is not None:
+            raw[name] = int(value) if name == "webhook_port" and value.isdigit() else value
+    raw.setdefault("database_url", f"sqlite:///{folder / '.tieout' / 'tieout.db'}")
+    raw.setdefault("state_folder", ".tieout")
+    raw.setdefault("price_book", "price_book.yaml")
+    raw.setdefault("mappings_folder", str(Path(__file__).parent.parent / "mappings"))
+    for name in ("state_folder", "price_book", "mappings_folder"):
+        raw[name] = folder / raw[name]
+    try:
+        return Settings(**raw, systems=systems)
+    except ValidationError as error:
+        raise Misconfigured(f"{path}: {_first(error)}") from None
+
+
+def _system(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> BaseModel:
+    if name not in SYSTEMS:
+        raise Misconfigured(f"{path}: systems.{name} is not a system we know; known are {', '.join(SYSTEMS)}")
+    kind = SYSTEMS[name].settings_type()
+    values = {field: _resolve(value, f"systems.{name}.{field}", path, environ) for field, value in table.items()}
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise Misconfigured(f"{path}: systems.{name}.{_first(error)}", system=name) from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first complaint, without the offending value: it may be a secret."""
+    complaint = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, complaint['loc']))}: {complaint['msg']}"
+
+
+def _resolve(value: Any, field: str, path: Path, environ: Mapping[str, str]) -> Any:
+    """A literal, or what ``env:``, ``file:`` or ``block:`` names."""
+    if not isinstance(value, str):
+        return value
+    scheme, _, name = value.partition(":")
+    match scheme:
+        case "env":
+            if name not in environ:
+                raise Misconfigured(f"{path}: {field} names the environment variable {name}, which is not set")
+            return environ[name]
+        case "file":
+            secret = Path(path.parent, name)
+            if not secret.is_file():
+                raise Misconfigured(f"{path}: {field} names the file {name}, which is not there")
+            if secret.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise Misconfigured(f"{path}: {field}: {name} is readable by others; run `chmod 600 {name}`")
+            return secret.read_text(encoding="utf-8").strip()
+        case "block":
+            from prefect.blocks.system import Secret
+
+            try:
+                return SecretStr(str(Secret.load(name).get()))  # type: ignore[union-attr]
+            except ValueError:
+                raise Misconfigured(
+                    f"{path}: {field} names the Prefect Secret block {name}, which is not there"
+                ) from None
+    return value
