@@ -5,7 +5,9 @@ Raised at the birth of a value, checked as properties in tests, reported by flow
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 
 from core.errors import TieBroken
 from core.money import Money, total
@@ -54,7 +56,6 @@ class Break(Noun):
     kind: str
     """``amount``, ``missing_left``, ``missing_right``, ``duplicate`` or ``state``"""
     subject: Id
-    period: str
     currency: CurrencyCode
     left_name: str
     right_name: str
@@ -63,6 +64,66 @@ class Break(Noun):
     first_seen_at: Instant
     last_seen_at: Instant
     closed_at: Instant | None = None
+
+
+def compare(
+    tie: str, names: tuple[str, str], left: Mapping[str, Money], right: Mapping[str, Sequence[Money]], at: datetime
+) -> list[TieLine | Break]:
+    """Compares two sides by key: a TieLine per currency, and a Break for each key on which they differ.
+
+    ``right`` holds every object the other side has under a key: more than one is a duplicate.
+    """
+    totals: dict[str, list[Money]] = {}
+    counts: Counter[str] = Counter()
+    breaks: list[Break] = []
+    for key in sorted({*left, *right}):
+        theirs = right.get(key, ())
+        currency = left[key].currency if key in left else theirs[0].currency
+        ours, sum_of_theirs = left.get(key, Money.zero(currency)), total(theirs, currency)
+        sides = totals.setdefault(currency, [Money.zero(currency), Money.zero(currency)])
+        sides[0], sides[1] = sides[0] + ours, sides[1] + sum_of_theirs
+        counts[currency] += 1
+        kind = _kind_of_break(key in left, len(theirs), ours == sum_of_theirs)
+        if kind:
+            breaks.append(
+                Break(
+                    id=f"{tie}:{key}",
+                    tie=tie,
+                    kind=kind,
+                    subject=key,
+                    currency=currency,
+                    left_name=names[0],
+                    right_name=names[1],
+                    left=ours,
+                    right=sum_of_theirs,
+                    first_seen_at=at,
+                    last_seen_at=at,
+                )
+            )
+    lines = [
+        TieLine(
+            tie=tie,
+            left_name=names[0],
+            right_name=names[1],
+            unit=currency,
+            left=sides[0].amount,
+            right=sides[1].amount,
+            count=counts[currency],
+            breaks=sum(found.currency == currency for found in breaks),
+        )
+        for currency, sides in totals.items()
+    ]
+    return [*lines, *breaks]
+
+
+def _kind_of_break(on_left: bool, on_right: int, equal: bool) -> str:
+    if not on_left:
+        return "missing_left"
+    if not on_right:
+        return "missing_right"
+    if on_right > 1:
+        return "duplicate"
+    return "" if equal else "amount"
 
 
 def require(tie: str, subject: str, left: object, right: object) -> None:

@@ -15,16 +15,17 @@ from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
-def recognise_month(hub: Hub, period: str) -> Report:
-    """Books what the recognition schedules earn in a month; booked once per account and month."""
+def recognise_through(hub: Hub, period: str) -> Report:
+    """Books what the recognition schedules earn up to and with a month; booked once per account and month."""
     erp = hub.system("erp")
     report = Report("")
     with hub.database.work() as work:
-        parts: dict[str, list[RecognitionPart]] = defaultdict(list)
-        for part in work.find(RecognitionPart, month=period):
-            parts[part.account_id].append(part)
-        for account_id, earned in parts.items():
-            entries = work.add(recognition_entries(period, account_id, earned))
+        parts: dict[tuple[str, str], list[RecognitionPart]] = defaultdict(list)
+        for part in work.find(RecognitionPart):
+            if part.month <= period:
+                parts[part.month, part.account_id].append(part)
+        for (month, account_id), earned in sorted(parts.items()):
+            entries = work.add(recognition_entries(month, account_id, earned))
             work.outbox.enqueue(
                 [OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now()) for entry in entries]
             )
@@ -46,4 +47,4 @@ def recognise_month(hub: Hub, period: str) -> Report:
     description="Books what deferred invoice lines earn in the month, straight-line by day, one journal per account.",
 )
 def recognise(period: str) -> State[Any]:
-    return conclude(f"recognise {period}", recognise_month(hub(), period))
+    return conclude(f"recognise {period}", recognise_through(hub(), period))

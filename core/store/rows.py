@@ -383,7 +383,6 @@ class BreakRow(SQLModel, table=True):
     tie: str = Field(index=True)
     kind: str
     subject: str
-    period: str
     currency: str
     left_name: str
     right_name: str

@@ -1,0 +1,313 @@
+"""Tie out: read every system back and compare, record by record. A difference is a named, aged Break."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, TypeVar
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Failed
+
+from core.accounts import Account
+from core.invoicing import Invoice, InvoiceStatus
+from core.ledger import JournalEntry, Via
+from core.metering import Cut
+from core.money import Money, total
+from core.noun import Noun
+from core.orders import Order
+from core.payments import Payment, PaymentStatus, Settlement
+from core.period import DateSpan
+from core.posting import BILLING_CLEARING, DEFERRED_REVENUE
+from core.rating import RatedLine
+from core.subscriptions import Subscription
+from core.tax import TaxDocument
+from core.ties import Break, Figure, TieLine, compare
+from flows.context import Hub, hub
+from flows.prepare import chart
+from flows.report import Report, conclude, counted, name_run
+from flows.write_back import order_progress
+
+N = TypeVar("N", bound=Noun)
+Found = TieLine | Break
+Sides = Mapping[str, list[Money]]
+
+#: Before the first booking and after the last one.
+ALWAYS = (date(1900, 1, 1), date(9999, 1, 1))
+
+
+@dataclass
+class TieOut:
+    """One tie-out of a billing month: what we hold, what each system answers, and the equalities between them.
+
+    A document of another month that we know is left out; one that nobody here knows is a Break.
+    """
+
+    hub: Hub
+    period: str
+    found: list[Found] = field(default_factory=list)
+
+    @cached_property
+    def billing(self) -> DateSpan:
+        return DateSpan.month(self.period)
+
+    def _held(self, kind: type[N], **equal: Any) -> list[N]:
+        with self.hub.database.reading() as work:
+            return work.find(kind, **equal)
+
+    @cached_property
+    def invoices(self) -> list[Invoice]:
+        return [one for one in self._all_invoices if one.billing_period == self.billing]
+
+    @cached_property
+    def _all_invoices(self) -> list[Invoice]:
+        return self._held(Invoice, status=InvoiceStatus.FINAL.value)
+
+    @cached_property
+    def payments(self) -> list[Payment]:
+        ours = {invoice.id for invoice in self.invoices}
+        return [one for one in self._all_payments if one.invoice_id in ours]
+
+    @cached_property
+    def _all_payments(self) -> list[Payment]:
+        return self._held(Payment, status=PaymentStatus.SUCCEEDED.value)
+
+    def _read(self, role: str, resource: str, record: str = "figure") -> Iterator[Any]:
+        """Every record of a resource as the system shows it now."""
+        system = self.hub.system(role)
+        mapping = self.hub.mappings.find(system, record, "in", resource)
+        for change in self.hub.connector(system).changes(resource, None):
+            if change.payload is not None:
+                yield mapping.into(change.payload)
+
+    def _figures(self, role: str, resource: str, ours: Mapping[str, Money], all_ours: set[str]) -> Sides:
+        """Amounts by our key: those of ``ours``, and those that none of ``all_ours`` explains."""
+        sides: dict[str, list[Money]] = defaultdict(list)
+        for figure in self._read(role, resource):
+            assert isinstance(figure, Figure)
+            if figure.key in ours or figure.key not in all_ours:
+                sides[figure.key].append(figure.amount)
+        return sides
+
+    def _compare(self, tie: str, left_name: str, right_name: str, left: Mapping[str, Money], right: Sides) -> None:
+        found = compare(tie, (left_name, right_name), left, right, self.hub.now())
+        if not any(isinstance(one, TieLine) for one in found):
+            zero = Decimal("0.00")
+            unit = self.hub.settings.legal_entity.currency
+            empty = TieLine(
+                tie=tie, left_name=left_name, right_name=right_name, unit=unit, left=zero, right=zero, count=0
+            )
+            found = [empty]
+        self.found += found
+
+    def orders(self) -> None:
+        orders = {order.id: order.total for order in self._held(Order)}
+        self._compare(
+            "orders = CRM", "hub", self.hub.system("crm"), orders, self._figures("crm", "order", orders, set())
+        )
+        values = {
+            one.order_id: [total((line.contract_value for line in one.charges), one.currency)]
+            for one in self._held(Subscription)
+        }
+        self._compare("orders = subscriptions", "orders", "subscriptions", orders, values)
+
+    def usage(self) -> None:
+        """Usage metered now against what was rated for the month, per account; late usage shows as a difference."""
+        accounts = self._held(Account)
+        cuts = [Cut(account_id=one.id, period=self.billing.instants(one.timezone)) for one in accounts]
+        metered: dict[str, Fraction] = defaultdict(Fraction)
+        events = 0
+        for quantity in self.hub.usage.aggregate(cuts):
+            metered[quantity.account_id] += Fraction(quantity.quantity)
+            events += quantity.events
+        rated: dict[str, Fraction] = defaultdict(Fraction)
+        rated_events = 0
+        for line in self._rated:
+            if self.hub.price_book.charge(line.charge_code).meter:
+                rated[line.account_id] += line.derivation.measured
+                rated_events += line.derivation.events
+        differing = sum(metered[key] != rated[key] for key in {*metered, *rated})
+        for tie, unit, left, right, breaks in (
+            ("usage metered = rated", "events", Decimal(events), Decimal(rated_events), int(events != rated_events)),
+            ("usage metered = rated", "units", _exact(metered), _exact(rated), differing),
+        ):
+            line_of = {"tie": tie, "left_name": "metered", "right_name": "rated", "unit": unit}
+            self.found.append(TieLine(**line_of, left=left, right=right, count=len(metered), breaks=breaks))
+
+    @cached_property
+    def _rated(self) -> list[RatedLine]:
+        return self._held(RatedLine, billing_period=self.period)
+
+    def billed(self) -> None:
+        rated: dict[str, Money] = {}
+        for line in self._rated:
+            rated[line.account_id] = rated.get(line.account_id, Money.zero(line.amount.currency)) + line.amount
+        subtotals = {one.account_id: [one.subtotal] for one in self.invoices}
+        due = {key: amount for key, amount in rated.items() if amount or key in subtotals}
+        self._compare("rated = invoiced", "rated", "invoices", due, subtotals)
+
+    def taxed(self) -> None:
+        known = {invoice.id for invoice in self._all_invoices}
+        bases: dict[str, list[Money]] = defaultdict(list)
+        taxes: dict[str, list[Money]] = defaultdict(list)
+        ours = {invoice.id: invoice for invoice in self.invoices}
+        for document in self._read("tax", "tax_document", "tax_document"):
+            assert isinstance(document, TaxDocument)
+            if document.invoice_id in ours or document.invoice_id not in known:
+                if document.status == "voided":
+                    continue
+                bases[document.invoice_id].append(document.base)
+                if document.status == "committed":
+                    taxes[document.invoice_id].append(document.tax)
+        engine = self.hub.system("tax")
+        self._compare("invoices = tax base", "hub", engine, {i.id: i.subtotal for i in self.invoices}, bases)
+        self._compare("invoice tax = tax committed", "hub", engine, {i.id: i.tax for i in self.invoices}, taxes)
+
+    def collected(self) -> None:
+        gateway = self.hub.system("gateway")
+        ours = {f"PAY-{invoice.id}": invoice.total for invoice in self.invoices if invoice.total.minor > 0}
+        known = {f"PAY-{invoice.id}" for invoice in self._all_invoices}
+        self._compare("invoices = payments", "hub", gateway, ours, self._figures("gateway", "payment", ours, known))
+        paid = {payment.id: payment.amount for payment in self.payments}
+        known = {payment.id for payment in self._all_payments}
+        gross: dict[str, list[Money]] = defaultdict(list)
+        for settlement in self._read("gateway", "settlement", "settlement"):
+            assert isinstance(settlement, Settlement)
+            if settlement.payment_id in paid or settlement.payment_id not in known:
+                gross[settlement.payment_id].append(settlement.gross)
+        self._compare("payments = settled gross", "hub", gateway, paid, gross)
+
+    def posted(self) -> None:
+        erp = self.hub.system("erp")
+        invoices = {invoice.id: invoice.total for invoice in self.invoices}
+        known = {invoice.id for invoice in self._all_invoices}
+        self._compare("invoices = ERP invoices", "hub", erp, invoices, self._figures("erp", "invoice", invoices, known))
+        payments = {payment.id: payment.amount for payment in self.payments}
+        known = {payment.id for payment in self._all_payments}
+        self._compare("payments = ERP payments", "hub", erp, payments, self._figures("erp", "payment", payments, known))
+        journals = {
+            entry.id: total((line.debit for line in entry.lines if line.debit), entry.currency)
+            for entry in self._held(JournalEntry, via=Via.JOURNAL.value)
+        }
+        theirs = self._figures("erp", "journal_entry", journals, set())
+        self._compare("journals = ERP journals", "hub", erp, journals, theirs)
+
+    def ledger(self) -> None:
+        """Our balance of each ledger account, from the first booking to the last, against the general ledger's."""
+        erp = self.hub.system("erp")
+        with self.hub.database.reading() as work:
+            balances = work.sums.ledger_balances(*ALWAYS)
+            owed = work.sums.deferred_after(self.period)
+            held = work.sums.ledger_balances(ALWAYS[0], self.billing.end)
+        names = {account.code: account.name for account in chart(self.hub.price_book)}
+        theirs: dict[str, list[Money]] = defaultdict(list)
+        for figure in self._read("erp", "gl_balance"):
+            theirs[figure.key].append(figure.amount)
+        for (code, currency), balance in sorted(balances.items()):
+            summed = [total(theirs[code], currency)] if code in theirs else []
+            self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {code: balance}, {code: summed})
+        for code in sorted(theirs.keys() - {code for code, _ in balances}):
+            self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {}, {code: theirs[code]})
+        entity = self.hub.settings.legal_entity.currency
+        zero = Money.zero(entity)
+        clearing = balances.get((BILLING_CLEARING, entity), zero)
+        self._compare("billing clearing = 0", "hub", "zero", {BILLING_CLEARING: clearing}, {BILLING_CLEARING: [zero]})
+        deferred = -held.get((DEFERRED_REVENUE, entity), zero)
+        schedule = {DEFERRED_REVENUE: [owed.get(entity, zero)]}
+        self._compare("deferred revenue = schedules", "ledger", "schedules", {DEFERRED_REVENUE: deferred}, schedule)
+
+    def told(self) -> None:
+        with self.hub.database.reading() as work:
+            invoiced = {told.id: told.invoiced for _, told in order_progress(work)}
+        theirs = self._figures("crm", "order_progress", invoiced, set())
+        self._compare("CRM shows what is invoiced", "hub", self.hub.system("crm"), invoiced, theirs)
+
+    def run(self) -> list[Found]:
+        """All equalities, in the order money travels; Breaks are stored with the moment they were first seen."""
+        for step in STEPS:
+            step(self)
+        self._remember([one for one in self.found if isinstance(one, Break)])
+        return self.found
+
+    def _remember(self, breaks: list[Break]) -> None:
+        now = self.hub.now()
+        with self.hub.database.work() as work:
+            known = {one.id: one for one in work.find(Break)}
+            for one in breaks:
+                before = known.get(one.id)
+                first = before.first_seen_at if before and before.closed_at is None else now
+                work.put(one.model_copy(update={"first_seen_at": first}))
+            standing = {one.id for one in breaks}
+            for one in known.values():
+                if one.id not in standing and one.closed_at is None:
+                    work.put(one.model_copy(update={"closed_at": now}))
+
+
+def _exact(sides: Mapping[str, Fraction]) -> Decimal:
+    """A sum of quantities, which have at most six decimals."""
+    return Decimal(int(sum(sides.values()) * 10**6)).scaleb(-6)
+
+
+#: The chain of equalities.
+STEPS: tuple[Callable[[TieOut], None], ...] = (
+    TieOut.orders,
+    TieOut.usage,
+    TieOut.billed,
+    TieOut.taxed,
+    TieOut.collected,
+    TieOut.posted,
+    TieOut.ledger,
+    TieOut.told,
+)
+
+
+def row(line: TieLine) -> dict[str, str]:
+    """A tie as the table and ``--json`` show it; every figure with at least two decimals."""
+    return {
+        "tie": line.tie,
+        "left_name": line.left_name,
+        "left": _shown(line.left),
+        "right_name": line.right_name,
+        "right": _shown(line.right),
+        "difference": _shown(line.difference),
+        "unit": line.unit,
+        "records": str(line.count),
+        "breaks": str(line.breaks),
+    }
+
+
+def _shown(number: Decimal) -> str:
+    exponent = number.normalize().as_tuple().exponent
+    places = max(2, -exponent) if isinstance(exponent, int) else 2
+    return f"{number:.{places}f}"
+
+
+def tie_out_period(hub: Hub, period: str) -> tuple[list[TieLine], list[Break]]:
+    """The ties of a billing month, and every record on which two systems differ."""
+    found = TieOut(hub, period).run()
+    return [one for one in found if isinstance(one, TieLine)], [one for one in found if isinstance(one, Break)]
+
+
+@flow(
+    name="Tie out",
+    flow_run_name="tie out {period}",
+    description="Reads every system back and compares it with ours, record by record. Green only when every tie differs by 0.00.",
+)
+def tie_out(period: str) -> State[Any]:
+    lines, breaks = tie_out_period(hub(), period)
+    closed = all(not line.breaks and not line.difference for line in lines)
+    headline = f"{counted(len(lines), 'tie')}, " + (
+        "every one differs by 0.00" if closed else counted(len(breaks), "break")
+    )
+    state = conclude(f"tie out {period}", Report(headline, rows=[row(line) for line in lines]))
+    if closed:
+        return state
+    worst = "; ".join(f"{one.tie}: {one.subject} {one.kind}, {one.left} against {one.right}" for one in breaks[:5])
+    name_run(f"tie out {period}: {counted(len(breaks), 'break')}")
+    return Failed(message=f"{headline}. {worst}")
