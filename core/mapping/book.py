@@ -1,0 +1,372 @@
+"""The book of mappings: every file of a folder, checked, compiled once, found by what it carries."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as ReadOnly
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from core.errors import MappingError, Parked
+from core.mapping.compiler import Refs, Scope, Take, compile_fields
+from core.mapping.records import RECORDS
+from core.mapping.shapes import Kind, Shape
+from core.mapping.spec import OPERATORS, Each, Example, Lookup, Object, Operator, Spec, Table
+from core.mapping.strict_yaml import Document, Route, YamlProblem, read
+from core.mapping.values import Unfit, shown
+from core.noun import Noun
+from core.ports import ExternalKey, Payload
+
+Direction = Literal["out", "in"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What is wrong in a file: ``file`` relative to the folder, ``line`` from 1, ``field`` the route in the file."""
+
+    file: str
+    line: int
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field or 'file'}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Where an example came out otherwise: ``path`` in the result, what the file expects there, what there is."""
+
+    example: str
+    path: str
+    expected: object
+    got: object
+
+    def __str__(self) -> str:
+        return f"{self.example}: {self.path}: expected {shown(self.expected)}, got {shown(self.got)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One file, compiled: one record, one system, one direction. ``version`` is the content hash (12 hex digits)
+    of the file and the tables it uses."""
+
+    file: str
+    spec: Spec
+    version: str
+    noun: type[Noun]
+    _take: Take = field(repr=False)
+    _key: Take = field(repr=False)
+
+    @property
+    def system(self) -> str:
+        return self.spec.system
+
+    @property
+    def record(self) -> str:
+        return self.spec.record
+
+    @property
+    def resource(self) -> str:
+        return self.spec.resource
+
+    @property
+    def direction(self) -> Direction:
+        return self.spec.direction
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        return self.spec.examples
+
+    @property
+    def only_create_fields(self) -> frozenset[str]:
+        """Target fields that are not sent when the object exists already, as dotted names."""
+        return frozenset(name for name, operator in operators(self.spec.fields) if operator.only_create)
+
+    @property
+    def owners(self) -> ReadOnly[str, str]:
+        """Whose value wins (``hub`` or ``them``), by dotted target field; only where the file says it."""
+        return {name: operator.owner for name, operator in operators(self.spec.fields) if operator.owner}
+
+    def out(self, noun: Noun, refs: Refs) -> dict[str, Any]:
+        """The noun in the other system's field names. Parked when an id is not known yet; MappingError."""
+        self._must_be("out", noun)
+        return self._run(self._take, noun, refs)  # type: ignore[no-any-return]
+
+    def key(self, noun: Noun) -> ExternalKey:
+        """Our key of the noun at the other system."""
+        self._must_be("out", noun)
+        assert self.spec.key is not None
+        return ExternalKey(self.spec.key.to, self._key(Scope(noun, _no_refs)))
+
+    def into(self, payload: Payload) -> Noun:
+        """The noun in a payload, checked. MappingError; Parked; TieBroken when its own figures do not agree."""
+        if self.direction != "in":
+            raise MappingError("the mapping goes out, not in", file=self.file, field="direction")
+        if not isinstance(payload, ReadOnly):
+            raise MappingError("a payload is an object with fields", file=self.file, field="payload", value=payload)
+        fields = self._run(self._take, payload, _no_refs)
+        try:
+            return self.noun.model_validate(fields)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise MappingError(
+                f"{first['msg']}, got {shown(first['input'])}",
+                file=self.file,
+                field=spelled_route(first["loc"]) or self.record,
+                value=first["input"],
+            ) from None
+
+    def run_examples(self) -> list[Failure]:
+        """Runs the file's own examples."""
+        return [failure for example in self.examples for failure in _run_example(self, example)]
+
+    def _must_be(self, direction: Direction, noun: Noun) -> None:
+        if self.direction != direction:
+            raise MappingError(f"the mapping goes {self.direction}, not {direction}", file=self.file, field="direction")
+        if not isinstance(noun, self.noun):
+            raise MappingError(f"maps {self.noun.__name__}, not {type(noun).__name__}", file=self.file, field="record")
+
+    def _run(self, take: Take, item: object, refs: Refs) -> Any:
+        try:
+            return take(Scope(item, refs))
+        except Unfit as unfit:
+            if unfit.waits_for:
+                raise Parked(f"{self.file}: {unfit.field}: {unfit}", waits_for=unfit.waits_for) from None
+            value = "" if unfit.value is None else f", got {shown(unfit.value)}"
+            raise MappingError(f"{unfit}{value}", file=self.file, field=unfit.field, value=unfit.value) from None
+
+
+def _no_refs(_system: str, _resource: str, _key: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class MappingBook:
+    """All mappings of a folder."""
+
+    folder: Path
+    mappings: tuple[Mapping, ...]
+
+    def __iter__(self) -> Iterator[Mapping]:
+        return iter(self.mappings)
+
+    def find(self, system: str, record: str, direction: Direction, resource: str | None = None) -> Mapping:
+        """The one mapping of a record at a system in a direction. MappingError when there is none, or several."""
+        found = [
+            mapping
+            for mapping in self.mappings
+            if (mapping.system, mapping.record, mapping.direction) == (system, record, direction)
+            and resource in (None, mapping.resource)
+        ]
+        if len(found) == 1:
+            return found[0]
+        what = f"{record} {direction}" + (f" for {resource}" if resource else "")
+        choice = ", ".join(mapping.resource for mapping in found)
+        message = f"several mappings carry {what}: say which resource ({choice})" if found else f"no mapping of {what}"
+        raise MappingError(message, file=str(self.folder / system), field="record", value=record)
+
+
+class BrokenBook(MappingError):
+    """Some files of the folder do not load; ``problems`` holds them all."""
+
+    def __init__(self, folder: Path, problems: Sequence[Problem]) -> None:
+        listed = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{len(problems)} problems\n{listed}", file=str(folder), field="mappings")
+        self.problems = tuple(problems)
+
+
+def load_book(folder: Path) -> MappingBook:
+    """Loads, checks and compiles every mapping under ``folder``. BrokenBook (a MappingError) names ALL problems."""
+    book, problems = inspect_book(folder)
+    if problems:
+        raise BrokenBook(folder, problems)
+    return book
+
+
+def inspect_book(folder: Path) -> tuple[MappingBook, list[Problem]]:
+    """The mappings that load, and what is wrong with the others."""
+    shelf = _Folder(folder)
+    shelf.load_tables()
+    mappings = [mapping for path in sorted(folder.glob("*/*.yaml")) if (mapping := shelf.mapping(path))]
+    shelf.check_unique(mappings)
+    return MappingBook(folder, tuple(mappings)), sorted(
+        dict.fromkeys(shelf.problems), key=lambda problem: (problem.file, problem.line)
+    )
+
+
+@dataclass
+class _Folder:
+    root: Path
+    tables: dict[str, Table] = field(default_factory=dict)
+    contents: dict[str, bytes] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def load_tables(self) -> None:
+        for path in sorted((self.root / "tables").glob("*.yaml")):
+            content, document = self.document(path)
+            table = self.model(Table, path, document)
+            if table is None:
+                continue
+            if table.name != path.stem:
+                self.problem(path, document, ("name",), f"the file is called {path.stem}; call the table so")
+            self.tables[table.name], self.contents[table.name] = table, content
+
+    def mapping(self, path: Path) -> Mapping | None:
+        if path.parent.name == "tables":
+            return None
+        content, document = self.document(path)
+        spec = self.model(Spec, path, document)
+        if spec is None:
+            return None
+        before = len(self.problems)
+        if spec.system != path.parent.name:
+            self.problem(path, document, ("system",), f"the file stands in the folder {path.parent.name}")
+        noun = RECORDS.get(spec.record)
+        if noun is None:
+            known = ", ".join(RECORDS)
+            self.problem(path, document, ("record",), f"{spec.record} is no record; there is {known}")
+            return None
+        take, problems = compile_fields(spec, Shape(Kind.OBJECT, of=noun), self.tables)
+        for route, message in problems:
+            self.problem(path, document, route, message)
+        if len(self.problems) > before:
+            return None
+        used = sorted({op.table for _, op in operators(spec.fields) if isinstance(op, Lookup)})
+        digest = hashlib.sha256(b"\0".join([content, *(self.contents[name] for name in used)]))
+        origin = spec.key.origin if spec.key else ""
+        return Mapping(
+            file=self.name(path),
+            spec=spec,
+            version=digest.hexdigest()[:12],
+            noun=noun,
+            _take=take,
+            _key=lambda scope: getattr(scope.item, origin),
+        )
+
+    def check_unique(self, mappings: Sequence[Mapping]) -> None:
+        seen: dict[tuple[str, ...], str] = {}
+        for mapping in mappings:
+            identity = (mapping.system, mapping.record, mapping.direction, mapping.resource)
+            if identity in seen:
+                self.problems.append(Problem(mapping.file, 1, "", f"carries the same as {seen[identity]}"))
+            seen[identity] = mapping.file
+
+    def document(self, path: Path) -> tuple[bytes, Document]:
+        content = path.read_bytes()
+        try:
+            return content, read(content)
+        except YamlProblem as problem:
+            self.problems.append(Problem(self.name(path), problem.line, "", str(problem)))
+            return content, Document(None, {})
+
+    def model(self, kind: type[Any], path: Path, document: Document) -> Any:
+        """The document as a checked model; None after a problem."""
+        if not document.lines:
+            return None
+        try:
+            return kind.model_validate(document.data)
+        except ValidationError as error:
+            for details in error.errors(include_url=False, include_context=True):
+                route = tuple(part for part in details["loc"] if not str(part).startswith("<"))
+                self.problem(path, document, route, _plain(details))
+            return None
+
+    def problem(self, path: Path, document: Document, route: Route, message: str) -> None:
+        self.problems.append(Problem(self.name(path), document.line(route), spelled_route(route), message))
+
+    def name(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _plain(details: ErrorDetails) -> str:
+    """A problem of the grammar in the words of the grammar."""
+    match details["type"]:
+        case "union_tag_invalid":
+            found = details["ctx"]["tag"].strip("<>")
+            known = ", ".join(OPERATORS)
+            if found in ("none", "word"):
+                return f"needs one operator: {known}"
+            return f"needs ONE operator, and has {found}"
+        case "extra_forbidden":
+            return "is not known here"
+        case "missing":
+            return "is required here"
+        case "value_error":
+            return str(details["msg"]).removeprefix("Value error, ")
+        case _:
+            return f"{details['msg']}, got {shown(details['input'])}"
+
+
+def operators(fields: ReadOnly[str, Operator], above: str = "") -> Iterator[tuple[str, Operator]]:
+    """Every operator of a mapping with the dotted name of its target field, alternatives included."""
+    for name, operator in fields.items():
+        one: object = operator
+        while isinstance(one, Operator):
+            yield f"{above}{name}", one
+            inner = one.fields if isinstance(one, Each) else one.object if isinstance(one, Object) else {}
+            yield from operators(inner, f"{above}{name}.")
+            one = one.otherwise
+
+
+def spelled_route(route: Sequence[str | int]) -> str:
+    """``fields.lines[2].amount``."""
+    return ".".join(f"[{part}]" if isinstance(part, int) else part for part in route).replace(".[", "[")
+
+
+def _run_example(mapping: Mapping, example: Example) -> Iterator[Failure]:
+    try:
+        if mapping.direction == "out":
+            got: Any = mapping.out(_noun(mapping.noun, example.given), lambda *ref: example.refs.get(":".join(ref)))
+            expected: Any = example.gives
+        else:
+            got = mapping.into(example.given).model_dump()
+            expected = _noun(mapping.noun, example.gives).model_dump() if example.gives is not None else None
+    except Parked as parked:
+        if parked.waits_for != example.parks:
+            yield Failure(example.name, "parks", example.parks, parked.waits_for)
+    except MappingError as error:
+        if error.field != example.fails:
+            yield Failure(example.name, error.field, example.fails or "no error", str(error))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        yield Failure(example.name, spelled_route(first["loc"]), f"a valid {mapping.record}", first["msg"])
+    else:
+        if example.gives is None:
+            yield Failure(example.name, "", example.parks or example.fails, got)
+        yield from _differences(example.name, "", expected, got)
+
+
+def _noun(kind: type[Noun], example: object) -> Noun:
+    """A noun from its JSON form in an example; numbers may be written plain."""
+    return kind.model_validate_json(json.dumps(example, default=_number_as_text))
+
+
+def _number_as_text(value: object) -> str:
+    if isinstance(value, Decimal):
+        return str(value)
+    raise TypeError(f"{value!r} is no part of an example")
+
+
+def _differences(example: str, path: str, expected: Any, got: Any) -> Iterator[Failure]:
+    match expected, got:
+        case dict(), dict():
+            for name in (*expected, *(name for name in got if name not in expected)):
+                inner = f"{path}.{name}" if path else name
+                if name in expected and name in got:
+                    yield from _differences(example, inner, expected[name], got[name])
+                else:
+                    yield Failure(example, inner, expected.get(name, "nothing"), got.get(name, "nothing"))
+        case (list(), list()) | (tuple(), tuple()) if len(expected) == len(got):
+            for i, pair in enumerate(zip(expected, got, strict=True)):
+                yield from _differences(example, f"{path}[{i}]", *pair)
+        case _:
+            if isinstance(expected, bool) != isinstance(got, bool) or expected != got:
+                yield Failure(example, path, expected, got)

@@ -1,0 +1,30 @@
+"""The nouns that cross to another system, by the name a mapping file gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from core import invoicing
+from core.accounts import Account
+from core.catalog import Product
+from core.ledger import JournalEntry
+from core.noun import Noun
+from core.orders import Order, OrderProgress
+from core.payments import Payment, PaymentRequest, Refund, Settlement
+from core.tax import TaxDocument
+from core.ties import Figure
+
+RECORDS: Mapping[str, type[Noun]] = {
+    "account": Account,
+    "product": Product,
+    "order": Order,
+    "order_progress": OrderProgress,
+    "invoice": invoicing.Invoice,
+    "tax_document": TaxDocument,
+    "payment_request": PaymentRequest,
+    "payment": Payment,
+    "settlement": Settlement,
+    "refund": Refund,
+    "journal_entry": JournalEntry,
+    "figure": Figure,
+}
