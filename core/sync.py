@@ -18,6 +18,7 @@ from core.noun import Id, Instant, Noun
 
 class InboxState(StrEnum):
     RECEIVED = "received"  # stored and acknowledged, not yet applied
+    APPLYING = "applying"  # leased to one worker
     APPLIED = "applied"
     STALE = "stale"  # a newer version of the same object was applied already
     PARKED = "parked"  # what it needs is not there yet
@@ -25,7 +26,10 @@ class InboxState(StrEnum):
 
 
 INBOX_TRANSITIONS: Mapping[InboxState, frozenset[InboxState]] = {
-    InboxState.RECEIVED: frozenset({InboxState.APPLIED, InboxState.STALE, InboxState.PARKED, InboxState.REJECTED}),
+    InboxState.RECEIVED: frozenset({InboxState.APPLYING}),
+    InboxState.APPLYING: frozenset(
+        {InboxState.APPLIED, InboxState.STALE, InboxState.PARKED, InboxState.REJECTED, InboxState.RECEIVED}
+    ),
     InboxState.PARKED: frozenset({InboxState.RECEIVED}),
     InboxState.REJECTED: frozenset({InboxState.RECEIVED}),
     InboxState.APPLIED: frozenset({InboxState.RECEIVED}),  # a replay asked for by an operator

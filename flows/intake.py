@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from prefect import flow
@@ -29,6 +30,7 @@ from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 BATCH = 200
+LEASE = timedelta(minutes=5)
 
 #: A handler reads the object of an event, applies it, and tells the row that an operator sees.
 Handler = Callable[[Hub, InboxEvent], tuple[dict[str, str], Money]]
@@ -39,15 +41,18 @@ def apply_inbox(hub: Hub) -> Report:
     report = Report("", counts={"applied": 0, "unchanged": 0, "postponed": 0})
     with hub.database.work() as work:
         work.inbox.wake()
-        events = work.inbox.waiting(BATCH)
-    while events:
+    postponed: list[InboxEvent] = []
+    while events := _claim(hub):
         with progress("Apply events", len(events)) as tell:
             for position, event in enumerate(events, 1):
-                _apply(hub, event, report)
+                if not _apply(hub, event, report):
+                    postponed.append(event)
                 if position % 20 == 0:
                     tell(position)
-        with hub.database.reading() as work:
-            events = work.inbox.waiting(BATCH, after=events[-1])
+    with hub.database.work() as work:
+        for event in postponed:
+            work.inbox.settle(event, InboxState.RECEIVED)
+    report.counts["postponed"] = len(postponed)
     report.money = sum_by_currency(report.money)
     orders = sum(row["record"] == "order" for row in report.rows)
     payments = sum(row["record"] == "payment" for row in report.rows)
@@ -73,8 +78,16 @@ def take_in(hub: Hub) -> Report:
     return report
 
 
-def _apply(hub: Hub, event: InboxEvent, report: Report) -> None:
-    """Applies one event and settles it; an event that is older than what was applied brings nothing."""
+def _claim(hub: Hub) -> list[InboxEvent]:
+    with hub.database.work() as work:
+        return work.inbox.claim(BATCH, hub.now(), LEASE)
+
+
+def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
+    """Applies one event and settles it; False when its system is not to be had now.
+
+    An event that is older than what was applied of the same object brings nothing.
+    """
     ident = f"inbox:{event.system}:{event.event_id}"
     handler = HANDLERS.get((hub.role(event.system), event.resource))
     with hub.database.reading() as work:
@@ -84,8 +97,7 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> None:
         try:
             row, money = handler(hub, event)
         except Retryable:
-            report.counts["postponed"] += 1
-            return
+            return False
         except TieoutError as error:
             state = InboxState.PARKED if isinstance(error, Parked) else InboxState.REJECTED
             failure = desk.entry(error, ident, event.system, event.resource, event.vendor_id, hub.now())
@@ -105,6 +117,7 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> None:
         work.inbox.settle(event, state)
         if state in (InboxState.APPLIED, InboxState.STALE):
             work.desk.resolve(ident)
+    return True
 
 
 def take_order(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, and_, func, insert, literal, select, tuple_, update
+from sqlalchemy import Connection, Table, and_, func, insert, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import TieBroken
@@ -79,15 +79,28 @@ class Inbox(StoredTable):
 
     def store(self, event: InboxEvent, body: bytes) -> bool:
         """Keeps an event with its raw body. False when it was there already."""
-        return self._insert_new(INBOX, {**_INBOX.columns(event), "body": body.decode("utf-8", "replace")})
+        return self._insert_new(
+            INBOX, {**_INBOX.columns(event), "lease_until": None, "body": body.decode("utf-8", "replace")}
+        )
 
-    def waiting(self, limit: int, after: InboxEvent | None = None) -> list[InboxEvent]:
-        """Events to apply, in the order they were received, ``after`` another one when it is given."""
-        query = select(INBOX).where(INBOX.c.state == InboxState.RECEIVED)
-        if after is not None:
-            place = tuple_(INBOX.c.received_at, INBOX.c.system, INBOX.c.event_id)
-            query = query.where(place > tuple_(*map(literal, (after.received_at, after.system, after.event_id))))
-        query = query.order_by(INBOX.c.received_at, INBOX.c.system, INBOX.c.event_id).limit(limit)
+    def claim(self, limit: int, now: datetime, lease: timedelta) -> list[InboxEvent]:
+        """Leases up to ``limit`` events to the caller, in the order they were received.
+
+        Applying an event is repeatable, so one whose lease ran out is simply leased again.
+        """
+        free = or_(
+            INBOX.c.state == InboxState.RECEIVED,
+            and_(INBOX.c.state == InboxState.APPLYING, INBOX.c.lease_until < now),
+        )
+        ready = select(INBOX.c.system, INBOX.c.event_id).where(free).order_by(INBOX.c.received_at, INBOX.c.event_id)
+        keys = self._connection.execute(ready.limit(limit).with_for_update(skip_locked=True)).all()
+        claimed = tuple_(INBOX.c.system, INBOX.c.event_id).in_([tuple(key) for key in keys])
+        self._connection.execute(
+            update(INBOX)
+            .where(claimed)
+            .values(state=InboxState.APPLYING, lease_until=now + lease, attempts=INBOX.c.attempts + 1)
+        )
+        query = select(INBOX).where(claimed).order_by(INBOX.c.received_at, INBOX.c.event_id)
         return [_INBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
 
     def wake(self) -> int:
@@ -121,15 +134,17 @@ class Inbox(StoredTable):
         return cast("datetime | None", self._connection.execute(query).scalar())
 
     def settle(self, event: InboxEvent, state: InboxState) -> None:
-        """Moves an event to ``state``. TieBroken when that is not allowed from where it stands."""
-        allowed = [source for source, targets in INBOX_TRANSITIONS.items() if state in targets]
+        """Ends the caller's lease. TieBroken when the state may not follow, or the lease was taken over."""
+        if state not in INBOX_TRANSITIONS[InboxState.APPLYING]:
+            raise TieBroken("inbox state follows its graph", subject=event.event_id, left=event.state, right=state)
         moved = self._connection.execute(
             update(INBOX)
-            .where(INBOX.c.system == event.system, INBOX.c.event_id == event.event_id, INBOX.c.state.in_(allowed))
-            .values(state=state, attempts=INBOX.c.attempts + 1)
+            .where(INBOX.c.system == event.system, INBOX.c.event_id == event.event_id)
+            .where(INBOX.c.state == InboxState.APPLYING, INBOX.c.attempts == event.attempts)
+            .values(state=state, lease_until=None)
         )
         if not moved.rowcount:
-            raise TieBroken("inbox state follows its graph", subject=event.event_id, left=event.state, right=state)
+            raise TieBroken("one lease, one worker", subject=event.event_id, left=event.attempts, right="a later lease")
 
     def counts(self) -> dict[str, int]:
         """Events per state."""
@@ -148,20 +163,13 @@ class Outbox(StoredTable):
         """
         fresh = []
         for wanted in commands:
-            same = and_(
-                OUTBOX.c.system == wanted.system,
-                OUTBOX.c.resource == wanted.resource,
-                OUTBOX.c.record_id == wanted.record_id,
-            )
-            earlier = self._select(same)
+            earlier = self.of_record(wanted.system, wanted.resource, wanted.record_id)
             newest = max(earlier, key=lambda command: command.sequence, default=None)
             if newest and newest.version == wanted.version and newest.state is not CommandState.CANCELLED:
                 continue
             command = wanted if newest is None else wanted.after(newest)
-            unsent = [CommandState.PENDING, CommandState.PARKED, CommandState.REJECTED]
-            self._connection.execute(
-                update(OUTBOX).where(same, OUTBOX.c.state.in_(unsent)).values(state=CommandState.CANCELLED)
-            )
+            for older in earlier:
+                self.cancel(older.key)
             self._connection.execute(insert(OUTBOX).values({**_OUTBOX.columns(command), "lease_until": None}))
             fresh.append(command)
         return fresh
@@ -259,6 +267,11 @@ class Outbox(StoredTable):
 
     def get(self, key: str) -> OutboxCommand | None:
         return next(iter(self._select(OUTBOX.c.key == key)), None)
+
+    def of_record(self, system: str, resource: str, record_id: str) -> list[OutboxCommand]:
+        """Every intent for one record at one resource."""
+        where = and_(OUTBOX.c.system == system, OUTBOX.c.resource == resource, OUTBOX.c.record_id == record_id)
+        return self._select(where)
 
     def in_state(self, *states: CommandState, system: str | None = None) -> list[OutboxCommand]:
         where = OUTBOX.c.state.in_(states)

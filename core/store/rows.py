@@ -300,6 +300,7 @@ class InboxRow(SQLModel, table=True):
     received_at: datetime = _instant()
     state: str
     attempts: int
+    lease_until: datetime | None = _instant(nullable=True)
     body: str = _text()
     __table_args__ = (Index("ix_inbox_state_system", "state", "system"),)
 

@@ -5,7 +5,6 @@ from alembic import op
 
 from core.store.rows import UtcDateTime
 
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -69,6 +68,7 @@ def upgrade() -> None:
         sa.Column("received_at", UtcDateTime(), nullable=False),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("lease_until", UtcDateTime(), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("system", "event_id", name=op.f("pk_inbox")),
     )
@@ -294,7 +294,6 @@ def upgrade() -> None:
         sa.Column("tie", sa.String(), nullable=False),
         sa.Column("kind", sa.String(), nullable=False),
         sa.Column("subject", sa.String(), nullable=False),
-        sa.Column("period", sa.String(), nullable=False),
         sa.Column("currency", sa.String(), nullable=False),
         sa.Column("left_name", sa.String(), nullable=False),
         sa.Column("right_name", sa.String(), nullable=False),
