@@ -1,0 +1,388 @@
+"""The usage store: files in, exact quantities out, and every line accounted for.
+
+Parquet files and DuckDB over them; quantities are 64-bit millionths and sums 128-bit, so nothing is ever rounded or
+wraps. One process writes at a time, any number read. A process killed at any line leaves the store as it was before
+or after the call, never between.
+"""
+
+# ruff: noqa: S608 (SQL is composed here; every name in it is a quoted literal)
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import duckdb
+from pydantic import ValidationError
+
+from core.errors import Rejected
+from core.metering.aggregating import load_cuts, measure
+from core.metering.batches import Batch, Batches, DayTotals, publish
+from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session, sweep
+from core.metering.judging import judge, spare_the_desk
+from core.metering.meters import LOOKING_BACK, Cut, Meter
+from core.metering.reading import stage, stage_rejected
+from core.period import Period
+from core.ports import Faults, no_faults
+from core.rating import MeteredQuantity
+from core.usage import (
+    NOTHING,
+    Cause,
+    Completeness,
+    ControlTotals,
+    IngestReport,
+    RejectedLine,
+    Rejection,
+    ServiceIndex,
+    UsageEvent,
+    from_micro,
+)
+
+#: Lines shown per cause in a report.
+SAMPLES = 5
+
+_STANDS = ("received", "rated", "pending", "repeated", "rejected")
+
+_VALUE = """
+case verdict when 'conflict' then id when 'unknown_account' then account_id when 'unknown_site' then site_id
+    when 'unknown_meter' then meter when 'before_service' then strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ')
+    when 'after_service' then strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') else value end
+"""
+
+_REJECTED = f"""
+select row, file, line, id, account_id, site_id, meter, micro, moment, dimensions, verdict as cause, {_VALUE} as value
+from staged join verdicts using (row) where verdict <> 'repeated'
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Intake:
+    """What one batch is made of: a file, or the open rejects of a source."""
+
+    source: str
+    file: str
+    digest: str
+    control: ControlTotals | None = None
+    retries: tuple[str, ...] = ()
+
+
+class UsageStore:
+    """Usage events in one folder. ``memory`` bounds what a call takes before it spills to the folder."""
+
+    def __init__(self, folder: Path, *, memory: str = "2GB", faults: Faults = no_faults) -> None:
+        self.folder = folder
+        self._memory, self._faults = memory, faults
+        self._batches = Batches(folder)
+
+    def ingest(self, path: Path, source: str, services: ServiceIndex, recorded_at: datetime) -> IngestReport:
+        """Take in one file of a source: CSV, NDJSON or Parquet (see ``reading``), with its control file if it has one.
+
+        ``recorded_at`` never goes back: a batch is recorded no earlier than the one before it. Raises Rejected when
+        the file as a whole is not usable, Unavailable when another process writes; then nothing has changed.
+        """
+        with self._batches.writer(), self._session() as (connection, folder):
+            sweep(self.folder / "scratch")
+            digest = _digest(path)
+            for batch in self._batches.all():
+                if (batch.report.source, batch.report.digest) == (source, digest):
+                    return _nothing_new(batch.report, path, recorded_at)
+            stage(connection, path)
+            judge(connection, services, self._recorded(source))
+            spare_the_desk(connection, self._open_rejects(source))
+            self._faults("usage.judged")
+            intake = _Intake(source, path.name, digest, control_totals(path))
+            return self._keep(connection, folder, intake, recorded_at)
+
+    def retry_rejected(self, services: ServiceIndex, recorded_at: datetime) -> list[IngestReport]:
+        """Judge all rejected lines again, e.g. when an account has become known; one report per source that has any.
+
+        What is accepted now leaves the desk in the same commit. A source for which nothing has changed keeps its
+        batches as they are.
+        """
+        sources = sorted({batch.report.source for batch in self._batches.with_open_rejects()})
+        return [self._retry(source, services, recorded_at) for source in sources]
+
+    def _retry(self, source: str, services: ServiceIndex, recorded_at: datetime) -> IngestReport:
+        with self._batches.writer(), self._session() as (connection, folder):
+            batches = [b for b in self._batches.with_open_rejects() if b.report.source == source]
+            stage_rejected(connection, self._open_rejects(source))
+            judge(connection, services, self._recorded(source))
+            intake = _Intake(source, "rejected lines", "", retries=tuple(batch.id for batch in batches))
+            if not fetch(connection, "select * from causes except select * from verdicts"):
+                return _report(connection, intake, recorded_at, _days(connection))
+            return self._keep(connection, folder, intake, recorded_at)
+
+    def aggregate(self, cuts: Sequence[Cut], meters: Sequence[Meter] = ()) -> list[MeteredQuantity]:
+        """What each account used within its own cut, by meter; groups without events are absent.
+
+        ValueError when an account is cut twice, or a meter defined twice.
+        """
+        looking_back = any(meter.aggregation in LOOKING_BACK for meter in meters)
+        files = self._events_of(cuts, since=None if looking_back else min((c.period.start for c in cuts), default=None))
+        if not files:
+            return []
+        with self._session() as (connection, _):
+            return measure(connection, files, cuts, meters)
+
+    def events(
+        self, account_id: str, site_id: str | None, meter: str, period: Period, limit: int = 1000
+    ) -> list[UsageEvent]:
+        """The events themselves, oldest first, at most ``limit``. ``site_id`` None: those that name no site."""
+        files = self._events_of([Cut(account_id=account_id, period=period)], since=period.start)
+        if not files:
+            return []
+        with self._session() as (connection, _):
+            rows = fetch(
+                connection,
+                """select source, id, micro, moment, recorded_at, dimensions
+                from read_parquet(?, hive_partitioning = false)
+                where account_id = ? and site_id = ? and meter = ?
+                    and moment >= make_timestamp(?) and moment < make_timestamp(?)
+                order by moment, source, id limit ?""",
+                files,
+                account_id,
+                site_id or "",
+                meter,
+                microseconds(period.start),
+                microseconds(period.end),
+                limit,
+            )
+        return [
+            UsageEvent(
+                source=source,
+                id=event_id,
+                account_id=account_id,
+                site_id=site_id,
+                meter=meter,
+                quantity=from_micro(micro),
+                occurred_at=instant(moment),
+                recorded_at=instant(recorded_at),
+                dimensions=json.loads(dimensions),
+            )
+            for source, event_id, micro, moment, recorded_at, dimensions in rows
+        ]
+
+    def completeness(self, rated: Sequence[Cut] = ()) -> list[Completeness]:
+        """Where everything received stands, by source and UTC day. ``rated``: the cuts whose bills have been made;
+        an event recorded after ``known_at`` of its cut is not in that bill, so it is pending."""
+        batches = self._batches.all()
+        taken = {batch_id for batch in batches for batch_id in batch.retries}
+        found: dict[tuple[str, date | None], dict[str, ControlTotals]] = {}
+        for batch in batches:
+            for day in batch.days:
+                totals = found.setdefault((batch.report.source, day.day), dict.fromkeys(_STANDS, NOTHING))
+                totals["pending"] += day.accepted
+                totals["repeated"] += day.repeated
+                if batch.id not in taken:
+                    totals["rejected"] += day.rejected
+                if not batch.retries:
+                    totals["received"] += day.accepted + day.repeated + day.rejected
+        for source, rated_day, count, micro in self._rated(rated):
+            totals, part = found[source, rated_day], ControlTotals(events=count, quantity=from_micro(int(micro)))
+            totals["rated"] += part
+            totals["pending"] -= part
+        order = sorted(found, key=lambda key: (key[0], key[1] is None, key[1] or date.min))
+        return [Completeness(source=key[0], day=key[1], **found[key]) for key in order]
+
+    def _rated(self, cuts: Sequence[Cut]) -> list[tuple[str, date, int, int]]:
+        """Accepted events within the cuts by source and day; a later cut of an account counts beside an earlier one."""
+        files = self._events_of(cuts, since=min((cut.period.start for cut in cuts), default=None))
+        if not files:
+            return []
+        with self._session() as (connection, _):
+            load_cuts(connection, cuts)
+            return fetch(
+                connection,
+                """select source, moment::date, count(*), sum(micro) from read_parquet(?, hive_partitioning = false) e
+                where exists (from cuts c where c.account_id = e.account_id
+                    and c.starts <= e.moment and e.moment < c.ends and e.recorded_at <= c.known_at) group by all""",
+                files,
+            )
+
+    def _events_of(self, cuts: Sequence[Cut], since: datetime | None) -> list[str]:
+        """The event files that can hold an event before the last end of the cuts, and not before ``since``."""
+        end = max((cut.period.end for cut in cuts), default=None)
+        return [
+            literal_path(self._batches.events_path(batch.id))
+            for batch in self._batches.all()
+            if batch.first_at
+            and batch.last_at
+            and end
+            and batch.first_at < end
+            and (not since or batch.last_at >= since)
+        ]
+
+    def rejected(self, source: str | None = None, limit: int = 1000) -> list[RejectedLine]:
+        """What stands on the error desk now, oldest first, at most ``limit`` lines."""
+        lines: list[RejectedLine] = []
+        with self._session() as (connection, _):
+            for batch in self._batches.with_open_rejects():
+                if source in (None, batch.report.source):
+                    rejects = f"read_parquet({quoted(literal_path(self._batches.rejects_path(batch.id)))})"
+                    lines += rejected_lines(connection, batch.report.source, rejects, limit - len(lines))
+        return lines
+
+    def _keep(
+        self, connection: duckdb.DuckDBPyConnection, made: Path, intake: _Intake, recorded_at: datetime
+    ) -> IngestReport:
+        """Write the batch: its files first, its manifest last."""
+        batches = self._batches.all()
+        recorded_at = max([recorded_at, *(batch.report.recorded_at for batch in batches[-1:])])
+        days = _days(connection)
+        report = _report(connection, intake, recorded_at, days)
+        batch = Batch(id=self._batches.next_id(), report=report, retries=intake.retries, days=days)
+        if report.accepted:
+            first, last = fetch(connection, "select min(moment), max(moment) from pending")[0]
+            batch = batch.model_copy(update={"first_at": instant(first), "last_at": instant(last)})
+            _write(connection, _accepted(intake.source, recorded_at), made / "events.parquet")
+            publish(made / "events.parquet", self._batches.events_path(batch.id))
+        self._faults("usage.events_written")
+        if report.rejected:
+            _write(connection, _REJECTED, made / "rejects.parquet")
+            publish(made / "rejects.parquet", self._batches.rejects_path(batch.id))
+        self._faults("usage.rejects_written")
+        self._batches.commit(batch, made)
+        self._faults("usage.committed")
+        return report
+
+    def _recorded(self, source: str) -> list[str]:
+        batches = [batch for batch in self._batches.all() if batch.report.source == source and batch.report.accepted]
+        return [literal_path(self._batches.events_path(batch.id)) for batch in batches]
+
+    def _open_rejects(self, source: str) -> list[str]:
+        batches = [batch for batch in self._batches.with_open_rejects() if batch.report.source == source]
+        return [literal_path(self._batches.rejects_path(batch.id)) for batch in batches]
+
+    @contextmanager
+    def _session(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+        with scratch(self.folder / "scratch") as folder, session(folder, self._memory) as connection:
+            yield connection, folder
+
+
+def control_totals(path: Path) -> ControlTotals | None:
+    """What the source says it sent in this file; None when it says nothing. Rejected when that is not readable."""
+    side = path.with_name(f"{path.name}.control.json")
+    if not side.exists():
+        return None
+    try:
+        return ControlTotals.model_validate_json(side.read_bytes())
+    except ValidationError as error:
+        problem = error.errors(include_input=False)[0]
+        field = ".".join(str(part) for part in problem["loc"])
+        raise Rejected(f"{side.name}: {field} {problem['msg']}", record=path.name, field=field) from None
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise Rejected(f"{path.name}: {error.strerror}", record=path.name, field="file") from None
+
+
+def _write(connection: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+    connection.execute(f"copy ({query}) to ? (format parquet, compression zstd)", [str(path)])
+
+
+def _accepted(source: str, recorded_at: datetime) -> str:
+    return f"""
+        select {quoted(source)} as source, id, key, account_id, site_id, meter, micro, moment, dimensions,
+            make_timestamp({microseconds(recorded_at)}) as recorded_at
+        from pending order by account_id, moment"""
+
+
+def _days(connection: duckdb.DuckDBPyConnection) -> tuple[DayTotals, ...]:
+    """Totals per UTC day of what is staged and judged."""
+    days: dict[date | None, dict[str, ControlTotals]] = {}
+    for day, events, micro, outcome in fetch(
+        connection,
+        """select moment::date as day, count(*), sum(coalesce(micro, 0)), case when verdict is null then 'accepted'
+            when verdict = 'repeated' then 'repeated' else 'rejected' end as outcome
+        from staged left join verdicts using (row) group by all order by day nulls last""",
+    ):
+        days.setdefault(day, {})[outcome] = ControlTotals(events=events, quantity=from_micro(int(micro)))
+    return tuple(
+        DayTotals(day=day, **{name: found.get(name, NOTHING) for name in ("accepted", "repeated", "rejected")})
+        for day, found in days.items()
+    )
+
+
+def _report(
+    connection: duckdb.DuckDBPyConnection, intake: _Intake, recorded_at: datetime, days: Sequence[DayTotals]
+) -> IngestReport:
+    accepted = sum((day.accepted for day in days), NOTHING)
+    repeated = sum((day.repeated for day in days), NOTHING)
+    rejected = sum((day.rejected for day in days), NOTHING)
+    received = accepted + repeated + rejected
+    return IngestReport(
+        source=intake.source,
+        file=intake.file,
+        digest=intake.digest,
+        recorded_at=recorded_at,
+        received=received.events,
+        accepted=accepted.events,
+        repeated=repeated.events,
+        rejected=rejected.events,
+        received_quantity=received.quantity,
+        accepted_quantity=accepted.quantity,
+        repeated_quantity=repeated.quantity,
+        rejected_quantity=rejected.quantity,
+        rejections=_rejections(connection, intake.source) if rejected.events else (),
+        control=intake.control,
+    )
+
+
+def _rejections(connection: duckdb.DuckDBPyConnection, source: str) -> tuple[Rejection, ...]:
+    counts = fetch(
+        connection,
+        f"""select cause, count(*) as events, sum(coalesce(micro, 0)) from ({_REJECTED})
+        group by cause order by events desc, cause""",
+    )
+    return tuple(
+        Rejection(
+            cause=Cause(cause),
+            events=events,
+            quantity=from_micro(int(micro)),
+            samples=rejected_lines(connection, source, f"({_REJECTED}) where cause = {quoted(cause)}", SAMPLES),
+        )
+        for cause, events, micro in counts
+    )
+
+
+def rejected_lines(
+    connection: duckdb.DuckDBPyConnection, source: str, relation: str, limit: int
+) -> tuple[RejectedLine, ...]:
+    """The first lines of a relation of rejects."""
+    return tuple(
+        RejectedLine(
+            source=source, file=file, line=line, cause=Cause(cause), id=event_id, account_id=account_id, value=value
+        )
+        for file, line, cause, event_id, account_id, value in fetch(
+            connection,
+            f"select file, line, cause, id, account_id, value[:200] from {relation} order by row limit ?",
+            limit,
+        )
+    )
+
+
+def _nothing_new(report: IngestReport, path: Path, recorded_at: datetime) -> IngestReport:
+    """The answer to a file that was taken in before: all of it is repeated."""
+    none = Decimal(0)
+    return IngestReport.model_validate(
+        dict(report)
+        | {
+            "file": path.name,
+            "recorded_at": recorded_at,
+            "control": control_totals(path),
+            "repeated": report.received,
+            "repeated_quantity": report.received_quantity,
+            "rejections": (),
+        }
+        | {"accepted": 0, "rejected": 0, "accepted_quantity": none, "rejected_quantity": none}
+    )
