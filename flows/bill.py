@@ -130,7 +130,7 @@ def bill(period: str) -> State[Any]:
 
 @flow(
     name="Finalise invoices",
-    description="Puts the tax engine's answer on each draft and makes it final. Final invoices are booked and never change.",
+    description="Puts the tax engine's answer on each draft and makes it final: booked, and never changed again.",
 )
 def finalise_drafts() -> State[Any]:
     return conclude("Finalise invoices", finalise_invoices(hub()))

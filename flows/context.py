@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
 
-from flows.settings import Settings, load
 from connectors.registry import SYSTEMS
 from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured
@@ -16,6 +15,7 @@ from core.mapping import MappingBook, load_book
 from core.metering import UsageStore
 from core.ports import Connector, World
 from core.store import Database, Work
+from flows.settings import Settings, load
 
 #: What a mapping asks for: (system, resource, our key) to the vendor's id, or None when it is not there yet.
 Refs = Callable[[str, str, str], str | None]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from prefect import flow, task
+from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
@@ -175,8 +175,8 @@ def in_threads(work: Callable[[str], Report], systems: Sequence[str]) -> list[Re
 
 def in_tasks(work: Callable[[str], Report], systems: Sequence[str]) -> list[Report]:
     """The same, each system a task that the UI shows."""
-    to = task(work, name="Deliver to one system", cache_policy=NO_CACHE, retries=0, persist_result=False)
-    futures = [to.with_options(task_run_name=f"deliver to {system}").submit(system) for system in systems]
+    step = Task(work, name="Deliver to one system", cache_policy=NO_CACHE, retries=0, persist_result=False)
+    futures = [step.with_options(task_run_name=f"deliver to {system}").submit(system) for system in systems]
     return [future.result() for future in futures]
 
 

@@ -1,4 +1,4 @@
-"""Ingest: usage files become usage events; what is refused stands on the error desk, and every event is accounted for."""
+"""Ingest: usage files become usage events; what is refused stands on the error desk; nothing is unaccounted for."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def services(hub: Hub, work: Work) -> ServiceIndex:
                 )
                 for place in places
             ]
-    return ServiceIndex(found)
+    return ServiceIndex(services=tuple(found))
 
 
 def ingest_files(hub: Hub) -> Report:
@@ -136,7 +136,7 @@ def _missing(result: IngestReport, at: datetime) -> DeskEntry:
 
 @flow(
     name="Ingest usage",
-    description="Reads the usage files that sources delivered. Repeats change nothing; refused events go to the error desk.",
+    description="Reads the usage files that sources delivered. Repeats change nothing; refused events go to the desk.",
 )
 def ingest() -> State[Any]:
     return conclude("Ingest usage", ingest_files(hub()))

@@ -41,7 +41,7 @@ def prepare_erp(hub: Hub) -> Report:
 
 @flow(
     name="Prepare the ERP",
-    description="Brings the chart of accounts and the items of the price book to the ERP, where they are new or changed.",
+    description="Brings the chart of accounts and the items of the price book to the ERP, where new or changed.",
 )
 def prepare() -> State[Any]:
     return conclude("Prepare the ERP", prepare_erp(hub()))

@@ -36,7 +36,9 @@ def rate_period(hub: Hub, period: str) -> Report:
         invoiced = {invoice.account_id for invoice in work.find(Invoice, billing_period_start=billing.start)}
     open_accounts = [account for account in accounts if account.id not in invoiced]
     metered: dict[str, list[MeteredQuantity]] = defaultdict(list)
-    for quantity in hub.usage.aggregate([Cut(one.id, billing.instants(one.timezone)) for one in open_accounts]):
+    for quantity in hub.usage.aggregate(
+        [Cut(account_id=one.id, period=billing.instants(one.timezone)) for one in open_accounts]
+    ):
         metered[quantity.account_id].append(quantity)
     report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(invoiced)})
     with progress("Rate accounts", len(open_accounts)) as tell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,8 +22,6 @@ from prefect.states import Completed, Failed
 from core.money import Money
 from core.sync import DeskEntry
 
-Row = Mapping[str, str]
-
 
 @dataclass
 class Report:
@@ -36,7 +34,7 @@ class Report:
     headline: str
     counts: dict[str, int] = field(default_factory=dict)
     money: list[Money] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[dict[str, str]] = field(default_factory=list)
     failures: list[DeskEntry] = field(default_factory=list)
 
     @property
@@ -131,14 +129,9 @@ def progress(title: str, whole: int) -> Iterator[Callable[[int], None]]:
         return
     ident = create_progress_artifact(progress=0.0, description=title)
     assert isinstance(ident, UUID)
-    yield lambda done: update_progress_artifact(artifact_id=ident, progress=100.0 * done / whole) and None
+
+    def tell(done: int) -> None:
+        update_progress_artifact(artifact_id=ident, progress=100.0 * done / whole)
+
+    yield tell
     update_progress_artifact(artifact_id=ident, progress=100.0)
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table; empty for none."""
-    if not rows:
-        return ""
-    heads = list(rows[0])
-    lines = [heads, ["---"] * len(heads), *([row[head].replace("|", "\\|") for head in heads] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -40,7 +40,11 @@ def retry_matching(
     with hub.database.work() as work:
         found = [one for one in work.desk.open(system=system, cause=cause, limit=limit) if record in (None, one.record)]
         for entry in found:
-            done = "would retry" if dry_run else ("pending again" if retry_entry(hub, work, entry) else "cure it at its source")
+            done = (
+                "would retry"
+                if dry_run
+                else ("pending again" if retry_entry(hub, work, entry) else "cure it at its source")
+            )
             report.rows.append(
                 {
                     "error": entry.id,

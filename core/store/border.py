@@ -149,7 +149,7 @@ class Inbox(StoredTable):
     def counts(self) -> dict[str, int]:
         """Events per state."""
         query = select(INBOX.c.state, func.count()).group_by(INBOX.c.state)
-        return {state: count for state, count in self._connection.execute(query)}
+        return {row.state: row[1] for row in self._connection.execute(query)}
 
 
 class Outbox(StoredTable):
@@ -282,7 +282,7 @@ class Outbox(StoredTable):
         query = select(OUTBOX.c.state, func.count()).group_by(OUTBOX.c.state)
         if system is not None:
             query = query.where(OUTBOX.c.system == system)
-        return {state: count for state, count in self._connection.execute(query)}
+        return {row.state: row[1] for row in self._connection.execute(query)}
 
     def proof(self, system: str, resource: str, record_id: str) -> SyncRecord | None:
         """The proof that a system holds a record of ours, or None."""

@@ -22,7 +22,7 @@ from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import TypeAdapter
 from sqlmodel import SQLModel
@@ -63,7 +63,7 @@ class Shape(Generic[N]):
 
     @cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:
-        return {name: TypeAdapter(info.annotation) for name, info in self.noun.model_fields.items()}
+        return {name: TypeAdapter[Any](cast(Any, info.annotation)) for name, info in self.noun.model_fields.items()}
 
     def columns(self, noun: N) -> Columns:
         """The row of a noun, without its children."""

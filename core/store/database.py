@@ -119,7 +119,7 @@ def _tune_sqlite(engine: Any) -> None:
 
 
 class Work:
-    """What one unit of work can do with the stored nouns; ``inbox``, ``outbox``, ``desk``, ``sums`` have words of their own."""
+    """What one unit of work can do with the stored nouns; the border and the sums have words of their own."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection

@@ -1,4 +1,4 @@
-"""The tables. Money is integer minor units beside a currency; rates and quantities are canonical text; instants are UTC.
+"""The tables. Money is integer minor units beside a currency; rates and quantities are canonical text; instants UTC.
 
 A row has the columns of its noun: a Money ``total`` is ``total_minor``, a DateSpan ``service_period`` is
 ``service_period_start`` and ``service_period_end`` (exclusive), a nested noun is JSON text. ``core.store.codec`` is the
