@@ -176,6 +176,39 @@ class Wire:
         self._client.close()
 
 
+@dataclass(frozen=True, slots=True)
+class SdkAnswer:
+    """An answer as SDKs made for ``requests`` read it. Its numbers are exact; OutcomeUnknown when it is not JSON."""
+
+    response: Response
+
+    @property
+    def status_code(self) -> int:
+        return self.response.status_code
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.response.headers
+
+    def json(self, **_parser_options: Any) -> Any:
+        return exact_json(self.response)
+
+
+@dataclass(frozen=True, slots=True)
+class SdkSession:
+    """What an SDK made for ``requests`` calls its session, riding on ``Wire.read`` or ``Wire.write``.
+
+    Only path and query of the SDK's URL are used: origin, credentials, retries and errors are the wire's, so an SDK
+    that hardwires https speaks with a loopback emulator, and no link in an answer leads anywhere else.
+    """
+
+    send: Callable[..., Response]
+    proxies: None = None
+
+    def request(self, method: str, url: str, **options: Any) -> SdkAnswer:
+        return SdkAnswer(self.send(method, httpx.URL(url).raw_path.decode(), **options))
+
+
 @contextmanager
 def guarded(system: str, *, writes: bool) -> Iterator[None]:
     """Turns exceptions of the transport into ours; SDKs that ride on httpx make their calls inside it."""

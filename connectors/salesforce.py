@@ -1,0 +1,686 @@
+"""Salesforce Sales Cloud, REST API v64.0, through simple-salesforce on our wire (docs/connectors/salesforce.md).
+
+Vendor facts: REST API Developer Guide, SOQL and SOSL Reference, and the outbound message section of the SOAP guide
+(published docs, read 2026-11). What is peculiar here:
+
+- A create by POST has no guard against repeats, so every write is an upsert by an external id field, or an update by
+  the vendor's own id (``order_progress``). One composite call writes up to 200 records and reads them back.
+- Which fields are read is what describe lists for the integration user, so a mapping may use any of them.
+- The resource ``order`` is ours: an Opportunity with its Account, Contacts, Sites and LineItems, in vendor names.
+- Numbers of fields without decimals come as ``12.0``; they are handed on as the integers that describe says they are.
+- Outbound messages carry no signature: a token in the URL's query and the organization's id prove the sender.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import re
+import threading
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import jwt
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
+from simple_salesforce.api import Salesforce
+from simple_salesforce.format import format_soql
+
+from connectors.wire import Auth, BaseConnector, Request, Response, SdkSession, Wire, exact_json, retry_after
+from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
+from core.ports import (
+    Change,
+    ExternalKey,
+    Finding,
+    Guard,
+    Outcome,
+    Payload,
+    Receipt,
+    Resource,
+    WebhookEvent,
+    WebhookRequest,
+    World,
+)
+
+T = TypeVar("T")
+Json = dict[str, Any]
+
+SYSTEM = "salesforce"
+OUR_KEY = "Tieout_Id__c"
+
+RESOURCES: Mapping[str, Resource] = {
+    "order": Resource("Opportunity", "Id", "Id", Guard.READ_ONLY, batch=100),
+    "order_progress": Resource("Opportunity", "Id", "Id", Guard.EXTERNAL_ID, batch=200),
+    "account": Resource("Account", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
+    "product": Resource("Product2", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
+    "contact": Resource("Contact", "Id", "Id", Guard.READ_ONLY),
+    "site": Resource("Site__c", "Id", "Site_Code__c", Guard.READ_ONLY),
+    "price": Resource("PricebookEntry", "Id", "Id", Guard.READ_ONLY),
+}
+
+#: Fields of a parent that are read with a record of the object.
+OF_PARENTS: Mapping[str, tuple[str, ...]] = {
+    "Account": ("Parent.AccountNumber",),
+    "OpportunityLineItem": ("Product2.Name", "Product2.ProductCode"),
+}
+
+#: What set-up creates in the org, and ``check`` looks for. An external id must also be unique.
+CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "Account": (
+        OUR_KEY,
+        "Billing_Email__c",
+        "Billing_Time_Zone__c",
+        "Tax_Exemption_Code__c",
+        "Payment_Terms_Days__c",
+    ),
+    "Product2": (OUR_KEY,),
+    "Site__c": (
+        "Account__c",
+        "Site_Code__c",
+        "Street__c",
+        "City__c",
+        "State_Code__c",
+        "Postal_Code__c",
+        "Country_Code__c",
+        "Time_Zone__c",
+    ),
+    "Opportunity": (
+        "Purchase_Order__c",
+        "Service_Start__c",
+        "Term_Months__c",
+        "Tieout_Status__c",
+        "Tieout_Subscription__c",
+        "Tieout_Invoiced__c",
+        "Tieout_Paid__c",
+        "Tieout_Invoice_Numbers__c",
+    ),
+    "OpportunityLineItem": ("Site_Code__c",),
+}
+
+#: Objects of outbound messages to the resource that reads them.
+NOTIFIED: Mapping[str, str] = {"Opportunity": "order", "Account": "account", "Site__c": "site"}
+
+#: Compound values, which repeat other fields in a form of their own, and file bodies.
+NOT_READ = frozenset({"address", "location", "base64"})
+
+#: Seconds to wait when the org refuses calls without saying how long: its daily quota is used up, or anything else.
+DAILY_LIMIT_WAIT, OTHER_LIMIT_WAIT = 1800.0, 5.0
+
+ACKNOWLEDGEMENT = b"""<?xml version="1.0" encoding="UTF-8"?>
+<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>\
+<notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>\
+</soapenv:Body></soapenv:Envelope>"""
+OUTBOUND = "{http://soap.sforce.com/2005/09/outbound}"
+XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+
+
+class Settings(BaseModel):
+    """How to reach one org. Sign-in is by client secret, or by JWT bearer where ``username`` and ``private_key`` are.
+
+    ``base_url``: the org's My Domain address, ``https://<domain>.my.salesforce.com``. Plain http is for loopback only.
+    ``audience``: of a JWT; ``https://test.salesforce.com`` for a sandbox org. ``page``: most records a query answers.
+    ``organization_id`` (15 or 18 characters) and ``webhook_token`` are needed to receive outbound messages.
+    """
+
+    base_url: str
+    client_id: str
+    client_secret: SecretStr | None = None
+    username: str | None = None
+    private_key: SecretStr | None = None
+    audience: str = "https://login.salesforce.com"
+    api_version: str = Field(default="64.0", pattern=r"^\d+\.0$")
+    page: int = Field(default=2000, ge=200, le=2000)
+    organization_id: str | None = Field(default=None, pattern=r"^00D[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$")
+    webhook_token: SecretStr | None = None
+
+    @field_validator("api_version", mode="before")
+    @classmethod
+    def _without_v(cls, version: Any) -> Any:
+        return version.removeprefix("v") if isinstance(version, str) else version
+
+    @field_validator("base_url")
+    @classmethod
+    def _safe_address(cls, url: str) -> str:
+        parts = urlsplit(url)
+        loopback = parts.hostname in ("127.0.0.1", "::1", "localhost")
+        if not parts.hostname or parts.scheme not in ("https", "http") or (parts.scheme == "http" and not loopback):
+            raise ValueError("base_url must be an https address (http only on loopback)")
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Settings:
+        if not self.client_secret and not (self.username and self.private_key):
+            raise ValueError("give client_secret, or username and private_key")
+        return self
+
+
+def connect(settings: Settings, world: World) -> SalesforceConnector:
+    return SalesforceConnector(settings, world)
+
+
+class Session(Auth):
+    """Signs in on first use and once more when the org says that the session has ended.
+
+    Single-flight: threads that meet the same dead session wait for one sign-in. Tokens are not kept: these grants give
+    no refresh token that could be lost. Signing in is apart from the call that needs it, so its faults never make a
+    write's outcome unknown.
+    """
+
+    requires_response_body = True
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self._settings, self._world = settings, world
+        self._login = Wire(SYSTEM, settings.base_url, world, read_error=_sign_in_error)
+        self._lock = threading.Lock()
+        self._token: str | None = None
+        self.identity = ""
+
+    def auth_flow(self, request: Request) -> Generator[Request, Response, None]:
+        token = self.token(ended=None)
+        request.headers["Authorization"] = f"Bearer {token}"
+        response = yield request
+        if response.status_code == 401 and any(e["errorCode"] == "INVALID_SESSION_ID" for e in _errors(response)):
+            request.headers["Authorization"] = f"Bearer {self.token(ended=token)}"
+            yield request
+
+    def token(self, ended: str | None) -> str:
+        """The session's token; a new one when there is none or it is the one that ``ended``."""
+        with self._lock:
+            if self._token is None or self._token == ended:
+                self._token = self._sign_in()
+            return self._token
+
+    def _sign_in(self) -> str:
+        answer = exact_json(self._login.read("POST", "/services/oauth2/token", data=self._grant()))
+        lives_at = urlsplit(str(answer.get("instance_url", "")))
+        if lives_at.netloc != urlsplit(self._settings.base_url).netloc:
+            raise Misconfigured(
+                f"{SYSTEM}: the org lives at {lives_at.netloc}; set base_url to its My Domain address", system=SYSTEM
+            )
+        self.identity = str(answer.get("id", ""))
+        return str(answer["access_token"])
+
+    def _grant(self) -> dict[str, str]:
+        settings = self._settings
+        if not (settings.username and settings.private_key):
+            assert settings.client_secret is not None
+            secret = settings.client_secret.get_secret_value()
+            return {"grant_type": "client_credentials", "client_id": settings.client_id, "client_secret": secret}
+        claims = {
+            "iss": settings.client_id,
+            "sub": settings.username,
+            "aud": settings.audience,
+            "exp": self._world.clock() + timedelta(minutes=3),
+        }
+        try:
+            assertion = jwt.encode(claims, settings.private_key.get_secret_value(), "RS256")
+        except (ValueError, TypeError, jwt.PyJWTError):
+            raise Misconfigured(f"{SYSTEM}: private_key is not an RSA key in PEM form", system=SYSTEM) from None
+        return {"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer", "assertion": assertion}
+
+    def close(self) -> None:
+        self._login.close()
+
+
+def _sign_in_error(response: Response) -> TieoutError | None:
+    try:
+        answer = json.loads(response.content)
+        said = f"{answer['error']}: {answer.get('error_description', '')}"
+    except (ValueError, KeyError, TypeError):
+        return None
+    if response.status_code >= 500:
+        return None
+    return Misconfigured(f"{SYSTEM}: sign-in was refused ({said})", system=SYSTEM)
+
+
+def _errors(response: Response) -> list[Json]:
+    """The vendor's error list; empty when the body is of another form."""
+    try:
+        body = json.loads(response.content)
+    except ValueError:
+        return []
+    return [error for error in body if "errorCode" in error] if isinstance(body, list) else []
+
+
+def _fault(error: Json, *, record: str = "", payload: Payload | None = None, wait: float | None = None) -> TieoutError:
+    """What one error of the vendor means; ``wait`` is what a Retry-After header asked for, in seconds."""
+    code = str(error.get("errorCode") or error.get("statusCode"))
+    message = str(error.get("message", ""))
+    where = f"{SYSTEM} {record}".strip()
+    match code:
+        case "REQUEST_LIMIT_EXCEEDED":
+            usual = DAILY_LIMIT_WAIT if "TotalRequests" in message else OTHER_LIMIT_WAIT
+            return RateLimited(f"{where}: {message}", wait_seconds=usual if wait is None else wait)
+        case "UNABLE_TO_LOCK_ROW" | "QUERY_TIMEOUT":
+            return Unavailable(f"{where}: {code}; nothing was written")
+        case "UNKNOWN_EXCEPTION" | "SERVER_UNAVAILABLE":
+            return OutcomeUnknown(f"{where}: {code}")
+        case "INVALID_SESSION_ID" | "API_DISABLED_FOR_ORG" | "API_CURRENTLY_DISABLED" | "INVALID_TYPE":
+            return Misconfigured(f"{where}: {code}: {message}", system=SYSTEM)
+        case "NOT_FOUND" if "external ID field" in message:
+            return Misconfigured(f"{where}: {message}", system=SYSTEM)
+    field = _field_of(error, payload or {})
+    value = (payload or {}).get(field) if field else None
+    return Rejected(
+        f"{where}: {message}",
+        system=SYSTEM,
+        record=record,
+        field=field,
+        value=None if value is None else str(value),
+        code=code,
+    )
+
+
+def _field_of(error: Json, payload: Payload) -> str | None:
+    """The field an error is about: named in its list or its message, or the one that holds the value it quotes."""
+    if error.get("fields"):
+        return str(error["fields"][0])
+    message = str(error.get("message", ""))
+    if named := re.search(r"No such column '(\w+)'|duplicate value found: (\w+) ", message):
+        return named[1] or named[2]
+    if quoted := re.search(r" value (.*) or request may be missing a required field", message):
+        holders = [name for name, value in payload.items() if str(value) == quoted[1]]
+        return holders[0] if len(holders) == 1 else None
+    return None
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _bare(record: Json) -> Json:
+    return {name: value for name, value in record.items() if name != "attributes"}
+
+
+class SalesforceConnector(BaseConnector):
+    """One org. Thread-safe."""
+
+    system = SYSTEM
+    resources = RESOURCES
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self._settings, self._world = settings, world
+        self._session = Session(settings, world)
+        self._wire = Wire(
+            SYSTEM,
+            settings.base_url,
+            world,
+            auth=self._session,
+            headers={"Sforce-Query-Options": f"batchSize={settings.page}"},
+            read_error=self._read_error,
+        )
+        self._reads, self._writes = self._client(self._wire.read), self._client(self._wire.write)
+        self._described: dict[str, dict[str, Json]] = {}
+
+    def _client(self, send: Callable[..., Response]) -> Salesforce:
+        session: Any = SdkSession(send)
+        return Salesforce(
+            session_id="given by the wire",
+            instance_url=self._settings.base_url,
+            version=self._settings.api_version,
+            session=session,
+            object_pairs_hook=None,
+        )
+
+    def _read_error(self, response: Response) -> TieoutError | None:
+        errors = _errors(response)
+        if response.status_code >= 500 or not errors:
+            return None
+        return _fault(errors[0], wait=retry_after(response.headers, self._world.clock()))
+
+    # -- reading
+
+    def _fields(self, sobject: str) -> dict[str, Json]:
+        """The fields of an object that the integration user may read, by name, as describe tells them."""
+        if sobject not in self._described:
+            described = getattr(self._reads, sobject).describe()["fields"]
+            self._described[sobject] = {field["name"]: field for field in described if field["type"] not in NOT_READ}
+        return self._described[sobject]
+
+    def _select(self, sobject: str, where: str) -> str:
+        """SOQL for every readable field of an object; ``where`` is the query's tail, already quoted."""
+        fields = ", ".join([*self._fields(sobject), *OF_PARENTS.get(sobject, ())])
+        return str(format_soql("SELECT {:literal} FROM {:literal} WHERE {:literal}", fields, sobject, where))
+
+    def _plain(self, sobject: str, record: Json) -> Json:
+        """A record without the vendor's ``attributes``, whole numbers as int where the field has no decimals."""
+        fields = self._fields(sobject)
+        plain: Json = {}
+        for name, value in _bare(record).items():
+            whole = fields.get(name, {}).get("type") == "double" and fields[name]["scale"] == 0
+            if isinstance(value, Mapping):
+                plain[name] = _bare(dict(value))
+            else:
+                plain[name] = int(value) if whole and isinstance(value, Decimal) else value
+        return plain
+
+    def _together(self, client: Salesforce, parts: Sequence[Json]) -> list[Json]:
+        """The answers of several calls sent as one, in order; each has ``httpStatusCode`` and ``body``."""
+        numbered = [{"referenceId": f"part{place}", **part} for place, part in enumerate(parts)]
+        answer: Any = client.restful(
+            "composite", method="POST", json={"allOrNone": False, "compositeRequest": numbered}
+        )
+        return list(answer["compositeResponse"])
+
+    def _path(self, below: str) -> str:
+        return f"/services/data/v{self._settings.api_version}/{below}"
+
+    def _query_part(self, soql: str) -> Json:
+        return {"method": "GET", "url": self._path(f"query?q={quote(soql)}")}
+
+    def _found(self, sobject: str, part: Json) -> list[Json]:
+        """All records of one query of a composite, its further pages fetched."""
+        page = part["body"]
+        if part["httpStatusCode"] >= 300:
+            raise _fault(page[0], record=sobject)
+        records = list(page["records"])
+        while not page["done"]:
+            page = self._reads.query_more(page["nextRecordsUrl"], identifier_is_url=True)
+            records += page["records"]
+        return [self._plain(sobject, record) for record in records]
+
+    def _orders(self, ids: Sequence[str]) -> dict[str, Payload]:
+        """Orders by Opportunity id, in one call for up to 100 of them; a missing one is left out."""
+        wanted = format_soql("{}", list(ids))
+        of_account = f"(SELECT AccountId FROM Opportunity WHERE Id IN {wanted})"  # noqa: S608 quoted above
+        asked = {
+            "Opportunity": f"Id IN {wanted}",
+            "Account": f"Id IN {of_account}",
+            "Contact": f"AccountId IN {of_account} ORDER BY Id",
+            "Site__c": f"Account__c IN {of_account} ORDER BY Site_Code__c",
+            "OpportunityLineItem": f"OpportunityId IN {wanted} ORDER BY Id",
+        }
+        parts = [self._query_part(self._select(sobject, where)) for sobject, where in asked.items()]
+        opportunities, accounts, contacts, sites, lines = (
+            self._found(sobject, part) for sobject, part in zip(asked, self._together(self._reads, parts), strict=True)
+        )
+        account_of = {account["Id"]: account for account in accounts}
+        return {
+            opportunity["Id"]: {
+                "Opportunity": opportunity,
+                "Account": account_of.get(opportunity["AccountId"]),
+                "Contacts": [c for c in contacts if c["AccountId"] == opportunity["AccountId"]],
+                "Sites": [s for s in sites if s["Account__c"] == opportunity["AccountId"]],
+                "LineItems": [line for line in lines if line["OpportunityId"] == opportunity["Id"]],
+            }
+            for opportunity in opportunities
+        }
+
+    def changes(self, resource: str, since: str | None) -> Iterator[Change]:
+        """Records by ``SystemModstamp``, oldest first, from ``since`` (ISO 8601 instant, inclusive); deleted ones too.
+
+        ``order``: Opportunities that are won. Stamps are whole seconds and a late commit may carry an earlier one, so a
+        caller overlaps its cursor by some minutes. Changed sites and contacts do not touch the opportunity's stamp.
+        """
+        row = self.resource(resource)
+        start = _instant(since) if since else datetime(1970, 1, 1, tzinfo=UTC)
+        tail = f"SystemModstamp >= {start.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
+        tail += (" AND IsWon = true" if resource == "order" else "") + " ORDER BY SystemModstamp, Id"
+        if resource != "order":
+            for record in self._reads.query_all_iter(self._select(row.path, tail), include_deleted=True):
+                yield _change(record, self._plain(row.path, record))
+            return
+        brief = format_soql("SELECT Id, SystemModstamp, IsDeleted FROM Opportunity WHERE {:literal}", tail)
+        waiting: list[Json] = []
+        for record in self._reads.query_all_iter(brief, include_deleted=True):
+            waiting.append(record)
+            if len(waiting) == row.batch:
+                yield from self._changed_orders(waiting)
+                waiting = []
+        yield from self._changed_orders(waiting)
+
+    def _changed_orders(self, records: Sequence[Json]) -> Iterator[Change]:
+        orders = self._orders([record["Id"] for record in records]) if records else {}
+        for record in records:
+            order = orders.get(record["Id"])
+            yield _change(order["Opportunity"] if order else {**record, "IsDeleted": True}, order)
+
+    def get(self, resource: str, vendor_id: str) -> Payload:
+        row = self.resource(resource)
+        if resource == "order":
+            found: list[Payload] = list(self._orders([vendor_id]).values())
+        else:
+            found = list(self._where(row, row.id_field, vendor_id))
+        if not found:
+            raise Rejected(
+                f"{SYSTEM} has no {resource} {vendor_id}",
+                system=SYSTEM,
+                record=resource,
+                field=row.id_field,
+                value=vendor_id,
+                code="NOT_FOUND",
+            )
+        return found[0]
+
+    def _where(self, row: Resource, field: str, value: str) -> list[Json]:
+        if field not in self._fields(row.path):
+            raise Misconfigured(f"{SYSTEM}: {row.path} has no field {field}; see tieout doctor", system=SYSTEM)
+        soql = self._select(row.path, format_soql("{:literal} = {}", field, value))
+        return [self._plain(row.path, record) for record in self._reads.query_all_iter(soql)]
+
+    def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        row = self._row(resource, key)
+        found = self._where(row, row.key_field, key.value)
+        if len(found) > 1:
+            raise Rejected(
+                f"{SYSTEM}: {len(found)} records of {row.path} carry our key; merge them or clear it on all but one",
+                system=SYSTEM,
+                record=resource,
+                field=row.key_field,
+                value=key.value,
+                code="DUPLICATE_EXTERNAL_ID",
+            )
+        if not found:
+            return None
+        answer: Payload = self.get("order", found[0]["Id"]) if resource == "order" else found[0]
+        return Receipt(SYSTEM, resource, found[0]["Id"], key, created=False, answer=answer)
+
+    def _row(self, resource: str, key: ExternalKey) -> Resource:
+        row = self.resource(resource)
+        if key.field != row.key_field:
+            raise Misconfigured(f"{SYSTEM}: the key of {resource} is {row.key_field}, not {key.field}", system=SYSTEM)
+        return row
+
+    # -- writing
+
+    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
+        (outcome,) = self.upsert_many(resource, [(payload, key)])
+        if isinstance(outcome, TieoutError):
+            raise outcome
+        return outcome
+
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """One call per 200 items. A fault of a call is the outcome of each of its items; Misconfigured is raised."""
+        outcomes: list[Outcome] = []
+        for chunk in chunks(items, self.resource(resource).batch):
+            try:
+                outcomes += self._write(resource, chunk)
+            except Retryable as fault:
+                outcomes += [fault] * len(chunk)
+        return outcomes
+
+    def _write(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """Writes records and reads them back, in one call."""
+        row = self._row(resource, items[0][1])
+        if row.guard is Guard.READ_ONLY:
+            raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)
+        keys = [self._row(resource, key) and key.value for _, key in items]
+        if row.key_field not in self._fields(row.path):
+            raise Misconfigured(f"{SYSTEM}: {row.path} has no field {row.key_field}; see tieout doctor", system=SYSTEM)
+        by_key = "" if row.key_field == row.id_field else f"/{row.path}/{row.key_field}"
+        records = [{"attributes": {"type": row.path}, **payload, row.key_field: key.value} for payload, key in items]
+        written, read = self._together(
+            self._writes,
+            [
+                {
+                    "method": "PATCH",
+                    "url": self._path(f"composite/sobjects{by_key}"),
+                    "body": {"allOrNone": False, "records": records},
+                },
+                self._query_part(self._select(row.path, format_soql("{:literal} IN {}", row.key_field, keys))),
+            ],
+        )
+        if written["httpStatusCode"] >= 300:
+            if len(items) > 1 and written["httpStatusCode"] < 500:
+                return [outcome for item in items for outcome in self._write(resource, [item])]
+            return [_fault(written["body"][0], record=resource, payload=items[0][0])] * len(items)
+        kept: Mapping[str, Json] = {}
+        if read["httpStatusCode"] < 300:
+            kept = {record["Id"]: record for record in self._found(row.path, read)}
+        return [
+            self._outcome(resource, item, result, kept) for item, result in zip(items, written["body"], strict=True)
+        ]
+
+    def _outcome(
+        self, resource: str, item: tuple[Payload, ExternalKey], result: Json, kept: Mapping[str, Json]
+    ) -> Outcome:
+        payload, key = item
+        if not result["success"]:
+            return _fault(result["errors"][0], record=resource, payload=payload)
+        if result["id"] not in kept:
+            return OutcomeUnknown(f"{SYSTEM} {resource}: written, but it could not be read back")
+        created = bool(result.get("created", False))
+        return Receipt(SYSTEM, resource, result["id"], key, created=created, answer=kept[result["id"]])
+
+    # -- webhooks
+
+    def events(self, request: WebhookRequest) -> list[WebhookEvent]:
+        """The notifications of an outbound message. Rejected when token, organization or form are not as agreed.
+
+        A notification whose record is gone carries no id and makes no event: the deletion comes through ``changes``.
+        """
+        token, organization = self._settings.webhook_token, self._settings.organization_id
+        if token is None or organization is None:
+            raise Misconfigured(f"{SYSTEM}: set webhook_token and organization_id to receive messages", system=SYSTEM)
+        given = request.query.get("token", "").encode()
+        if not hmac.compare_digest(given, token.get_secret_value().encode()):
+            raise Rejected(f"{SYSTEM}: an outbound message with a wrong token was refused", system=SYSTEM)
+        message = _parse(request.body).find(f".//{OUTBOUND}notifications")
+        if message is None or (message.findtext(f"{OUTBOUND}OrganizationId") or "")[:15] != organization[:15]:
+            raise Rejected(f"{SYSTEM}: a message is not an outbound message of this organization", system=SYSTEM)
+        events = (self._event(item, request.received_at) for item in message.iterfind(f"{OUTBOUND}Notification"))
+        return [event for event in events if event is not None]
+
+    def _event(self, notification: ET.Element, received_at: datetime) -> WebhookEvent | None:
+        record = notification.find(f"{OUTBOUND}sObject")
+        ident = notification.findtext(f"{OUTBOUND}Id")
+        if record is None or not ident:
+            raise Rejected(f"{SYSTEM}: an outbound message lacks its notification", system=SYSTEM)
+        kind = record.get(XSI_TYPE, "").rpartition(":")[2]
+        if kind not in NOTIFIED:
+            raise Rejected(f"{SYSTEM}: no resource listens to outbound messages of {kind!r}", system=SYSTEM)
+        fields = {child.tag.rpartition("}")[2]: child.text for child in record}
+        if not fields.get("Id"):
+            return None
+        stamp = fields.get("SystemModstamp") or fields.get("LastModifiedDate")
+        return WebhookEvent(
+            event_id=ident,
+            resource=NOTIFIED[kind],
+            vendor_id=str(fields["Id"]),
+            kind=kind,
+            occurred_at=_instant(stamp) if stamp else received_at,
+            version=stamp,
+        )
+
+    def acknowledge(self, _events: Sequence[WebhookEvent]) -> tuple[bytes, str]:
+        """Body and content type of the answer that ends the sender's retries; send it once the events are kept."""
+        return ACKNOWLEDGEMENT, "text/xml; charset=utf-8"
+
+    # -- the doctor
+
+    def check(self) -> list[Finding]:
+        version = self._settings.api_version
+        try:
+            offered = exact_json(self._wire.read("GET", "/services/data/"))
+            limits = self._reads.limits()["DailyApiRequests"]
+            findings = [self._check_fields(sobject) for sobject in CUSTOM_FIELDS]
+        except TieoutError as error:
+            return [Finding("reachable, sign-in accepted", ok=False, detail=str(error), cure=error.cure)]
+        known = [item["version"] for item in offered]
+        enough = limits["Remaining"] * 10 >= limits["Max"]
+        return [
+            Finding("reachable, sign-in accepted", ok=True, detail=self._settings.base_url),
+            self._check_organization(),
+            Finding(
+                "API version",
+                ok=version in known,
+                detail=f"v{version}; the org offers v{known[0]} to v{known[-1]}",
+                cure="" if version in known else "set api_version to one the org offers",
+            ),
+            Finding(
+                "daily API requests",
+                ok=enough,
+                detail=f"{limits['Remaining']} of {limits['Max']} left",
+                cure="" if enough else "find what else calls the org, or buy more calls",
+            ),
+            *findings,
+        ]
+
+    def _check_organization(self) -> Finding:
+        seen = re.search(r"/(00D\w{12})", self._session.identity)
+        expected = (self._settings.organization_id or "")[:15]
+        if not expected:
+            cure = "set organization_id and webhook_token to receive outbound messages"
+            return Finding("organization", ok=False, detail="not set, so outbound messages are refused", cure=cure)
+        ok = bool(seen and seen[1] == expected)
+        return Finding(
+            "organization",
+            ok=ok,
+            detail=seen[1] if seen else "unknown",
+            cure="" if ok else "organization_id is of another org",
+        )
+
+    def _check_fields(self, sobject: str) -> Finding:
+        try:
+            fields = self._fields(sobject)
+        except (Rejected, Misconfigured):
+            fields = {}
+        missing = [name for name in CUSTOM_FIELDS[sobject] if name not in fields]
+        keys = [row.key_field for row in RESOURCES.values() if row.path == sobject and row.key_field != row.id_field]
+        loose = [
+            name for name in keys if name in fields and not (fields[name]["externalId"] and fields[name]["unique"])
+        ]
+        return Finding(
+            f"fields of {sobject}",
+            ok=not missing and not loose,
+            detail=" ".join(
+                [f"missing or hidden: {', '.join(missing)}" if missing else "all there"]
+                + [f"not a unique external id: {', '.join(loose)}" for _ in loose[:1]]
+            ),
+            cure="create them as docs/connectors/salesforce.md says, visible to the user" if missing or loose else "",
+        )
+
+    def close(self) -> None:
+        self._wire.close()
+        self._session.close()
+
+
+class _NoDoctype(ET.TreeBuilder):
+    """Refuses a document type, and with it every entity, before it is read."""
+
+    def doctype(self, _name: str, _pubid: str | None, _system: str | None) -> None:
+        raise Rejected(f"{SYSTEM}: a message with a document type was refused", system=SYSTEM)
+
+
+def _parse(body: bytes) -> ET.Element:
+    try:
+        return ET.fromstring(body, ET.XMLParser(target=_NoDoctype()))
+    except (ET.ParseError, ValueError, LookupError):
+        raise Rejected(f"{SYSTEM}: a message is not XML", system=SYSTEM) from None
+
+
+def _instant(text: str) -> datetime:
+    """An instant of the vendor's form ``2026-11-22T10:00:00.000+0000`` or any ISO 8601 form with an offset."""
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no offset")
+    return instant.astimezone(UTC)
+
+
+def _change(record: Json, payload: Payload | None) -> Change:
+    gone = bool(record["IsDeleted"])
+    return Change(record["Id"], _instant(record["SystemModstamp"]), None if gone else payload)
