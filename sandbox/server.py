@@ -63,7 +63,8 @@ def start(
     sockets: list[tuple[uvicorn.Server, socket.socket]] = []
     for name in names or list(EMULATORS):
         emulator = build(name, folder)
-        sock = socket.socket()
+        # A stated protocol, because asyncio turns off delayed sending (40 ms an answer) only for sockets that state it.
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", (ports or {}).get(name, 0)))
         server = uvicorn.Server(
