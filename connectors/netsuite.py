@@ -1,0 +1,722 @@
+"""NetSuite through SuiteTalk SOAP, endpoint 2023_2, with token-based authentication (TBA).
+
+Written after the vendor's published WSDL and XSDs 2023.2 and its help pages (read 2026-11). What is peculiar:
+
+- All records are written by ``upsertList`` under an external id of ours, at most 200 a call; repeating a call updates
+  the same records. A record that is refused does not stop the others: its failure stands inside an HTTP 200.
+- The types of a message come from the WSDL itself, so a payload is checked field by field before it is sent, and a
+  newer endpoint is a setting. All money is ``xsd:double`` there; here it is Decimal on both ways.
+- A reply to a write says only the internal id. One ``getList`` after each ``upsertList`` reads the records back, so
+  that ``answer`` is what NetSuite holds, its own totals included.
+- One pool of concurrent requests per account is shared by all integrations; ``concurrency`` keeps this hub below it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from pathlib import Path
+from threading import BoundedSemaphore, Lock
+from typing import Any
+
+import zeep
+from lxml import etree
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from zeep.xsd.types import builtins
+
+from connectors.wire import BaseConnector, Response, Wire, guarded, retrying
+from core.errors import (
+    Misconfigured,
+    OutcomeUnknown,
+    Parked,
+    RateLimited,
+    Rejected,
+    Retryable,
+    TieoutError,
+    Unavailable,
+)
+from core.ports import Change, ExternalKey, Finding, Guard, Outcome, Payload, Receipt, Resource, World
+
+SYSTEM = "netsuite"
+XSD = "http://www.w3.org/2001/XMLSchema"
+
+#: Most records of one ``upsertList`` (vendor limit for transactions).
+BATCH = 200
+#: Clock difference (seconds) beyond which the vendor refuses a signature.
+CLOCK_WINDOW = 300
+#: A call that waited this long (seconds) before its signature was refused stood in the concurrency queue.
+QUEUE_WAIT = 45
+#: Wait (seconds) after a refusal for concurrency; the vendor names none.
+BLOCKED_WAIT = 2.0
+
+
+def _written(path: str) -> Resource:
+    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH)
+
+
+def _read(path: str, key_field: str) -> Resource:
+    return Resource(path, "internalId", key_field, Guard.READ_ONLY)
+
+
+RESOURCES: Mapping[str, Resource] = {
+    "account": _written("Customer"),
+    "product": _written("ServiceSaleItem"),
+    "invoice": _written("Invoice"),
+    "payment": _written("CustomerPayment"),
+    "credit_note": _written("CreditMemo"),
+    "journal_entry": _written("JournalEntry"),
+    "ledger_account": _written("Account"),
+    "period": _read("AccountingPeriod", "periodName"),
+    "subsidiary": _read("Subsidiary", "name"),
+    "gl_balance": _read("PostingTransactionSummary", "account"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What SOAP wants to know of a record type beside its name.
+
+    ``reference``: its name in a RecordRef; ``search`` and ``criteria``: the search that lists it; ``created`` and
+    ``changed``: the fields that tell when, empty where the vendor keeps none.
+    """
+
+    reference: str
+    search: str
+    criteria: Payload = field(default_factory=dict)
+    created: str = ""
+    changed: str = ""
+
+
+def _of_type(name: str) -> Payload:
+    return {"type": {"operator": "anyOf", "searchValue": [name]}}
+
+
+def _transaction(reference: str, type_name: str) -> Kind:
+    return Kind(reference, "TransactionSearch", _of_type(type_name), "createdDate", "lastModifiedDate")
+
+
+KINDS: Mapping[str, Kind] = {
+    "Customer": Kind("customer", "CustomerSearch", {}, "dateCreated", "lastModifiedDate"),
+    "ServiceSaleItem": Kind("serviceSaleItem", "ItemSearch", _of_type("_service"), "createdDate", "lastModifiedDate"),
+    "Invoice": _transaction("invoice", "_invoice"),
+    "CustomerPayment": _transaction("customerPayment", "_customerPayment"),
+    "CreditMemo": _transaction("creditMemo", "_creditMemo"),
+    "JournalEntry": _transaction("journalEntry", "_journal"),
+    "Account": Kind("account", "AccountSearch"),
+    "AccountingPeriod": Kind(
+        "accountingPeriod",
+        "AccountingPeriodSearch",
+        {"isQuarter": {"searchValue": False}, "isYear": {"searchValue": False}},
+    ),
+    "Subsidiary": Kind("subsidiary", "SubsidiarySearch"),
+}
+
+# What the vendor's codes mean -------------------------------------------------------------------------------------
+
+
+class Meaning(StrEnum):
+    UNKNOWN = "it may or may not have been done"
+    BLOCKED = "too many requests at once; nothing was done"
+    STALE = "somebody else changed the record meanwhile; nothing was done"
+    CLOSED = "the accounting period does not take postings"
+    ACCESS = "credentials, role or endpoint are not accepted"
+    DUPLICATE = "another record has this name or number"
+    ABSENT = "there is no such record"
+    REFUSED = "the message is too large"
+
+
+_MEANINGS = {
+    Meaning.UNKNOWN: "UNEXPECTED_ERROR UNEXPECTED_FAILURE ACCT_TEMP_UNAVAILABLE SESSION_TIMED_OUT"
+    " SSS_CONNECTION_TIME_OUT",
+    Meaning.BLOCKED: "WS_REQUEST_BLOCKED WS_CONCUR_SESSION_DISALLWD EXCEEDED_MAX_CONCUR_RQST"
+    " CONCURRENCY_LIMIT_EXCEEDED exceededConcurrentRequestLimitFault exceededRequestLimitFault"
+    " exceededUsageLimitFault",
+    Meaning.STALE: "RCRD_HAS_BEEN_CHANGED",
+    Meaning.CLOSED: "CLOSED_TRAN_PRD TRAN_PRD_CLOSED TRAN_PERIOD_CLOSED INVALID_PERIOD UNDEFINED_ACCTNG_PRD"
+    " ACCTNG_PRD_REQD",
+    Meaning.ACCESS: "INVALID_LOGIN_ATTEMPT INVALID_LOGIN_CREDENTIALS INVALID_LOGIN INVALID_ACCT INVALID_ROLE"
+    " INVALID_WS_VERSION UNSUPPORTED_WS_VERSION INSUFFICIENT_PERMISSION WS_PERMISSION_REQD WS_FEATURE_REQD"
+    " LOGIN_DISABLED insufficientPermissionFault invalidAccountFault invalidCredentialsFault invalidSessionFault"
+    " invalidVersionFault",
+    Meaning.DUPLICATE: "DUP_RCRD DUP_TRANS DUPLICATE_KEYS DUP_ENTITY DUP_ITEM DUP_ACCT_NUM DUP_ACCT_NAME",
+    Meaning.ABSENT: "RCRD_DSNT_EXIST NONEXISTENT_EXTERNAL_ID",
+    Meaning.REFUSED: "exceededRecordCountFault exceededRequestSizeFault",
+}
+#: Codes of a record's status or of a fault (platform.faultTypes.xsd), and names of the elements in a fault's detail.
+CODES = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes.split()}
+
+#: How the vendor's messages name the field and the value at fault.
+BLAME = (
+    re.compile(r"Invalid Field Value (?P<value>.+?) for the following field: (?P<field>[\w.]+)"),
+    re.compile(r"enter value\(s\) for: (?P<field>[\w. ]+)"),
+    re.compile(r"Invalid (?P<field>\w+) reference key (?P<value>\S+?)\.?(\s|$)"),
+)
+CLOSED_TEXT = re.compile(r"period\b.*\b(closed|locked)|(closed|locked)\b.*\bperiod", re.IGNORECASE)
+
+#: Characters that XML 1.0 cannot carry.
+UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+class Settings(BaseModel):
+    """``account``: the account id as NetSuite shows it (``1234567_SB1``). Addresses follow from it when left empty.
+
+    ``wsdl_url``: address (of the account's own host) or path of a file; ``concurrency``: most calls at once, to be
+    kept below what the account grants; ``read_timeout``: seconds, for the vendor's large transactions.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: str
+    consumer_key: SecretStr
+    consumer_secret: SecretStr
+    token: SecretStr
+    token_secret: SecretStr
+    version: str = Field("2023_2", pattern=r"^\d{4}_[12]$")
+    base_url: str = ""
+    wsdl_url: str = ""
+    concurrency: int = Field(4, ge=1)
+    page_size: int = Field(200, ge=5, le=1000)
+    read_timeout: int = Field(300, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _addresses(cls, given: Any) -> Any:
+        """The account in capitals with an underscore, its host in small letters with a hyphen: both are demanded."""
+        if not isinstance(given, dict) or not given.get("account"):
+            return given
+        account = str(given["account"]).upper().replace("-", "_")
+        host = account.lower().replace("_", "-")
+        base = str(given.get("base_url") or f"https://{host}.suitetalk.api.netsuite.com").rstrip("/")
+        wsdl = given.get("wsdl_url") or f"{base}/wsdl/v{given.get('version', '2023_2')}_0/netsuite.wsdl"
+        return {**given, "account": account, "base_url": base, "wsdl_url": wsdl}
+
+
+def connect(settings: Settings, world: World) -> NetSuite:
+    return NetSuite(settings, world)
+
+
+def signature(settings: Settings, nonce: str, timestamp: int) -> str:
+    """The TBA signature: HMAC-SHA256 in base64 (not hexadecimal, python-zeep issue 1374)."""
+    parts = (settings.account, settings.consumer_key.get_secret_value(), settings.token.get_secret_value())
+    key = f"{settings.consumer_secret.get_secret_value()}&{settings.token_secret.get_secret_value()}"
+    text = "&".join((*parts, nonce, str(timestamp)))
+    return b64encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest()).decode()
+
+
+@dataclass(slots=True)
+class Transport:
+    """What zeep asks of a transport, on the connector's one client: load a document, post an envelope."""
+
+    wire: Wire
+    read_timeout: int
+
+    def load(self, url: str) -> bytes:
+        if url.startswith(("http://", "https://")):
+            return self.wire.read("GET", url).content
+        return Path(url.removeprefix("file://")).read_bytes()
+
+    def post_xml(self, address: str, envelope: Any, headers: Mapping[str, str]) -> Response:
+        """The answer of 200, or of 500 for a SOAP fault; any other status is an error of the wire's table."""
+        body = etree.tostring(envelope, xml_declaration=True, encoding="utf-8")
+        response = self.wire.client.post(
+            address, content=body, headers=dict(headers), timeout=(5, self.read_timeout, 30, 30)
+        )
+        if response.status_code not in (200, 500):
+            raise self.wire.error(response, writes="upsert" in headers.get("SOAPAction", ""))
+        return response
+
+
+class NetSuite(BaseConnector):
+    system = SYSTEM
+    resources = RESOURCES
+
+    def __init__(self, settings: Settings, world: World) -> None:
+        self.settings, self.world = settings, world
+        self._wire = Wire(SYSTEM, settings.base_url, world)
+        self._seats = BoundedSemaphore(settings.concurrency)
+        self._loading = Lock()
+        self._loaded: Contract | None = None
+
+    @property
+    def contract(self) -> Contract:
+        """The WSDL, read at first use and once. Misconfigured when it cannot be read as one."""
+        with self._loading:
+            if self._loaded is None:
+                self._loaded = Contract.load(self.settings, Transport(self._wire, self.settings.read_timeout))
+            return self._loaded
+
+    # The five verbs
+
+    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
+        outcome = self.upsert_many(resource, [(payload, key)])[0]
+        if isinstance(outcome, TieoutError):
+            raise outcome
+        return outcome
+
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        if self.resource(resource).guard is Guard.READ_ONLY:
+            raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)
+        outcomes: dict[int, Outcome] = {}
+        ready: list[tuple[int, Any]] = []
+        for position, (payload, key) in enumerate(items):
+            try:
+                ready.append((position, self._record(resource, payload, key)))
+            except Rejected as error:
+                outcomes[position] = error
+        for start in range(0, len(ready), BATCH):
+            outcomes |= self._write(resource, items, ready[start : start + BATCH])
+        return [outcomes[position] for position in range(len(items))]
+
+    def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        row = self.resource(resource)
+        if row.guard is Guard.READ_ONLY:
+            raise Misconfigured(f"{SYSTEM}: {resource} carries no key of ours", system=SYSTEM)
+        payload = self._fetch(row, {"externalId": key.value})
+        return Receipt(SYSTEM, resource, payload["internalId"], key, False, payload) if payload else None
+
+    def get(self, resource: str, vendor_id: str) -> Payload:
+        row = self.resource(resource)
+        if row.path not in KINDS:
+            raise Misconfigured(f"{SYSTEM}: {resource} is read through changes()", system=SYSTEM)
+        payload = self._fetch(row, {"internalId": vendor_id})
+        if payload is None:
+            raise Rejected(
+                f"{SYSTEM} has no {resource} {vendor_id}",
+                system=SYSTEM,
+                record=resource,
+                field="internalId",
+                value=vendor_id,
+                code="RCRD_DSNT_EXIST",
+            )
+        return payload
+
+    def changes(self, resource: str, since: str | None) -> Iterator[Change]:
+        """``since``: an instant as ISO text. Ledger accounts, periods and subsidiaries keep no time of change, so all
+        are given. For ``gl_balance`` it is a month (``2026-10``): that one and later; each Change is what one of our
+        ledger accounts (those with an external id) was posted in one period: ``account``, ``period``, ``month``,
+        ``amount`` (debits less credits, in the base currency).
+        """
+        row = self.resource(resource)
+        if row.path not in KINDS:
+            yield from self._balances(since)
+            return
+        kind = KINDS[row.path]
+        criteria = dict(kind.criteria)
+        if since and kind.changed:
+            criteria[kind.changed] = {"operator": "onOrAfter", "searchValue": since}
+        for payload in self._search(row.path, criteria):
+            changed = payload.get(kind.changed)
+            changed_at = datetime.fromisoformat(changed) if changed else self.world.clock()
+            yield Change(payload["internalId"], changed_at, payload)
+
+    def close(self) -> None:
+        self._wire.close()
+
+    # Writing
+
+    def _record(self, resource: str, payload: Payload, key: ExternalKey) -> Any:
+        """The record to send. Rejected when the payload does not fit the WSDL, or carries another key."""
+        given = payload.get("externalId", key.value)
+        if given != key.value:
+            raise Rejected(
+                f"the payload carries external id {given}, the record is {key.value}",
+                system=SYSTEM,
+                record=resource,
+                field="externalId",
+                value=str(given),
+            )
+        return self.contract.build(resource, self.resource(resource).path, {**payload, "externalId": key.value})
+
+    def _write(
+        self, resource: str, items: Sequence[tuple[Payload, ExternalKey]], ready: Sequence[tuple[int, Any]]
+    ) -> dict[int, Outcome]:
+        """One ``upsertList``. A refusal of the whole call (nothing was written) is traced to its records by halving."""
+        try:
+            body = self._call("upsertList", writes=True, record=[record for _, record in ready])
+        except Rejected as error:
+            if len(ready) == 1:
+                return {ready[0][0]: error}
+            half = len(ready) // 2
+            return self._write(resource, items, ready[:half]) | self._write(resource, items, ready[half:])
+        answers = body.writeResponseList.writeResponse
+        if len(answers) != len(ready):
+            raise OutcomeUnknown(f"{SYSTEM} answered {len(answers)} records of {len(ready)}")
+        outcomes: dict[int, Outcome] = {}
+        for (position, _), answer in zip(ready, answers, strict=True):
+            outcomes[position] = self._outcome(resource, *items[position], answer)
+        return outcomes | self._read_back(resource, outcomes)
+
+    def _outcome(self, resource: str, payload: Payload, key: ExternalKey, answer: Any) -> Outcome:
+        if not answer.status.isSuccess:
+            error = self._refusal(resource, answer.status, str(payload.get("tranDate") or ""))
+            if isinstance(error, Rejected) and CODES.get(error.code or "") is Meaning.DUPLICATE:
+                return self.find(resource, key) or error
+            return error
+        reference = answer.baseRef
+        if getattr(reference, "externalId", None) not in (None, key.value):
+            return OutcomeUnknown(f"{SYSTEM} answered for {reference.externalId} where {key.value} was asked")
+        sent = {**payload, "externalId": key.value, "internalId": reference.internalId}
+        return Receipt(SYSTEM, resource, reference.internalId, key, True, sent)
+
+    def _read_back(self, resource: str, outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
+        """The Receipts again with what NetSuite holds; as they were when it cannot be read now: the write stands."""
+        receipts = {position: item for position, item in outcomes.items() if isinstance(item, Receipt)}
+        kind = KINDS[self.resource(resource).path]
+        references = [self._reference(kind, {"internalId": item.vendor_id}) for item in receipts.values()]
+        try:
+            body = self._call("getList", baseRef=references) if references else None
+        except Retryable:
+            return dict(receipts)
+        read: dict[int, Outcome] = {}
+        for (position, receipt), answer in zip(
+            receipts.items(), body.readResponseList.readResponse if body else (), strict=False
+        ):
+            payload = self.contract.plain(answer.record) if answer.status.isSuccess else None
+            if payload is None or payload["internalId"] != receipt.vendor_id:
+                continue
+            created = not kind.created or payload.get(kind.created) == payload.get(kind.changed)
+            read[position] = Receipt(SYSTEM, resource, receipt.vendor_id, receipt.key, created, payload)
+        return read
+
+    # Reading
+
+    def _reference(self, kind: Kind, ident: Payload) -> Any:
+        return self.contract.type("RecordRef")(type=kind.reference, **ident)
+
+    def _fetch(self, row: Resource, ident: Payload) -> dict[str, Any] | None:
+        """The record of that internal or external id, or None."""
+        answer = self._call("get", baseRef=self._reference(KINDS[row.path], ident)).readResponse
+        if answer.status.isSuccess:
+            return self.contract.plain(answer.record)
+        error = self._refusal(row.path, answer.status)
+        if isinstance(error, Rejected) and CODES.get(error.code or "") is Meaning.ABSENT:
+            return None
+        raise error
+
+    def _search(self, path: str, criteria: Payload) -> Iterator[dict[str, Any]]:
+        """All records of that type that meet the criteria, page after page."""
+        search = self.contract.type(KINDS[path].search)
+        page = self._call("search", searchRecord=search(basic=dict(criteria))).searchResult
+        while True:
+            if not page.status.isSuccess:
+                raise self._refusal(path, page.status)
+            for record in page.recordList.record if page.recordList else ():
+                if self.contract.name(record) == path:
+                    yield self.contract.plain(record)
+            if not page.totalPages or page.pageIndex >= page.totalPages:
+                return
+            page = self._call("searchMoreWithId", searchId=page.searchId, pageIndex=page.pageIndex + 1).searchResult
+
+    def _balances(self, since: str | None) -> Iterator[Change]:
+        accounts = {one["internalId"]: one for one in self._search("Account", {}) if one.get("externalId")}
+        periods = {
+            one["internalId"]: one
+            for one in self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria)
+            if one["startDate"][:7] >= (since or "")[:7]
+        }
+        if not accounts or not periods:
+            return
+        for row in self._summary({"account": accounts, "period": periods}):
+            account, period = accounts[row["account"]["internalId"]], periods[row["period"]["internalId"]]
+            payload = {
+                "account": {
+                    name: account[name] for name in ("internalId", "externalId", "acctName") if name in account
+                },
+                "period": {"internalId": period["internalId"], "periodName": period["periodName"]},
+                "month": period["startDate"][:7],
+                "amount": row["amount"],
+            }
+            yield Change(f"{account['internalId']}/{period['internalId']}", self.world.clock(), payload)
+
+    def _summary(self, only: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Posted amounts by account and period, limited to the internal ids in ``only``."""
+        page: Any = None
+        while page is None or page.pageIndex < (page.totalPages or 0):
+            page = self._call(
+                "getPostingTransactionSummary",
+                fields={"account": True, "period": True},
+                filters={
+                    name: {"recordRef": [{"internalId": ident} for ident in idents]} for name, idents in only.items()
+                }
+                or None,
+                pageIndex=page.pageIndex + 1 if page else 1,
+                operationId=page.operationId if page else None,
+            ).getPostingTransactionSummaryResult
+            if not page.status.isSuccess:
+                raise self._refusal("gl_balance", page.status)
+            rows = page.postingTransactionSummaryList
+            yield from (self.contract.plain(row) for row in (rows.postingTransactionSummary if rows else ()))
+
+    # Calls and their errors
+
+    def _headers(self, operation: str) -> dict[str, Any]:
+        """A fresh signature; a nonce is good for one request."""
+        nonce, timestamp = self.world.ids(), int(self.world.clock().timestamp())
+        headers: dict[str, Any] = {
+            "tokenPassport": {
+                "account": self.settings.account,
+                "consumerKey": self.settings.consumer_key.get_secret_value(),
+                "token": self.settings.token.get_secret_value(),
+                "nonce": nonce,
+                "timestamp": timestamp,
+                "signature": {
+                    "_value_1": signature(self.settings, nonce, timestamp),
+                    "algorithm": "HMAC-SHA256",
+                },
+            }
+        }
+        if operation.startswith("search"):
+            headers["searchPreferences"] = {
+                "bodyFieldsOnly": False,
+                "returnSearchColumns": False,
+                "pageSize": self.settings.page_size,
+            }
+        return headers
+
+    def _call(self, operation: str, *, writes: bool = False, **arguments: Any) -> Any:
+        """The body of the answer, one ``status`` inside it. Signed afresh at each attempt."""
+        contract = self.contract
+        return retrying(self.world, lambda: self._once(contract, operation, writes, arguments))
+
+    def _once(self, contract: Contract, operation: str, writes: bool, arguments: Mapping[str, Any]) -> Any:
+        with self._seats:
+            started = self.world.clock()
+            try:
+                with guarded(SYSTEM, writes=writes):
+                    return contract.call(operation, arguments, self._headers(operation))
+            except zeep.exceptions.Fault as fault:
+                waited = (self.world.clock() - started).total_seconds()
+                raise _fault_error(fault, operation, writes=writes, waited=waited) from None
+            except zeep.exceptions.ValidationError as error:
+                raise Rejected(f"{SYSTEM}: {operation} was not sent: {error}", system=SYSTEM) from None
+            except zeep.exceptions.Error as error:
+                kind = OutcomeUnknown if writes else Unavailable
+                raise kind(f"{SYSTEM}: {operation} was answered with no SOAP ({type(error).__name__})") from None
+
+    def _refusal(self, resource: str, status: Any, posted_on: str = "") -> TieoutError:
+        """What a record's status means; ``posted_on`` is its date as sent, for the period it waits for."""
+        details = [detail for detail in status.statusDetail or () if detail.type != "WARN"]
+        code = str(details[0].code or "") if details else ""
+        message = str(details[0].message or "") if details else "no reason given"
+        text = f"{SYSTEM} refused {resource}: {code}: {message}"
+        match CODES.get(code):
+            case Meaning.UNKNOWN:
+                return OutcomeUnknown(text)
+            case Meaning.BLOCKED:
+                return RateLimited(text, wait_seconds=BLOCKED_WAIT)
+            case Meaning.STALE:
+                return Unavailable(text)
+            case Meaning.ACCESS:
+                return Misconfigured(text, system=SYSTEM)
+            case meaning if meaning is Meaning.CLOSED or (code == "USER_ERROR" and CLOSED_TEXT.search(message)):
+                return Parked(text, waits_for=f"period:{posted_on[:7]}")
+        blamed = next((found.groupdict() for pattern in BLAME if (found := pattern.search(message))), {})
+        return Rejected(
+            text, system=SYSTEM, record=resource, field=blamed.get("field"), value=blamed.get("value"), code=code
+        )
+
+    # What tieout doctor asks
+
+    def check(self) -> list[Finding]:
+        probes = (
+            ("WSDL", self._check_contract, "Set wsdl_url to the account's own host or to a file."),
+            ("credentials and clock", self._check_clock, "Compare the token's role and this machine's clock."),
+            ("account host", self._check_host, "Set base_url to the address that NetSuite names."),
+            ("accounting periods", self._check_periods, "Set up accounting periods; grant Lists > Accounting periods."),
+            (
+                "general ledger",
+                self._check_ledger,
+                "Grant Financial Statements; the summary must be debits less credits.",
+            ),
+        )
+        findings: list[Finding] = []
+        for name, probe, cure in probes:
+            try:
+                ok, detail = probe()
+            except TieoutError as error:
+                ok, detail = False, str(error)
+            findings.append(Finding(f"{SYSTEM}: {name}", ok, detail, "" if ok else cure))
+        return findings
+
+    def _check_contract(self) -> tuple[bool, str]:
+        namespace = self.contract.namespace
+        return self.settings.version in namespace, namespace
+
+    def _check_clock(self) -> tuple[bool, str]:
+        server = self._call("getServerTime").getServerTimeResult.serverTime
+        skew = int(abs((server - self.world.clock()).total_seconds()))
+        return skew < CLOCK_WINDOW // 2, f"clocks differ by {skew} s; signatures are good for {CLOCK_WINDOW} s"
+
+    def _check_host(self) -> tuple[bool, str]:
+        urls = self._call("getDataCenterUrls", account=self.settings.account).getDataCenterUrlsResult.dataCenterUrls
+        return urls.webservicesDomain.rstrip("/") == self.settings.base_url, f"NetSuite names {urls.webservicesDomain}"
+
+    def _check_periods(self) -> tuple[bool, str]:
+        periods = list(self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria))
+        closed = sum(1 for period in periods if period.get("closed"))
+        return bool(periods), f"{len(periods)} periods, {closed} of them closed"
+
+    def _check_ledger(self) -> tuple[bool, str]:
+        amounts = [row["amount"] for row in self._summary({})]
+        whole = sum(amounts, Decimal(0))
+        return whole == 0, f"{len(amounts)} account balances sum to {whole}"
+
+
+def _fault_error(fault: zeep.exceptions.Fault, operation: str, *, writes: bool, waited: float) -> TieoutError:
+    """What a fault of the whole call means; ``waited`` is how long (seconds) its answer took."""
+    detail = next(iter(fault.detail), None) if fault.detail is not None else None
+    name = etree.QName(detail).localname if detail is not None else ""
+    parts = {etree.QName(child).localname: child.text or "" for child in detail} if detail is not None else {}
+    code = parts.get("code", "")
+    text = f"{SYSTEM}: {operation} was refused: {code or name}: {fault.message}"
+    meaning = CODES.get(code) or CODES.get(name)
+    if meaning is Meaning.ACCESS and waited > QUEUE_WAIT:
+        # Above the concurrency limit a call is queued about a minute, then refused as if its signature were wrong.
+        meaning = Meaning.BLOCKED
+    match meaning:
+        case Meaning.BLOCKED:
+            return RateLimited(text, wait_seconds=BLOCKED_WAIT)
+        case Meaning.ACCESS:
+            return Misconfigured(text, system=SYSTEM)
+        case Meaning.REFUSED:
+            return Rejected(text, system=SYSTEM, code=code or name)
+    if "SAX" in (fault.message or ""):
+        return Rejected(text, system=SYSTEM, code="SCHEMA")
+    return OutcomeUnknown(text) if writes else Unavailable(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """A loaded WSDL: its types by local name, and the service at the account's own address."""
+
+    service: Any
+    namespace: str
+    types: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, settings: Settings, transport: Any) -> Contract:
+        strict = zeep.Settings(strict=True, forbid_dtd=True, forbid_entities=True)
+        try:
+            client = zeep.Client(settings.wsdl_url, transport=transport, settings=strict)
+            binding = next(iter(client.wsdl.bindings))
+        except (Rejected, zeep.exceptions.Error, OSError, StopIteration) as error:
+            raise Misconfigured(
+                f"{SYSTEM}: no WSDL at {settings.wsdl_url} ({type(error).__name__})", system=SYSTEM
+            ) from None
+        for document in client.wsdl.types.documents.get_by_namespace(XSD, fail_silently=False):
+            document.get_type(etree.QName(XSD, "double")).pythonvalue = Decimal
+        address = f"{settings.base_url}/services/NetSuitePort_{settings.version}"
+        types = {kind.name: kind for kind in client.wsdl.types.types if isinstance(kind, zeep.xsd.ComplexType)}
+        return cls(client.create_service(binding, address), etree.QName(binding).namespace or "", types)
+
+    def type(self, name: str) -> Any:
+        return self.types[name]
+
+    def name(self, value: Any) -> str:
+        """The type name of a record."""
+        return str(value._xsd_type.name)
+
+    def call(self, operation: str, arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> Any:
+        return self.service[operation](**arguments, _soapheaders=dict(headers)).body
+
+    def build(self, resource: str, name: str, payload: Payload) -> Any:
+        """The WSDL's own value for a payload. Rejected, with the path of the field, when it does not fit."""
+        return _built(self.types[name], payload, resource, "")
+
+    def plain(self, value: Any) -> dict[str, Any]:
+        """A record as plain data: absent fields left out, instants as ISO text, numbers as Decimal or int."""
+        pruned: dict[str, Any] = _pruned(zeep.helpers.serialize_object(value, dict))
+        return pruned
+
+
+def _pruned(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _pruned(item) for name, item in value.items() if item is not None}
+        case list():
+            return [_pruned(item) for item in value]
+        case datetime():
+            return value.isoformat()
+        case _:
+            return value
+
+
+def _built(kind: Any, value: Any, resource: str, at: str) -> Any:
+    def refuse(path: str, item: Any, why: str) -> Rejected:
+        return Rejected(
+            f"{resource}: {path} {why}",
+            system=SYSTEM,
+            record=resource,
+            field=path,
+            value=str(item)[:100],
+            code="SCHEMA",
+        )
+
+    if not isinstance(kind, zeep.xsd.ComplexType):
+        why, text = _scalar(kind, value)
+        if why:
+            raise refuse(at, value, why)
+        return text
+    if not isinstance(value, Mapping):
+        raise refuse(at, value, f"must be an object of {kind.name}")
+    members = {**dict(kind.elements), **dict(kind.attributes)}
+    given: dict[str, Any] = {}
+    for name, item in value.items():
+        path = f"{at}.{name}" if at else name
+        if name not in members:
+            raise refuse(path, item, f"is not a field of {kind.name}")
+        if item is None:
+            continue
+        member = members[name]
+        if not getattr(member, "accepts_multiple", False):
+            given[name] = _built(member.type, item, resource, path)
+        elif isinstance(item, list | tuple):
+            given[name] = [_built(member.type, one, resource, f"{path}.{n}") for n, one in enumerate(item)]
+        else:
+            raise refuse(path, item, "must be a list")
+    return kind(**given)
+
+
+def _scalar(kind: Any, value: Any) -> tuple[str, Any]:
+    """Why a value does not fit a simple type (empty: it does), and the value to send."""
+    match kind:
+        case builtins.Boolean():
+            return "" if isinstance(value, bool) else "must be true or false", value
+        case builtins.Double():
+            number = _decimal(value)
+            return ("", format(number, "f")) if number is not None else ("must be an exact number", value)
+        case builtins.Integer():
+            fits = str(value).removeprefix("-").isdecimal() and not isinstance(value, bool)
+            return "" if fits else "must be a whole number", value
+        case builtins.DateTime():
+            return "" if _has_offset(value) else "must be an instant with an offset", value
+        case _ if not isinstance(value, str):
+            return "must be text", value
+        case _:
+            return "has a character that XML cannot carry" if UNWRITABLE.search(value) else "", value
+
+
+def _decimal(value: Any) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, Decimal | int | str):
+        return None
+    try:
+        number = Decimal(value)
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _has_offset(value: Any) -> bool:
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return False
+    return isinstance(value, datetime) and value.tzinfo is not None
