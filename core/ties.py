@@ -49,7 +49,7 @@ class TieLine(Noun):
 
 
 class Break(Noun):
-    """One record on which two systems do not say the same. A missing side is an amount of zero and a kind that says so."""
+    """One record on which two systems do not say the same; a missing side counts as zero, and ``kind`` says so."""
 
     id: Id
     tie: str

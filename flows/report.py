@@ -1,4 +1,4 @@
-"""What a run tells the people who watch it: a name in business words, tables and a verdict that is never a quiet green."""
+"""What a run tells the people who watch it: a name in business words, tables, and never a quiet green."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class Report:
         if not self.failures:
             return self.headline
         at_risk = amounts(sum_by_currency(entry.money for entry in self.failures if entry.money)) or "no amount known"
-        return f"{self.headline}; {counted(len(self.failures), 'record')} failed, {at_risk} at risk: see `tieout errors list`"
+        failed = counted(len(self.failures), "record")
+        return f"{self.headline}; {failed} failed, {at_risk} at risk: see `tieout errors list`"
 
     def data(self) -> dict[str, Any]:
         """A plain form, for results and ``--json``."""

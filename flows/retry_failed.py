@@ -38,7 +38,8 @@ def retry_matching(
     """Retries open desk entries by filter, the most money first; ``dry_run`` only says which."""
     report = Report("")
     with hub.database.work() as work:
-        found = [one for one in work.desk.open(system=system, cause=cause, limit=limit) if record in (None, one.record)]
+        entries = work.desk.open(system=system, cause=cause, limit=limit)
+        found = [entry for entry in entries if record in (None, entry.record)]
         for entry in found:
             done = (
                 "would retry"

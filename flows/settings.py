@@ -10,7 +10,7 @@
     [systems.salesforce]                            # a system is in use when its table is there
     base_url = "https://example.my.salesforce.com"
     client_id = "..."
-    client_secret = "env:SALESFORCE_SECRET"         # env:NAME, file:PATH (mode 0600) or block:NAME (a Prefect Secret block)
+    client_secret = "env:SALESFORCE_SECRET"         # or file:PATH (mode 0600), or block:NAME (Prefect Secret)
 """
 
 from __future__ import annotations

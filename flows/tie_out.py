@@ -133,12 +133,39 @@ class TieOut:
                 rated[line.account_id] += line.derivation.measured
                 rated_events += line.derivation.events
         differing = sum(metered[key] != rated[key] for key in {*metered, *rated})
-        for tie, unit, left, right, breaks in (
-            ("usage metered = rated", "events", Decimal(events), Decimal(rated_events), int(events != rated_events)),
-            ("usage metered = rated", "units", _exact(metered), _exact(rated), differing),
-        ):
-            line_of = {"tie": tie, "left_name": "metered", "right_name": "rated", "unit": unit}
-            self.found.append(TieLine(**line_of, left=left, right=right, count=len(metered), breaks=breaks))
+        days = self.hub.usage.completeness(cuts)
+        received = sum(day.received.events for day in days)
+        stands = sum((d.rated + d.pending + d.repeated + d.rejected).events for d in days)
+        whole = "usage received = rated + pending + repeated + rejected"
+        self._count(whole, ("received", "accounted for"), "events", (received, stands), len(days))
+        self._count("usage metered = rated", ("metered", "rated"), "events", (events, rated_events), len(metered))
+        minutes = (_exact(metered), _exact(rated))
+        self._count("usage metered = rated", ("metered", "rated"), "units", minutes, len(metered), differing)
+
+    def _count(
+        self,
+        tie: str,
+        names: tuple[str, str],
+        unit: str,
+        sides: tuple[Decimal | int, Decimal | int],
+        count: int,
+        breaks: int | None = None,
+    ) -> None:
+        left, right = map(Decimal, sides)
+        if breaks is None:
+            breaks = int(left != right)
+        self.found.append(
+            TieLine(
+                tie=tie,
+                left_name=names[0],
+                right_name=names[1],
+                unit=unit,
+                left=left,
+                right=right,
+                count=count,
+                breaks=breaks,
+            )
+        )
 
     @cached_property
     def _rated(self) -> list[RatedLine]:
@@ -297,7 +324,8 @@ def tie_out_period(hub: Hub, period: str) -> tuple[list[TieLine], list[Break]]:
 @flow(
     name="Tie out",
     flow_run_name="tie out {period}",
-    description="Reads every system back and compares it with ours, record by record. Green only when every tie differs by 0.00.",
+    description="Reads every system back and compares it with ours, record by record. "
+    "Green only when every tie differs by 0.00.",
 )
 def tie_out(period: str) -> State[Any]:
     lines, breaks = tie_out_period(hub(), period)
