@@ -180,8 +180,8 @@ class DeskState(StrEnum):
 class DeskEntry(Noun):
     """A failed record on the error desk: what failed, why, how much money is at risk, and what would cure it.
 
-    ``id`` is the failed thing: ``outbox:<command key>``, ``inbox:<system>:<event id>``, ``usage:<file>:<cause>``,
-    ``record:<record>:<id>``.
+    ``id`` is the failed thing: ``outbox:<system>/<resource>/<record id>``, ``inbox:<system>:<event id>``,
+    ``usage:<file>:<cause>``, ``record:<record>:<id>``, ``system:<system>`` when all of a system waits.
     """
 
     id: Id

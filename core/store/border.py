@@ -1,7 +1,7 @@
 """The stored border: inbox, outbox with leases, proofs of delivery, cursors, the error desk.
 
-Every change of state is one UPDATE that names the states it may start from, taken from ``core.sync``; a change that is
-not allowed, or a worker whose lease was taken over, changes no row and raises.
+Every change of state is one UPDATE that names the states it may start from, taken from ``core.sync``; the database
+refuses any other. A worker whose lease was taken over changes no row and is told so.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, and_, func, insert, or_, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import TieBroken
@@ -51,6 +51,18 @@ _WATERMARK = Shape(Watermark, rows.WatermarkRow)
 _DESK = Shape(DeskEntry, rows.DeskRow, extra={"currency": _money_currency})
 
 
+#: States in which nobody has a command under way, so that it may be cancelled.
+_CANCELLABLE = [state for state, targets in COMMAND_TRANSITIONS.items() if CommandState.CANCELLED in targets]
+
+
+def _same_record(command: OutboxCommand, table: Any = OUTBOX) -> ColumnElement[bool]:
+    return and_(
+        table.c.system == command.system,
+        table.c.resource == command.resource,
+        table.c.record_id == command.record_id,
+    )
+
+
 class StoredTable:
     """A connection, and the insert that leaves an existing row as it is."""
 
@@ -79,9 +91,7 @@ class Inbox(StoredTable):
 
     def store(self, event: InboxEvent, body: bytes) -> bool:
         """Keeps an event with its raw body. False when it was there already."""
-        return self._insert_new(
-            INBOX, {**_INBOX.columns(event), "lease_until": None, "body": body.decode("utf-8", "replace")}
-        )
+        return self._insert_new(INBOX, {**_INBOX.columns(event), "lease_until": None, "body": body})
 
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[InboxEvent]:
         """Leases up to ``limit`` events to the caller, in the order they were received.
@@ -133,8 +143,11 @@ class Inbox(StoredTable):
         )
         return cast("datetime | None", self._connection.execute(query).scalar())
 
-    def settle(self, event: InboxEvent, state: InboxState) -> None:
-        """Ends the caller's lease. TieBroken when the state may not follow, or the lease was taken over."""
+    def settle(self, event: InboxEvent, state: InboxState) -> bool:
+        """Ends the caller's lease. False when it was taken over: the later holder settles the event.
+
+        TieBroken when ``state`` may not follow.
+        """
         if state not in INBOX_TRANSITIONS[InboxState.APPLYING]:
             raise TieBroken("inbox state follows its graph", subject=event.event_id, left=event.state, right=state)
         moved = self._connection.execute(
@@ -143,8 +156,7 @@ class Inbox(StoredTable):
             .where(INBOX.c.state == InboxState.APPLYING, INBOX.c.attempts == event.attempts)
             .values(state=state, lease_until=None)
         )
-        if not moved.rowcount:
-            raise TieBroken("one lease, one worker", subject=event.event_id, left=event.attempts, right="a later lease")
+        return bool(moved.rowcount)
 
     def counts(self) -> dict[str, int]:
         """Events per state."""
@@ -161,41 +173,48 @@ class Outbox(StoredTable):
         A record whose newest intent has the same version is not intended again. A newer version cancels the older
         ones of the same record that nobody has sent yet.
         """
-        fresh = []
-        for wanted in commands:
-            earlier = self.of_record(wanted.system, wanted.resource, wanted.record_id)
-            newest = max(earlier, key=lambda command: command.sequence, default=None)
-            if newest and newest.version == wanted.version and newest.state is not CommandState.CANCELLED:
-                continue
-            command = wanted if newest is None else wanted.after(newest)
-            for older in earlier:
-                self.cancel(older.key)
-            self._connection.execute(insert(OUTBOX).values({**_OUTBOX.columns(command), "lease_until": None}))
-            fresh.append(command)
-        return fresh
+        return [stored for wanted in commands if (stored := self._intend(wanted)) is not None]
+
+    def _intend(self, wanted: OutboxCommand) -> OutboxCommand | None:
+        same = _same_record(wanted)
+        newest = select(OUTBOX).where(same).order_by(OUTBOX.c.sequence.desc()).limit(1).with_for_update()
+        while True:
+            row = self._connection.execute(newest).mappings().first()
+            last = None if row is None else _OUTBOX.noun_of(cast(Any, row), {})
+            if last is not None and last.version == wanted.version and last.state is not CommandState.CANCELLED:
+                return None
+            command = wanted if last is None else wanted.after(last)
+            # False: another worker stored an intent of this record in between; look again.
+            if self._insert_new(OUTBOX, {**_OUTBOX.columns(command), "lease_until": None}):
+                break
+        if last is not None:
+            self._cancel_superseded(command)
+        return command
+
+    def _cancel_superseded(self, command: OutboxCommand) -> None:
+        """Cancels what nobody has sent of a record and has a newer intent."""
+        newer = OUTBOX.alias()
+        has_newer = exists().where(_same_record(command, newer), newer.c.sequence > OUTBOX.c.sequence)
+        self._connection.execute(
+            update(OUTBOX)
+            .where(_same_record(command), OUTBOX.c.state.in_(_CANCELLABLE), has_newer)
+            .values(state=CommandState.CANCELLED, waits_for=None)
+        )
 
     def claim(self, system: str, limit: int, now: datetime, lease: timedelta) -> list[OutboxCommand]:
         """Leases up to ``limit`` commands of a system to the caller, the most urgent first.
 
-        A command whose lease ran out may have been sent, so it comes back with ``probe`` set.
+        A command whose lease ran out may have been sent, so it comes back with ``probe`` set. The versions of one
+        record go one after the other: none is leased while an earlier one is under way.
         """
         self._connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.lease_until < now)
             .values(state=CommandState.UNKNOWN, probe=True)
         )
-        ready = (
-            select(OUTBOX.c.key)
-            .where(
-                OUTBOX.c.system == system,
-                OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
-                OUTBOX.c.due_at <= now,
-            )
-            .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        keys = list(self._connection.execute(ready).scalars())
+        keys = self._ready(system, limit, now)
+        if not keys and self._wake_proved(system):
+            keys = self._ready(system, limit, now)
         if not keys:
             return []
         self._connection.execute(
@@ -210,6 +229,48 @@ class Outbox(StoredTable):
         )
         return self._select(OUTBOX.c.key.in_(keys))
 
+    def _ready(self, system: str, limit: int, now: datetime) -> list[str]:
+        earlier = OUTBOX.alias()
+        under_way = exists().where(
+            earlier.c.system == OUTBOX.c.system,
+            earlier.c.resource == OUTBOX.c.resource,
+            earlier.c.record_id == OUTBOX.c.record_id,
+            earlier.c.sequence < OUTBOX.c.sequence,
+            earlier.c.state.in_([CommandState.SENDING, CommandState.UNKNOWN]),
+        )
+        ready = (
+            select(OUTBOX.c.key)
+            .where(
+                OUTBOX.c.system == system,
+                OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
+                OUTBOX.c.due_at <= now,
+                ~under_way,
+            )
+            .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
+            .limit(limit)
+            .with_for_update(of=OUTBOX, skip_locked=True)
+        )
+        return list(self._connection.execute(ready).scalars())
+
+    def _wake_proved(self, system: str) -> bool:
+        """Wakes what parked in the very moment when its dependency was proved, and so missed the call."""
+        parked = and_(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.PARKED)
+        awaited = self._connection.execute(select(OUTBOX.c.waits_for).where(parked).distinct()).scalars()
+        proved = [key for key in awaited if key and key.count(":") >= 2 and self.proof(*key.split(":", 2))]
+        return sum(map(self.wake, proved)) > 0
+
+    def renew(self, commands: Sequence[OutboxCommand], until: datetime) -> list[OutboxCommand]:
+        """Prolongs the caller's leases, and gives back the commands it still holds."""
+        held = self._connection.execute(
+            update(OUTBOX)
+            .where(tuple_(OUTBOX.c.key, OUTBOX.c.fence).in_([(command.key, command.fence) for command in commands]))
+            .where(OUTBOX.c.state == CommandState.SENDING)
+            .values(lease_until=until)
+            .returning(OUTBOX.c.key)
+        )
+        keys = set(held.scalars())
+        return [command for command in commands if command.key in keys]
+
     def settle(
         self,
         command: OutboxCommand,
@@ -217,27 +278,35 @@ class Outbox(StoredTable):
         *,
         due_at: datetime | None = None,
         waits_for: str | None = None,
-    ) -> None:
-        """Ends the caller's lease with a new state. TieBroken when the lease was taken over in the meantime."""
+    ) -> bool:
+        """Ends the caller's lease with a new state. False when it was taken over: the later holder settles the command.
+
+        Once a command may have been sent it keeps ``probe`` until it is proved. One that has a newer intent and
+        is not under way any more is cancelled. TieBroken when ``state`` may not follow.
+        """
         if state not in COMMAND_TRANSITIONS[CommandState.SENDING]:
             raise TieBroken("outbox state follows its graph", subject=command.key, left=command.state, right=state)
         values: Columns = {"state": state, "waits_for": waits_for, "lease_until": None}
         if due_at is not None:
             values["due_at"] = due_at
-        values["probe"] = state is CommandState.UNKNOWN
+        if state is CommandState.UNKNOWN:
+            values["probe"] = True
         settled = self._connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.key == command.key, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.fence == command.fence)
             .values(values)
         )
-        if not settled.rowcount:
-            raise TieBroken("one lease, one worker", subject=command.key, left=command.fence, right="a later lease")
+        if settled.rowcount and state in _CANCELLABLE:
+            self._cancel_superseded(command)
+        return bool(settled.rowcount)
 
-    def prove(self, command: OutboxCommand, proof: SyncRecord) -> int:
-        """Ends a command as done, with its proof, and wakes what waited for it. Gives the number woken."""
-        self.settle(command, CommandState.DONE)
+    def prove(self, command: OutboxCommand, proof: SyncRecord) -> bool:
+        """Ends a command as done, with its proof, and wakes what waited for it. False when its lease was taken over."""
+        if not self.settle(command, CommandState.DONE):
+            return False
         self._replace(SYNC, _SYNC.columns(proof))
-        return self.wake(f"{proof.system}:{proof.resource}:{proof.record_id}")
+        self.wake(f"{proof.system}:{proof.resource}:{proof.record_id}")
+        return True
 
     def wake(self, waits_for: str) -> int:
         """Makes parked commands that wait for exactly this pending again."""
@@ -259,9 +328,10 @@ class Outbox(StoredTable):
 
     def cancel(self, key: str) -> bool:
         """Ends a command that nobody may have sent. False when it is in another state."""
-        allowed = [source for source, targets in COMMAND_TRANSITIONS.items() if CommandState.CANCELLED in targets]
         cancelled = self._connection.execute(
-            update(OUTBOX).where(OUTBOX.c.key == key, OUTBOX.c.state.in_(allowed)).values(state=CommandState.CANCELLED)
+            update(OUTBOX)
+            .where(OUTBOX.c.key == key, OUTBOX.c.state.in_(_CANCELLABLE))
+            .values(state=CommandState.CANCELLED, waits_for=None)
         )
         return bool(cancelled.rowcount)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Table, create_engine, delete, event, insert, select, update
+from alembic.util import CommandError
+from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from core.accounts import Account
@@ -61,6 +62,15 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
 
 CHUNK = 500
 
+#: The advisory lock that a migration holds.
+_MIGRATING = 7_130_427
+
+#: What makes a connection a consistent view.
+_READS_ONLY: Mapping[str, dict[str, Any]] = {
+    "sqlite": {"reads_only": True},
+    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
+}
+
 
 class Database:
     """One database. ``url``: a SQLAlchemy address, ``sqlite:///path`` or ``postgresql+psycopg://...``.
@@ -86,20 +96,32 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Work]:
         """A consistent view that takes no write lock."""
-        with self._engine.connect().execution_options(reads_only=True) as connection, connection.begin():
-            yield Work(connection)
+        with self._engine.connect() as connection:
+            connection = connection.execution_options(**_READS_ONLY[connection.dialect.name])
+            with connection.begin():
+                yield Work(connection)
 
     def migrate(self) -> None:
-        """Brings the schema to the newest version. Misconfigured when the database cannot be reached."""
+        """Brings the schema to the newest version, one process at a time.
+
+        Misconfigured when the database cannot be reached, or was made by a newer version of this product.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
             with self._engine.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
         except OperationalError as error:
-            where = self._engine.url.render_as_string(hide_password=True)
-            raise Misconfigured(f"the database at {where} cannot be used: {type(error.orig).__name__}") from None
+            raise Misconfigured(f"the database at {self._where} cannot be used: {type(error.orig).__name__}") from None
+        except CommandError:
+            raise Misconfigured(f"the database at {self._where} was made by a newer version of Tieout") from None
+
+    @property
+    def _where(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -109,7 +131,7 @@ def _tune_sqlite(engine: Any) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+        for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -150,10 +172,13 @@ class Work:
             return []
         kind = type(wanted[0])
         known = {_id(noun): noun for noun in self.find(kind, id=[_id(noun) for noun in wanted])}
+        fresh = []
         for noun in wanted:
-            if known.get(_id(noun), noun) != noun:
+            if _id(noun) not in known:
+                known[_id(noun)] = noun
+                fresh.append(noun)
+            elif known[_id(noun)] != noun:
                 raise TieBroken("a stored record never changes", subject=_id(noun), left=known[_id(noun)], right=noun)
-        fresh = [noun for noun in wanted if _id(noun) not in known]
         self._insert(SHAPES[kind], fresh, extra)
         return fresh
 
@@ -188,12 +213,13 @@ class Work:
         for name, value in equal.items():
             if isinstance(value, (list, tuple)) and len(value) > CHUNK:
                 parts = [value[i : i + CHUNK] for i in range(0, len(value), CHUNK)]
-                return [noun for part in parts for noun in self.find(kind, **{**equal, name: part})]
-        query = select(table).order_by(table.c.id)
+                return sorted((noun for part in parts for noun in self.find(kind, **{**equal, name: part})), key=_id)
+        query = select(table)
         for name, value in equal.items():
             column = table.c[name]
             query = query.where(column.in_(value) if isinstance(value, (list, tuple)) else column == value)
-        found = self._connection.execute(query).mappings().all()
+        # Sorted here, since databases collate text differently.
+        found = sorted(self._connection.execute(query).mappings(), key=lambda row: str(row["id"]))
         children = {name: self._children(child, [row["id"] for row in found]) for name, child in shape.children.items()}
         return [
             shape.noun_of(cast(Any, row), {name: by_parent.get(row["id"], []) for name, by_parent in children.items()})

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, Text, UniqueConstraint
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -301,7 +301,7 @@ class InboxRow(SQLModel, table=True):
     state: str
     attempts: int
     lease_until: datetime | None = _instant(nullable=True)
-    body: str = _text()
+    body: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
     __table_args__ = (Index("ix_inbox_state_system", "state", "system"),)
 
 

@@ -1,0 +1,77 @@
+"""Databases for the tests: each test that asks for one runs on SQLite and on PostgreSQL, fresh and migrated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copyfile
+
+import pytest
+
+from core.store import Database
+from tests import postgres
+
+
+@pytest.fixture(scope="session")
+def postgres_databases() -> Iterator[postgres.Databases]:
+    """One server per test process, started by the first test that needs it."""
+    try:
+        with postgres.server() as url:
+            yield postgres.Databases(url)
+    except postgres.NoPostgres as reason:
+        pytest.skip(f"skipped: no PostgreSQL: {reason}")
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_databases: postgres.Databases) -> Iterator[str]:
+    url = postgres_databases.create()
+    _migrate(url)
+    yield postgres_databases.name(url)
+    postgres_databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "tieout.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+def _migrate(url: str) -> None:
+    database = Database(url)
+    database.migrate()
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    databases: postgres.Databases = request.getfixturevalue("postgres_databases")
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a migrated database without any row."""
+    if request.param == "sqlite":
+        path = tmp_path / "tieout.db"
+        copyfile(request.getfixturevalue("sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    databases: postgres.Databases = request.getfixturevalue("postgres_databases")
+    url = databases.create(request.getfixturevalue("postgres_template"))
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database without any row, open."""
+    database = Database(database_url)
+    yield database
+    database.close()
