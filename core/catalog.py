@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -16,8 +17,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from core.errors import Misconfigured
 from core.money import Rounding
-from core.noun import CurrencyCode, Id, Noun
-from core.prices import Model, NotNegative
+from core.noun import CurrencyCode, Id, Noun, Quantity
+from core.prices import Commitment, Conversion, Model, NotNegative
+from core.terms import Allowance, Entitlement, Layer, Rule
 
 
 class Product(Noun):
@@ -54,6 +56,14 @@ class Proration(StrEnum):
     NONE = "none"  # the full price
 
 
+class Parts(StrEnum):
+    """How a service period billed in parts is charged (None: a flat price by ``timing``, others by difference)."""
+
+    DIFFERENCE = "difference"  # the price of all so far, less the price of what earlier parts measured
+    FIRST = "first"  # whole, with the first part
+    LAST = "last"  # whole, with the last part
+
+
 class Scope(StrEnum):
     """What is priced together when a charge serves several sites."""
 
@@ -85,6 +95,17 @@ class Charge(Noun):
     meter: Id | None = None
     where: dict[str, str] = Field(default_factory=dict)
     model: Model
+    conversion: Conversion | None = None
+    included: NotNegative = Quantity(0)
+    """Units that are free in each service period, on each line; a pool over lines is an Allowance."""
+    discount_percent: Annotated[Quantity, Field(ge=0, le=100)] = Quantity(0)
+    max_spend: NotNegative | None = None
+    """Most a line may cost in a service period, after the discount."""
+    min_spend: NotNegative | None = None
+    """Least a line costs in a service period, after discount and maximum."""
+    parts: Parts | None = None
+    group_by: tuple[str, ...] = ()
+    """Dimensions whose every combination of values is priced alone, then added."""
     scope: Scope = Scope.SITE
     proration: Proration = Proration.DAY
     rounding: Rounding | None = None
@@ -112,20 +133,6 @@ class RatePlan(Noun):
     charges: tuple[Id, ...]
 
 
-class Allowance(Noun):
-    """Included units, pooled over the sites and ``charges`` that draw on it, fresh in each service period.
-
-    ``granted_by``: the charge whose subscribed quantity multiplies ``units`` (None: granted once to the account).
-    Each site and charge draws in proportion to its usage, on a grid of ``1e-places`` units by largest remainder.
-    """
-
-    id: Id
-    units: NotNegative
-    charges: Annotated[tuple[Id, ...], Field(min_length=1)]
-    granted_by: Id | None = None
-    places: Annotated[int, Field(ge=0, le=12)] = 6
-
-
 class PriceBook(Noun):
     """All prices of one seller in one currency. Equal content gives an equal ``version``."""
 
@@ -136,11 +143,14 @@ class PriceBook(Noun):
     charges: tuple[Charge, ...] = ()
     rate_plans: tuple[RatePlan, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    layers: tuple[Layer, ...] = ()
+    rules: tuple[Rule, ...] = ()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if found := [f"{_spell(path)}: {text}" for path, text in _contradictions(self.model_dump())]:
             raise ValueError("; ".join(found))
+        evaluation_order(self.rules, self.charges)
         return self
 
     @cached_property
@@ -177,6 +187,9 @@ _REFERENCES = (
     ("rate_plans", "charges", "charges", "charge"),
     ("allowances", "charges", "charges", "charge"),
     ("allowances", "granted_by", "charges", "charge"),
+    ("allowances", "weights", "charges", "charge"),
+    ("layers", "charges", "charges", "charge"),
+    ("rules", "on", "charges", "charge"),
 )
 
 
@@ -189,7 +202,7 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     def name(row: dict[str, Any]) -> str:
         return str(row.get("code", row.get("id")))
 
-    for section in ("products", "charges", "rate_plans", "allowances"):
+    for section in ("products", "charges", "rate_plans", "allowances", "layers", "rules"):
         names = [name(row) for row in rows(section)]
         for index, one in enumerate(names):
             if names.index(one) < index:
@@ -201,6 +214,64 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
             for one in [wanted] if isinstance(wanted, str) else wanted or ():
                 if one not in known:
                     yield (section, index, field), f"there is no {noun} {one}"
+    known = {name(row) for row in rows("charges")}
+    for index, row in enumerate(rows("rules")):
+        for number, condition in enumerate(row.get("when") or ()):
+            for one in condition.get("of", ()) if isinstance(condition, dict) else ():
+                if one not in known:
+                    yield ("rules", index, "when", number, "of"), f"there is no charge {one}"
+
+
+def evaluation_order(rules: Sequence[Rule], charges: Sequence[Charge]) -> tuple[Rule | Charge, ...]:
+    """Rules and commitment charges in the order in which their figures are known. ValueError names a cycle.
+
+    A rule waits for the rules that act on an amount it reads; of rules on the same charge the earlier in the book goes
+    first. A commitment waits for the rules on the charges it counts, unless it counts them as listed.
+    """
+    nodes: list[Rule | Charge] = [*rules, *(charge for charge in charges if isinstance(charge.model, Commitment))]
+    reads, acts = [reads_of(node, charges) for node in nodes], [acts_on(node, charges) for node in nodes]
+    waits: dict[int, set[int]] = {}
+    for later, node in enumerate(nodes):
+        waits[later] = set()
+        for earlier, other in enumerate(nodes):
+            shared = acts[earlier] & acts[later]
+            # Of two rules the earlier in the book goes first; a rule on a commitment waits for it wherever it stands.
+            follows = isinstance(node, Rule) and (earlier < later or isinstance(other, Charge))
+            if earlier != later and (acts[earlier] & (reads[later] - acts[later]) or (follows and shared)):
+                waits[later].add(earlier)
+    try:
+        return tuple(nodes[index] for index in TopologicalSorter(waits).static_order())
+    except CycleError as error:
+        names = [_name(nodes[index]) for index in error.args[1]]
+        raise ValueError(f"rules wait for each other: {' -> '.join(reversed(names))}") from None
+
+
+def acts_on(node: Rule | Charge, charges: Sequence[Charge]) -> frozenset[str]:
+    """The codes of the charges whose amounts a rule changes (none: all but commitments), or a commitment makes."""
+    if isinstance(node, Charge):
+        return frozenset({node.code})
+    if isinstance(node.then, Entitlement):
+        return frozenset()
+    return frozenset(node.on or (one.code for one in charges if not isinstance(one.model, Commitment)))
+
+
+def reads_of(node: Rule | Charge, charges: Sequence[Charge]) -> frozenset[str]:
+    """The codes of the charges whose amounts a rule or a commitment looks at, after the rules on them."""
+    if isinstance(node, Rule):
+        return frozenset(code for one in node.when if one.measure == "amount" for code in one.of)
+    model = node.model
+    net = isinstance(model, Commitment) and model.counts == "net"
+    return counted(model, node.code, charges) if net and isinstance(model, Commitment) else frozenset()
+
+
+def counted(commitment: Commitment, own: str, charges: Sequence[Charge]) -> frozenset[str]:
+    """The codes of the charges a commitment counts; never itself."""
+    named = set(commitment.of) or {one.code for one in charges if not isinstance(one.model, Commitment)}
+    return frozenset(named - set(commitment.excluding) - {own})
+
+
+def _name(node: Rule | Charge) -> str:
+    return node.id if isinstance(node, Rule) else node.code
 
 
 class PriceBookError(Misconfigured):

@@ -12,7 +12,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
-from core.noun import Noun, Quantity
+from core.money import Rounding
+from core.noun import Id, Noun, Quantity
 
 #: A quantity, price or percentage that is >= 0.
 NotNegative = Annotated[Quantity, Field(ge=0)]
@@ -107,4 +108,150 @@ class Package(Noun):
     partial_package: Literal["up", "down"] = "up"
 
 
-Model: TypeAlias = Annotated[Flat | PerUnit | Graduated | Volume | Stairstep | Package, Field(discriminator="kind")]
+class PreRated(Noun):
+    """The quantity is an amount of money computed upstream; it is charged ``multiplier`` times."""
+
+    kind: Literal["pre_rated"] = "pre_rated"
+    multiplier: Quantity = Quantity(1)
+
+
+class Percentage(Noun):
+    """``rate`` percent of each event's amount plus ``fixed_per_event``, kept within a least and a most per event.
+
+    An event is free while fewer than ``free_events`` were and the free amount is not used up; an event that the free
+    amount covers in part pays for the rest. Needs the single events only where a limit or a free part is declared.
+    """
+
+    kind: Literal["percentage"] = "percentage"
+    rate: Quantity
+    fixed_per_event: NotNegative = Quantity(0)
+    min_per_event: NotNegative | None = None
+    max_per_event: NotNegative | None = None
+    free_events: Annotated[int, Field(ge=0)] | None = None
+    free_amount: NotNegative | None = None
+
+
+Simple: TypeAlias = Annotated[
+    Flat | PerUnit | Graduated | Volume | Stairstep | Package | PreRated, Field(discriminator="kind")
+]
+
+
+class Cell(Noun):
+    """One cell of a matrix: the price of usage whose dimensions have all the values of ``when``."""
+
+    when: dict[str, str]
+    model: Simple
+
+
+class Matrix(Noun):
+    """Price by dimensions (region, time of day, direction...): usage is priced by the first cell it fits.
+
+    Usage that fits no cell is refused. ``when: {}`` fits all, so it stands last.
+    """
+
+    kind: Literal["matrix"] = "matrix"
+    cells: Annotated[tuple[Cell, ...], Field(min_length=1)]
+
+
+class Block(Noun):
+    """``size`` units at ``price``; a tier holds ``max_blocks`` of them (None: no limit)."""
+
+    size: Positive
+    max_blocks: Annotated[int, Field(gt=0)] | None = None
+    price: Quantity
+
+
+class Blocks(Noun):
+    """Blocks per tier and unit, where the dimension ``by`` of the usage names the unit; a started block counts whole.
+
+    ``fill``: tier after tier; ``top``: the tier of the whole quantity prices all of it (the last tier is open).
+    """
+
+    kind: Literal["blocks"] = "blocks"
+    by: str
+    policy: Literal["fill", "top"]
+    tiers: Annotated[tuple[dict[str, Block], ...], Field(min_length=1)]
+
+
+class CapacityStep(Noun):
+    """One capacity: the most of each unit it covers (None: no limit) and its price."""
+
+    limits: dict[str, NotNegative | None]
+    price: Quantity
+
+
+class Capacity(Noun):
+    """A flat price for the highest step that any unit needs (high water); the dimension ``by`` names the unit."""
+
+    kind: Literal["capacity"] = "capacity"
+    by: str
+    steps: Annotated[tuple[CapacityStep, ...], Field(min_length=1)]
+
+
+class Window(Noun):
+    """Price and commitment of the hours ``from_hour`` (inclusive) to ``to_hour`` (exclusive) of the local day."""
+
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    to_hour: Annotated[int, Field(ge=1, le=24)] = 24
+    unit_amount: Quantity
+    commitment: NotNegative = Quantity(0)
+    """An amount, or ``commitment_units`` at the window's price."""
+    commitment_units: NotNegative = Quantity(0)
+    overage_factor: NotNegative = Quantity(1)
+    true_up: Literal["charged", "waived"] = "charged"
+
+
+class Committed(Noun):
+    """Each metering window (usage whose dimension ``by`` is its hour) against the commitment of the hour it is in.
+
+    Cost below the commitment is topped up where ``true_up`` is charged; cost above it is multiplied by
+    ``overage_factor``. The first window that holds the hour applies.
+    """
+
+    kind: Literal["committed"] = "committed"
+    by: str = "hour"
+    windows: Annotated[tuple[Window, ...], Field(min_length=1)]
+
+
+class Commitment(Noun):
+    """What is missing of ``amount`` after the amounts of the charges ``of`` (empty: all others but ``excluding``).
+
+    ``counts``: whether charges count before the rules of the book (``listed``) or after them (``net``).
+    """
+
+    kind: Literal["commitment"] = "commitment"
+    amount: NotNegative
+    of: tuple[Id, ...] = ()
+    excluding: tuple[Id, ...] = ()
+    counts: Literal["listed", "net"] = "net"
+
+
+Model: TypeAlias = Annotated[
+    Flat
+    | PerUnit
+    | Graduated
+    | Volume
+    | Stairstep
+    | Package
+    | PreRated
+    | Percentage
+    | Matrix
+    | Blocks
+    | Capacity
+    | Committed
+    | Commitment,
+    Field(discriminator="kind"),
+]
+
+
+class Conversion(Noun):
+    """Metered units to priced units: times or divided by ``factor``, then rounded to ``places`` where a mode is given.
+
+    ``split``: a period billed in parts converts running totals (``cumulative``) or each part alone (``independent``).
+    """
+
+    operation: Literal["multiply", "divide"]
+    factor: Positive
+    rounding: Rounding | None = None
+    places: int = 0
+    split: Literal["cumulative", "independent"] = "cumulative"

@@ -40,6 +40,10 @@ class SubscriptionCharge(Noun):
             raise ValueError(f"{self.id} must end after it starts")
         return self
 
+    def in_force(self, span: DateSpan) -> bool:
+        """Whether it is served on any day of the span."""
+        return self.starts_on < span.end and (self.ends_on is None or self.ends_on > span.start)
+
 
 class Subscription(Noun):
     """A standing contract. ``version`` rises with each Amendment; days are calendar days in ``timezone``."""

@@ -2,20 +2,25 @@
 all call it."""
 
 from core.rating.derivation import Derivation, Draw, Step, StepKind
-from core.rating.engine import price, rate
+from core.rating.engine import rate
 from core.rating.lines import RatedLine, explain
 from core.rating.measured import Measured, MeteredQuantity, Part
+from core.rating.pricing import Earlier, Position, Priced, price, price_charge
 
 __all__ = [
     "Derivation",
     "Draw",
+    "Earlier",
     "Measured",
     "MeteredQuantity",
     "Part",
+    "Position",
+    "Priced",
     "RatedLine",
     "Step",
     "StepKind",
     "explain",
     "price",
+    "price_charge",
     "rate",
 ]

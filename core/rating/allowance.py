@@ -1,9 +1,30 @@
-"""Included units, shared by those who used them: in proportion, exactly, never more than either side has."""
+"""Included units: how many there are, who draws them, and the exact shares of those who used them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
+
+from core.catalog import Charge
+from core.rating.demand import Item
+from core.rating.derivation import Draw
+from core.terms import Allowance
+
+NOTHING = Fraction(0)
+
+
+def size(allowance: Allowance, usage: Mapping[str, Fraction], sites: int, granted: Fraction) -> Fraction:
+    """Included units of one period: ``usage`` is metered per meter, ``granted`` how often the allowance was bought."""
+    units = Fraction(allowance.units) + Fraction(allowance.per_site) * sites
+    for step in allowance.steps:
+        if usage.get(allowance.driver or "", NOTHING) >= step.at_least:
+            units = Fraction(step.units)
+    if allowance.earned is not None:
+        earned = Fraction(usage.get(allowance.earned.driver, NOTHING) // Fraction(allowance.earned.per))
+        units += earned if allowance.earned.cap is None else min(earned, Fraction(allowance.earned.cap))
+    return units * granted
 
 
 def draw(granted: Fraction, used: Sequence[Fraction], places: int) -> list[Fraction]:
@@ -12,17 +33,57 @@ def draw(granted: Fraction, used: Sequence[Fraction], places: int) -> list[Fract
     Shares lie on a grid of ``10 ** -places`` units, by largest remainder, the earlier user first among equals; they
     sum to min(granted, total used) exactly. Negative usage (a correction) draws nothing.
     """
-    wanted = [max(Fraction(0), units) for units in used]
-    whole = sum(wanted, Fraction(0))
+    wanted = [max(NOTHING, units) for units in used]
+    whole = sum(wanted, NOTHING)
     if granted >= whole:
         return wanted
     exact = [granted * units / whole for units in wanted]
     grid = 10**places
-    floors = [Fraction(share * grid // 1, grid) for share in exact]
-    spare = granted - sum(floors, Fraction(0))
-    result = list(floors)
+    shares = [Fraction(share * grid // 1, grid) for share in exact]
+    floors = list(shares)
+    spare = granted - sum(floors, NOTHING)
     for index in sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i)):
         step = min(spare, Fraction(1, grid), wanted[index] - floors[index])
-        result[index] += step
+        shares[index] += step
         spare -= step
+    return shares
+
+
+def in_order(granted: Fraction, used: Sequence[Fraction]) -> list[Fraction]:
+    """The first user draws all it used, the next what is left, and so on."""
+    shares: list[Fraction] = []
+    for units in used:
+        shares.append(min(granted, max(NOTHING, units)))
+        granted -= shares[-1]
+    return shares
+
+
+def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: Sequence[str]) -> list[Item]:
+    """The items after the allowance was drawn: charge after charge, inside a charge by its ``share``.
+
+    Charges that price the same usage (meter, filter and site) draw once and both go without it.
+    """
+    result = list(items)
+    drawn: dict[tuple[object, ...], Fraction] = {}
+    order = {site: index for index, site in enumerate(sites)}
+    for code in allowance.charges:
+        users: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for index, item in enumerate(items):
+            if item.code == code:
+                users[_source(item.charge, item)].append(index)
+        fresh = sorted((key for key in users if key not in drawn), key=lambda key: order.get(str(key[0]), len(order)))
+        weight = Fraction(allowance.weights.get(code, 1))
+        used = [result[users[key][0]].left * weight for key in fresh]
+        shares = in_order(units, used) if allowance.share == "in_order" else draw(units, used, allowance.places)
+        units -= sum(shares, NOTHING)
+        drawn |= {key: share / weight for key, share in zip(fresh, shares, strict=True)}
+        for key, indexes in users.items():
+            for index in indexes:
+                if drawn[key]:
+                    note = Draw(allowance=allowance.id, units=drawn[key])
+                    result[index] = replace(result[index], draws=(*result[index].draws, note))
     return result
+
+
+def _source(charge: Charge, item: Item) -> tuple[object, ...]:
+    return item.site_id, item.contact_id, charge.meter or item.due.line.id, tuple(sorted(charge.where.items()))

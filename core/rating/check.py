@@ -1,61 +1,198 @@
-"""The independent checker: re-evaluates a rated line from its derivation and the price book.
+"""The independent checker: re-evaluates rated lines from their derivations and the price book, and the bill as a whole.
 
 It shares no code with the models: the tape is added up again, and the price of the quantity is computed a second time
-by another road (a sum over all tiers at once instead of a walk). TieBroken names what does not hold.
+by another road (closed forms over all tiers at once instead of a walk). TieBroken names what does not hold.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from core.catalog import ChargeKind, PriceBook, Proration
+from core.catalog import Charge, ChargeKind, PriceBook, Proration, acts_on, counted, evaluation_order
 from core.money import Money, Rounding, exponent
-from core.prices import Flat, Graduated, Model, Package, PerUnit, Stairstep, TierBounds, Tiered, Volume, WhenEmpty
+from core.prices import (
+    Blocks,
+    Capacity,
+    Commitment,
+    Committed,
+    Flat,
+    Graduated,
+    Matrix,
+    Model,
+    Package,
+    Percentage,
+    PerUnit,
+    PreRated,
+    Stairstep,
+    TierBounds,
+    Tiered,
+    Volume,
+    WhenEmpty,
+)
+from core.terms import AmountOff, MaximumSpend, PercentOff, Rule
 from core.ties import require
 
 if TYPE_CHECKING:
+    from core.rating.derivation import Derivation
     from core.rating.lines import RatedLine
+    from core.rating.measured import Part
 
 
 def check(line: RatedLine, book: PriceBook) -> None:
     """TieBroken unless the line follows from the book and its own derivation."""
-    told, charge = line.derivation, book.charge(line.charge_code)
+    told, charge = line.derivation, _chosen(line, book)
     require("line was priced by this book", line.id, told.book_version, book.version)
-    drawn = sum((one.units for one in told.draws), Fraction(0))
-    require("measured = included + priced", line.id, told.measured, drawn + told.priced)
+    _check_quantities(line, charge)
     tape = Fraction(0)
     for step in told.steps:
         tape += step.quantity * step.rate * step.factor
     require("exact amount = sum of its steps", line.id, told.exact, tape)
-    factor = Fraction(1)
-    if charge.kind is ChargeKind.RECURRING and charge.proration is Proration.DAY:
-        served = (line.service_period.end - line.service_period.start).days
-        factor = Fraction(served, (told.full_period.end - told.full_period.start).days)
-    model: Model = charge.model
-    if told.negotiated is not None:
-        cost = told.negotiated * (1 if isinstance(model, Flat) else told.priced)
+    if not isinstance(charge.model, Commitment):
+        require(
+            "steps = price of the quantity",
+            line.id,
+            tape,
+            _spend(charge, _served(line, charge) * _priced(charge, told)),
+        )
+    whole = _rounded(tape, book.currency, told.rounding)
+    if told.share is None:
+        require("listed amount = exact amount rounded", line.id, told.rounded, whole)
     else:
-        cost = _cost(model, told.priced)
-    require("steps = price of the quantity", line.id, tape, cost * factor)
-    require("amount = exact amount rounded", line.id, line.amount, _rounded(tape, book.currency, told.rounding))
-    require("derivation = line", line.id, told.rounded, line.amount)
+        require("pooled amount = exact amount rounded", line.id, told.share.amount, whole)
+    off = sum(change.amount.minor for change in told.adjustments)
+    require("amount = listed amount + adjustments", line.id, line.amount.minor, told.rounded.minor + off)
 
 
-def _cost(model: Model, quantity: Fraction) -> Fraction:
+def check_bill(lines: Sequence[RatedLine], book: PriceBook, billed: Mapping[str, Money] | None = None) -> None:
+    """TieBroken unless each line holds, pools are shared out to the last unit, and rules took off what they say."""
+    for line in lines:
+        check(line, book)
+    _check_pools(lines)
+    running = {line.id: line.derivation.rounded.minor for line in lines}
+    for node in evaluation_order(book.rules, book.charges):
+        if isinstance(node, Rule):
+            _check_rule(node, lines, running, book)
+        elif isinstance(node.model, Commitment):
+            codes = counted(node.model, node.code, book.charges)
+            listed = node.model.counts == "listed"
+            met = sum(
+                line.derivation.rounded.minor if listed else running[line.id]
+                for line in lines
+                if line.charge_code in codes
+            )
+            met += sum(money.minor for code, money in (billed or {}).items() if code in codes)
+            _check_commitment(node, lines, met, book)
+
+
+def _chosen(line: RatedLine, book: PriceBook) -> Charge:
+    """The charge with the fields that the line says its layers set; each must be a layer in force that sets it."""
+    charge, told = book.charge(line.charge_code), line.derivation
+    layers = {layer.id: layer for layer in book.layers}
+    values: dict[str, object] = {}
+    for choice in told.choices:
+        if choice.winner == "order":
+            price = told.ordered
+            values["model"] = Flat(amount=price) if isinstance(charge.model, Flat) else PerUnit(unit_amount=price)  # type: ignore[arg-type]
+            continue
+        layer = layers[choice.winner]
+        start = line.service_period.start
+        inside = layer.effective_from <= start and (layer.effective_to is None or start < layer.effective_to)
+        require("the layer that won is in force", line.id, (choice.winner, inside), (layer.id, True))
+        values[choice.field] = getattr(layer.charges[charge.code], choice.field)
+    return charge.model_copy(update=values)
+
+
+def _check_quantities(line: RatedLine, charge: Charge) -> None:
+    told = line.derivation
+    drawn = sum((one.units for one in told.draws), Fraction(0))
+    left = told.measured - drawn
+    if told.share is not None:
+        require("share of the pool = measured - included", line.id, told.share.units, left)
+        left = told.share.pool
+    if charge.conversion is not None:
+        factor, conversion = Fraction(charge.conversion.factor), charge.conversion
+        left = left * factor if conversion.operation == "multiply" else left / factor
+        if conversion.rounding is not None:
+            grid = Fraction(10) ** conversion.places
+            left = _nearest(left * grid, conversion.rounding) / grid
+    require("converted = measured - included, converted", line.id, told.converted, left)
+    require("priced + free = converted", line.id, told.priced + told.included, left)
+    require(
+        "free units = what the charge includes",
+        line.id,
+        told.included,
+        min(max(left, Fraction(0)), Fraction(charge.included)),
+    )
+
+
+def _served(line: RatedLine, charge: Charge) -> Fraction:
+    if charge.kind is not ChargeKind.RECURRING or charge.proration is not Proration.DAY:
+        return Fraction(1)
+    served, whole = line.service_period, line.derivation.full_period
+    return Fraction((served.end - served.start).days, (whole.end - whole.start).days)
+
+
+def _spend(charge: Charge, amount: Fraction) -> Fraction:
+    amount -= amount * Fraction(charge.discount_percent) / 100
+    if charge.max_spend is not None:
+        amount = min(amount, Fraction(charge.max_spend))
+    return amount if charge.min_spend is None else max(amount, Fraction(charge.min_spend))
+
+
+def _priced(charge: Charge, told: Derivation) -> Fraction:
+    if not charge.group_by:
+        return _cost(charge.model, told.priced, told.parts, told.tier_by)
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in told.parts:
+        groups.setdefault(tuple(part.dimensions.get(name, "") for name in charge.group_by), []).append(part)
+    return sum((_cost(charge.model, _quantity(parts), parts, told.tier_by) for parts in groups.values()), Fraction(0))
+
+
+def _quantity(parts: Sequence[Part]) -> Fraction:
+    return sum((part.quantity for part in parts), Fraction(0))
+
+
+def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Fraction | None) -> Fraction:
     match model:
         case Flat():
             return Fraction(model.amount)
         case PerUnit():
             return quantity * Fraction(model.unit_amount)
+        case PreRated():
+            return quantity * Fraction(model.multiplier)
         case Package():
             ratio = (quantity - Fraction(model.free_units)) / Fraction(model.package_size)
-            whole = -(-ratio.numerator // ratio.denominator) if model.partial_package == "up" else ratio // 1
-            return max(0, whole) * Fraction(model.package_amount)
+            whole = -(-ratio // 1) if model.partial_package == "up" else ratio // 1
+            return max(Fraction(0), Fraction(whole)) * Fraction(model.package_amount)
         case Graduated():
             return _graduated(model, quantity)
         case Volume() | Stairstep():
-            return _single_tier(model, quantity)
+            return _single_tier(model, quantity, quantity if tier_by is None else tier_by)
+        case Percentage():
+            return _percentage(model, quantity, parts)
+        case Matrix():
+            by_cell = [[part for part in parts if _cell(model, part) == index] for index in range(len(model.cells))]
+            used = [(cell.model, fitted) for cell, fitted in zip(model.cells, by_cell, strict=True) if fitted]
+            return sum((_cost(simple, _quantity(fitted), fitted, None) for simple, fitted in used), Fraction(0))
+        case Blocks():
+            return sum(
+                (_blocks(model, unit, parts) for unit in {part.dimensions[model.by] for part in parts}), Fraction(0)
+            )
+        case Capacity():
+            used_units = {part.dimensions[model.by] for part in parts}
+            prices = [
+                step.price
+                for step in model.steps
+                if all(_fits(step.limits.get(unit), _of(model.by, unit, parts)) for unit in used_units)
+            ]
+            return Fraction(prices[0])
+        case Committed():
+            return sum((_committed(model, part) for part in parts), Fraction(0))
+        case Commitment():
+            raise AssertionError("a commitment is checked with its bill")
 
 
 def _limits(model: Tiered, quantity: Fraction) -> list[Fraction]:
@@ -64,8 +201,7 @@ def _limits(model: Tiered, quantity: Fraction) -> list[Fraction]:
 
 def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
     """Difference form: units up to each limit, less those up to the one before."""
-    limits = _limits(model, quantity)
-    filled = [min(quantity, limit) for limit in limits]
+    filled = [min(quantity, limit) for limit in _limits(model, quantity)]
     cost = Fraction(0)
     for index, tier in enumerate(model.tiers):
         units = filled[index] - (filled[index - 1] if index else 0)
@@ -75,40 +211,146 @@ def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
     return cost
 
 
-def _single_tier(model: Volume | Stairstep, quantity: Fraction) -> Fraction:
-    passed = [limit for limit in _limits(model, quantity) if (quantity > limit if _upper(model) else quantity >= limit)]
+def _single_tier(model: Volume | Stairstep, quantity: Fraction, selector: Fraction) -> Fraction:
+    upper = model.bounds is TierBounds.UPPER_INCLUSIVE
+    passed = [limit for limit in _limits(model, selector) if (selector > limit if upper else selector >= limit)]
     tier = model.tiers[min(len(passed), len(model.tiers) - 1)]
-    flat = 0 if quantity == 0 and model.when_empty is WhenEmpty.NO_CHARGE else Fraction(tier.flat_amount)
+    flat = Fraction(0) if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else Fraction(tier.flat_amount)
     if isinstance(model, Stairstep):
-        return Fraction(flat)
+        return flat
     part = quantity * (Fraction(tier.unit_amount) + Fraction(tier.rate) / 100) + flat
     return part if tier.cap is None else min(part, Fraction(tier.cap))
 
 
-def _upper(model: Tiered) -> bool:
-    return model.bounds is TierBounds.UPPER_INCLUSIVE
+def _percentage(model: Percentage, quantity: Fraction, parts: Sequence[Part]) -> Fraction:
+    rate, fixed = Fraction(model.rate) / 100, Fraction(model.fixed_per_event)
+    if (model.min_per_event, model.max_per_event, model.free_events, model.free_amount) == (None,) * 4:
+        return quantity * rate + fixed * sum(part.events for part in parts)
+    cost, before = Fraction(0), Fraction(0)
+    free = model.free_events is not None or model.free_amount is not None
+    for index, amount in enumerate(Fraction(one) for part in parts for one in part.each):
+        counts = free and (model.free_events is None or index < model.free_events)
+        room = amount if model.free_amount is None else max(Fraction(0), Fraction(model.free_amount) - before)
+        covered = min(amount, room) if counts else Fraction(0)
+        before += amount if counts else 0
+        if counts and covered == amount and (room > 0 or model.free_amount is None):
+            continue
+        fee = max((amount - covered) * rate + fixed, Fraction(model.min_per_event or 0))
+        cost += fee if model.max_per_event is None else min(fee, Fraction(model.max_per_event))
+    return cost
+
+
+def _cell(model: Matrix, part: Part) -> int:
+    fits = [all(part.dimensions.get(key) == value for key, value in cell.when.items()) for cell in model.cells]
+    return fits.index(True)
+
+
+def _of(by: str, unit: str, parts: Sequence[Part]) -> Fraction:
+    return _quantity([part for part in parts if part.dimensions[by] == unit])
+
+
+def _fits(limit: Decimal | None, quantity: Fraction) -> bool:
+    return limit is None or quantity <= limit
+
+
+def _blocks(model: Blocks, unit: str, parts: Sequence[Part]) -> Fraction:
+    quantity = _of(model.by, unit, parts)
+    tiers = [tier[unit] for tier in model.tiers if unit in tier]
+    ends, held = [], Fraction(0)
+    for block in tiers:
+        held = quantity + held if block.max_blocks is None else held + Fraction(block.size) * block.max_blocks
+        ends.append(held)
+    if model.policy == "top":
+        block = tiers[min(sum(quantity > end for end in ends), len(tiers) - 1)]
+        return -(-quantity / Fraction(block.size) // 1) * Fraction(block.price)
+    starts = [Fraction(0), *ends[:-1]]
+    return sum(
+        (
+            -(-max(Fraction(0), min(quantity, end) - start) / Fraction(block.size) // 1) * Fraction(block.price)
+            for block, start, end in zip(tiers, starts, ends, strict=True)
+        ),
+        Fraction(0),
+    )
+
+
+def _committed(model: Committed, part: Part) -> Fraction:
+    hour = int(part.dimensions[model.by])
+    window = next(one for one in model.windows if one.from_hour <= hour and hour < one.to_hour)
+    cost = part.quantity * Fraction(window.unit_amount)
+    pledge = Fraction(window.commitment) + Fraction(window.commitment_units) * Fraction(window.unit_amount)
+    if cost > pledge:
+        return pledge + (cost - pledge) * Fraction(window.overage_factor)
+    return pledge if window.true_up == "charged" else cost
+
+
+def _check_pools(lines: Sequence[RatedLine]) -> None:
+    pools: dict[tuple[str, object], list[RatedLine]] = {}
+    for line in lines:
+        if line.derivation.share is not None:
+            pools.setdefault((line.subscription_charge_id, line.service_period.start), []).append(line)
+    for (charge_id, _), members in pools.items():
+        shares = [line.derivation.share for line in members if line.derivation.share is not None]
+        require(
+            "shares = pooled amount",
+            charge_id,
+            sum(line.derivation.rounded.minor for line in members),
+            shares[0].amount.minor,
+        )
+        require("shares = pooled units", charge_id, sum((one.units for one in shares), Fraction(0)), shares[0].pool)
+
+
+def _check_rule(rule: Rule, lines: Sequence[RatedLine], running: dict[str, int], book: PriceBook) -> None:
+    taken = {
+        line.id: sum(one.amount.minor for one in line.derivation.adjustments if one.rule == rule.id) for line in lines
+    }
+    if any(taken.values()):
+        codes = acts_on(rule, book.charges)
+        base = Fraction(sum(max(0, running[line.id]) for line in lines if line.charge_code in codes))
+        scale = 10 ** exponent(book.currency)
+        match rule.then:
+            case PercentOff(percent=percent):
+                off = _nearest(base * Fraction(percent) / 100, book.rounding)
+            case AmountOff(amount=amount):
+                off = min(base, _nearest(Fraction(amount) * scale, book.rounding))
+            case MaximumSpend(amount=amount):
+                off = base - min(base, _nearest(Fraction(amount) * scale, book.rounding))
+            case _:
+                off = Fraction(0)
+        require("rule took off what it says", rule.id, -sum(taken.values()), off)
+    for line_id, minor in taken.items():
+        running[line_id] += minor
+
+
+def _check_commitment(charge: Charge, lines: Sequence[RatedLine], met: int, book: PriceBook) -> None:
+    for line in lines:
+        if line.charge_code == charge.code and isinstance(charge.model, Commitment):
+            model = _chosen(line, book).model
+            pledge = Fraction(model.amount if isinstance(model, Commitment) else 0) * _served(line, charge)
+            missing = max(Fraction(0), pledge - max(0, Fraction(met, 10 ** exponent(book.currency))))
+            require("commitment = what is missing of it", line.id, line.derivation.exact, missing)
+
+
+def _nearest(value: Fraction, mode: Rounding) -> Fraction:
+    """Rounded by the rule's definition: the nearest whole number, or the neighbour the mode names."""
+    below = value // 1
+    candidates = [below, below + 1] if value != below else [below]
+    nearest = [one for one in candidates if 2 * abs(one - value) <= 1]
+    match mode:
+        case Rounding.UP:
+            return Fraction(max(candidates, key=abs))
+        case Rounding.DOWN:
+            return Fraction(min(candidates, key=abs))
+        case Rounding.CEIL:
+            return Fraction(max(candidates))
+        case Rounding.FLOOR:
+            return Fraction(min(candidates))
+        case Rounding.HALF_UP:
+            return Fraction(max(nearest, key=abs))
+        case Rounding.HALF_DOWN:
+            return Fraction(min(nearest, key=abs))
+        case Rounding.HALF_EVEN:
+            return Fraction(nearest[0] if len(nearest) == 1 else next(one for one in nearest if one % 2 == 0))
 
 
 def _rounded(exact: Fraction, currency: str, mode: Rounding) -> Money:
-    """Rounded by the rule's definition: the nearest minor unit, or the one the mode names."""
-    scaled = exact * 10 ** exponent(currency)
-    below = scaled // 1
-    candidates = [below, below + 1] if scaled != below else [below]
-    distance = {minor: abs(minor - scaled) for minor in candidates}
-    nearest = [minor for minor in candidates if distance[minor] == min(distance.values())]
-    match mode:
-        case Rounding.UP:
-            chosen = max(candidates, key=abs)
-        case Rounding.DOWN:
-            chosen = min(candidates, key=abs)
-        case Rounding.CEIL:
-            chosen = max(candidates)
-        case Rounding.FLOOR:
-            chosen = min(candidates)
-        case Rounding.HALF_UP:
-            chosen = max(nearest, key=abs)
-        case Rounding.HALF_DOWN:
-            chosen = min(nearest, key=abs)
-        case Rounding.HALF_EVEN:
-            chosen = nearest[0] if len(nearest) == 1 else next(minor for minor in nearest if minor % 2 == 0)
-    return Money(int(chosen), currency)
+    return Money(int(_nearest(exact * 10 ** exponent(currency), mode)), currency)

@@ -5,17 +5,26 @@ All figures are exact Fractions (JSON: text, ``"1/3"`` or ``"45"``); the only Mo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from fractions import Fraction
 
 from core.money import Money, Rounding
-from core.noun import Id, Noun
+from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
+from core.rating.layers import Choice
+from core.rating.measured import Part
 
 
 class StepKind(StrEnum):
+    """What a step of the tape is."""
+
     PRICE = "price"  # what the model says, tier by tier
-    LIMIT = "limit"  # what a cap takes off
+    CAP = "cap"  # what a limit inside the model changes
+    EARLIER = "earlier"  # less what earlier parts of the service period measured
+    DISCOUNT = "discount"  # less the charge's own percentage
+    MAXIMUM = "maximum"  # less what is above the most the charge may cost
+    MINIMUM = "minimum"  # what is missing of the least the charge costs
 
 
 class Step(Noun):
@@ -23,6 +32,8 @@ class Step(Noun):
 
     kind: StepKind = StepKind.PRICE
     what: str
+    unit: str = ""
+    """What the quantity counts, where one charge counts several units."""
     quantity: Fraction
     rate: Fraction
     factor: Fraction = Fraction(1)
@@ -32,6 +43,11 @@ class Step(Noun):
         return self.quantity * self.rate * self.factor
 
 
+def amount_of(steps: Iterable[Step], *kinds: StepKind) -> Fraction:
+    """The sum of the steps, of those kinds only where any is named."""
+    return sum((step.amount for step in steps if not kinds or step.kind in kinds), Fraction(0))
+
+
 class Draw(Noun):
     """Included units that covered usage of this line."""
 
@@ -39,26 +55,52 @@ class Draw(Noun):
     units: Fraction
 
 
+class Adjustment(Noun):
+    """What a rule of the price book took off the rounded amount, and which facts made it act."""
+
+    rule: Id
+    what: str
+    amount: Money
+
+
+class Share(Noun):
+    """This line's share of what several sites were priced together: ``units`` of ``pool`` units, of ``amount``."""
+
+    units: Fraction
+    pool: Fraction
+    amount: Money
+
+
 class Derivation(Noun):
     """Everything one amount was made of.
 
-    ``measured`` - ``draws`` = ``priced``, the quantity the model saw; ``full_period`` is the service period before it
-    was cut; ``exact`` is the sum of the steps and ``rounded`` its one rounding by ``rounding``.
+    ``measured`` - ``draws``, converted where the charge says so (``converted``), - ``included`` = ``priced``, the
+    quantity the model saw (``tier_by``: what chose the tier instead). ``parts`` are kept where the model looks at
+    them. ``full_period`` is the service period before it was cut. ``exact`` is the sum of the steps, ``rounded`` its
+    one rounding by ``rounding`` (or its ``share`` of a pool, by largest remainder); with the ``adjustments`` it is the
+    amount of the line.
     """
 
     book: str
     book_version: str
+    choices: tuple[Choice, ...] = ()
+    ordered: Quantity | None = None
+    """The unit price of the order, where a choice was for it."""
     events: int = 0
     measured: Fraction
     draws: tuple[Draw, ...] = ()
+    converted: Fraction
+    included: Fraction
     priced: Fraction
-    negotiated: Fraction | None = None
-    """The unit price of the order, where it replaced the price book's."""
+    tier_by: Fraction | None = None
+    parts: tuple[Part, ...] = ()
     full_period: DateSpan
     steps: tuple[Step, ...]
     exact: Fraction
     rounding: Rounding
+    share: Share | None = None
     rounded: Money
+    adjustments: tuple[Adjustment, ...] = ()
 
 
 def plain(value: Fraction, places: int = 6) -> str:

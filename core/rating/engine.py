@@ -1,42 +1,37 @@
-"""The one pricing function: what one account owes for one billing period, before tax."""
+"""The one pricing function: what one account owes for one billing period, before tax.
+
+due charges -> their usage, site by site -> price layers -> included units -> price and rounding -> rules and
+commitments -> the independent checker. Pure: the same arguments give the same lines, to the byte.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any
 
 from core.accounts import Account
-from core.catalog import Allowance, Charge, ChargeKind, PriceBook, Proration, Scope
+from core.catalog import ChargeKind, PriceBook, Proration, Scope
 from core.errors import Rejected
-from core.money import round_money
+from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
-from core.prices import Flat, Graduated, Model, Package, PerUnit, Stairstep, Volume
-from core.rating import flat, graduated, package, per_unit, stairstep, volume
-from core.rating.allowance import draw
-from core.rating.check import check
-from core.rating.derivation import Derivation, Draw, Step
+from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
+from core.rating.allowance import allow, size
+from core.rating.check import check_bill
+from core.rating.demand import Item, items
+from core.rating.derivation import Derivation, Share, Step, StepKind
+from core.rating.layers import Place, resolve
 from core.rating.lines import RatedLine
-from core.rating.measured import Measured, MeteredQuantity, Part
+from core.rating.measured import MeteredQuantity
+from core.rating.pricing import Priced, convert, price_charge
+from core.rating.rules import Entry, apply
+from core.rating.tiers import ONE
 from core.subscriptions import Due, Subscription, due
+from core.terms import Allowance, Level
 
-#: How each price model becomes steps.
-MODELS: Mapping[type, Callable[[Any, Measured], Iterator[Step]]] = {
-    Flat: flat.price,
-    PerUnit: per_unit.price,
-    Graduated: graduated.price,
-    Volume: volume.price,
-    Stairstep: stairstep.price,
-    Package: package.price,
-}
-
-
-def price(model: Model, measured: Measured) -> tuple[Step, ...]:
-    """The steps of one model for one quantity. Rejected when the model does not cover the quantity."""
-    return tuple(MODELS[type(model)](model, measured))
+NOTHING = Fraction(0)
 
 
 def rate(
@@ -45,178 +40,219 @@ def rate(
     subscriptions: Sequence[Subscription],
     billing_period: DateSpan,
     metered: Sequence[MeteredQuantity],
+    *,
+    hierarchy: Mapping[str, str] | None = None,
+    known_at: datetime | None = None,
+    billed: Mapping[str, Money] | None = None,
 ) -> tuple[RatedLine, ...]:
     """All lines of one account for one billing period; usage charges without usage give lines of zero.
 
-    ``subscriptions`` are all of this account's, ``metered`` all of its usage in the period. Rejected when usage meets
-    no charge, or two that would both price it; TieBroken when a line does not survive the independent checker.
+    ``subscriptions`` are all of this account's, ``metered`` all of its usage in the period. ``hierarchy``: id -> id of
+    what stands above it, for groups of sites and for accounts above the parent. ``known_at``: price layers recorded
+    later are not seen. ``billed``: by charge code, what earlier bills charged in a running commitment.
+
+    Rejected when usage meets no charge, or two that would both price it, or a hard entitlement is exceeded; TieBroken
+    when a line does not survive the independent checker.
     """
-    dues = [
-        one
-        for subscription in subscriptions
-        for line in subscription.charges
-        for one in due(subscription, line, book.charge(line.charge_code), billing_period)
+    dues = [one for subscription in subscriptions for one in _dues(book, account, subscription, billing_period)]
+    above = {**({account.id: account.parent_id} if account.parent_id else {}), **(hierarchy or {})}
+    todo = [
+        _layered(book, item, _place(item, account, above), known_at)
+        for item in items(dues, account, metered, book.layers)
     ]
-    items = [
-        Item(one, one.line.site_id, (Part({}, Fraction(one.line.quantity)),))
-        for one in dues
-        if one.charge.kind is not ChargeKind.USAGE
-    ]
-    items += _usage([one for one in dues if one.charge.kind is ChargeKind.USAGE], account, metered)
     for allowance in book.allowances:
-        items = _allow(allowance, items, subscriptions, billing_period)
-    lines = tuple(_line(book, item) for item in items)
-    for line in lines:
-        check(line, book)
+        units = _granted(allowance, account, subscriptions, billing_period, metered)
+        todo = allow(allowance, units, todo, [site.id for site in account.sites])
+    drafts = _drafts(book, todo)
+    entries = [
+        Entry(item.code, item.measured, None if draft is None else draft.rounded)
+        for item, draft in zip(todo, drafts, strict=True)
+    ]
+
+    def commit(index: int, counted: Money) -> Money:
+        drafts[index] = draft = _missing(book, todo[index], counted)
+        return draft.rounded
+
+    apply(book, entries, billed or {}, commit)
+    lines = tuple(
+        _line(item, draft.model_copy(update={"adjustments": entry.adjustments}))
+        for item, draft, entry in zip(todo, drafts, entries, strict=True)
+        if draft is not None
+    )
+    check_bill(lines, book, billed)
     return lines
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
-    """A due charge at one site with the quantities it prices, on its way to a line."""
-
-    due: Due
-    site_id: str | None
-    parts: tuple[Part, ...]
-    draws: tuple[Draw, ...] = ()
-
-    @property
-    def measured(self) -> Fraction:
-        return sum((part.quantity for part in self.parts), Fraction(0))
-
-    @property
-    def left(self) -> Fraction:
-        return self.measured - sum((one.units for one in self.draws), Fraction(0))
-
-
-def _usage(dues: Sequence[Due], account: Account, metered: Sequence[MeteredQuantity]) -> Iterator[Item]:
-    found: dict[int, dict[str | None, list[Part]]] = defaultdict(lambda: defaultdict(list))
-    for quantity in metered:
-        if quantity.account_id != account.id:
-            raise _refuse(quantity, f"it belongs to another account than {account.id}")
-        for index in _takers(dues, quantity):
-            site = quantity.site_id if dues[index].charge.scope is not Scope.ACCOUNT else dues[index].line.site_id
-            part = Part(quantity.dimensions, Fraction(quantity.quantity), quantity.events, quantity.each)
-            found[index][site].append(part)
-    for index, one in enumerate(dues):
-        for site, parts in found[index].items() or [(one.line.site_id, [])]:
-            yield Item(one, site, tuple(parts))
-
-
-def _takers(dues: Sequence[Due], quantity: MeteredQuantity) -> list[int]:
-    """The due charges that price a metered quantity: of each charge code one, a site's own before the account's."""
-    by_code: dict[str, list[int]] = defaultdict(list)
-    for index, one in enumerate(dues):
-        fits = (
-            one.charge.meter == quantity.meter
-            and one.line.site_id in (None, quantity.site_id)
-            and one.charge.where.items() <= quantity.dimensions.items()
+def _dues(book: PriceBook, account: Account, subscription: Subscription, billing: DateSpan) -> Iterator[Due]:
+    if subscription.account_id != account.id or subscription.currency != book.currency:
+        raise Rejected(
+            f"subscription {subscription.id} is of account {subscription.account_id} in {subscription.currency}; "
+            f"it cannot be rated for {account.id} in {book.currency}",
+            record=subscription.id,
         )
-        if fits:
-            by_code[one.charge.code].append(index)
-    if not by_code:
-        raise _refuse(quantity, "no charge that is due prices it")
-    takers = []
-    for code, hits in by_code.items():
-        own = [index for index in hits if dues[index].line.site_id is not None] or hits
-        if len(own) > 1:
-            raise _refuse(quantity, f"charge {code} is subscribed more than once for it")
-        takers += own
-    return takers
+    for line in subscription.charges:
+        yield from due(subscription, line, book.charge(line.charge_code), billing)
 
 
-def _refuse(quantity: MeteredQuantity, why: str) -> Rejected:
-    where = f"{quantity.account_id}, site {quantity.site_id or '-'}, meter {quantity.meter}"
-    return Rejected(
-        f"usage of {where} ({quantity.quantity}): {why}",
-        record=quantity.account_id,
-        field="meter",
-        value=quantity.meter,
-    )
+def _place(item: Item, account: Account, above: Mapping[str, str]) -> Place:
+    """Where an item is priced, the most specific place first. What is priced together has no site of its own."""
+    place = [(Level.SUBSCRIPTION, item.due.subscription.id)]
+    if item.charge.scope is not Scope.POOL:
+        place += [(Level.CONTACT, item.contact_id)] if item.contact_id else []
+        place += [(Level.SITE, one) for one in _upward(item.site_id, above) if one != account.id]
+    return place + [(Level.ACCOUNT, one) for one in _upward(account.id, above)]
 
 
-def _allow(
-    allowance: Allowance, items: list[Item], subscriptions: Sequence[Subscription], billing: DateSpan
-) -> list[Item]:
-    """The items after an allowance was drawn by those of its charges, pooled."""
-    drawing = [index for index, item in enumerate(items) if item.due.charge.code in allowance.charges]
-    grants = Decimal(1)
+def _upward(start: str | None, above: Mapping[str, str]) -> Iterator[str]:
+    while start is not None:
+        yield start
+        start = above.get(start)
+
+
+def _layered(book: PriceBook, item: Item, place: Place, known_at: datetime | None) -> Item:
+    one = item.due
+    charge, choices = resolve(one.charge, book.layers, place, one.service.start, known_at, one.line.unit_price)
+    return replace(item, charge=charge, choices=choices)
+
+
+def _granted(
+    allowance: Allowance,
+    account: Account,
+    subscriptions: Sequence[Subscription],
+    billing: DateSpan,
+    metered: Sequence[MeteredQuantity],
+) -> Fraction:
+    """The units of an allowance in this period: its size times how often it was bought."""
+    bought = Decimal(1)
     if allowance.granted_by is not None:
-        grants = sum(
+        bought = sum(
             (
                 line.quantity
                 for subscription in subscriptions
                 for line in subscription.charges
-                if line.charge_code == allowance.granted_by
-                and line.starts_on < billing.end
-                and (line.ends_on is None or line.ends_on > billing.start)
+                if line.charge_code == allowance.granted_by and line.in_force(billing)
             ),
             Decimal(0),
         )
-    units = draw(Fraction(allowance.units) * Fraction(grants), [items[i].left for i in drawing], allowance.places)
-    result = list(items)
-    for index, used in zip(drawing, units, strict=True):
-        if used:
-            note = Draw(allowance=allowance.id, units=used)
-            result[index] = replace(items[index], draws=(*items[index].draws, note))
-    return result
+    usage: dict[str, Fraction] = {}
+    for one in metered:
+        usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
+    return size(allowance, usage, len(account.sites), Fraction(bought))
 
 
-def _line(book: PriceBook, item: Item) -> RatedLine:
-    one, charge = item.due, item.due.charge
-    negotiated = None if one.line.unit_price is None else Fraction(one.line.unit_price)
-    factor = one.service.fraction_of(one.whole) if charge.proration is Proration.DAY and _cuts(charge) else Fraction(1)
-    steps = tuple(
-        step.model_copy(update={"factor": factor})
-        for step in price(_agreed(charge.model, one.line.unit_price), Measured(item.left, item.parts))
+def _drafts(book: PriceBook, todo: Sequence[Item]) -> list[Derivation | None]:
+    """What each item costs before the rules; None for commitments, which wait for the others."""
+    drafts: list[Derivation | None] = [None] * len(todo)
+    pools: dict[tuple[str, DateSpan], list[int]] = {}
+    for index, item in enumerate(todo):
+        if item.charge.scope in (Scope.POOL, Scope.TIER_BY_POOL):
+            pools.setdefault((item.due.line.id, item.due.service), []).append(index)
+        elif not isinstance(item.charge.model, Commitment):
+            drafts[index] = _alone(book, item)
+    for indexes in pools.values():
+        members = [todo[index] for index in indexes]
+        pooled = _pooled if members[0].charge.scope is Scope.POOL else _tiered_by_pool
+        for index, draft in zip(indexes, pooled(book, members), strict=True):
+            drafts[index] = draft
+    return drafts
+
+
+def _alone(book: PriceBook, item: Item, tier_by: Fraction | None = None) -> Derivation:
+    priced = price_charge(item.charge, item.left_parts, factor=_factor(item), tier_by=tier_by)
+    return _derivation(book, item, priced, tier_by)
+
+
+def _tiered_by_pool(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
+    """Each site at the price of the tier that all sites reach together."""
+    conversion = members[0].charge.conversion
+    left = [item.left if conversion is None else convert(conversion, item.left) for item in members]
+    pool = max(NOTHING, sum(left, NOTHING) - Fraction(members[0].charge.included))
+    return (_alone(book, item, pool) for item in members)
+
+
+def _pooled(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
+    """All sites priced together, once; the rounded amount goes back to them by usage, by largest remainder."""
+    first, pool = members[0], sum((item.left for item in members), NOTHING)
+    priced = price_charge(first.charge, [part for item in members for part in item.left_parts], factor=_factor(first))
+    whole = _derivation(book, first, priced, None)
+    weights = [max(NOTHING, item.left) for item in members]
+    amounts = allocate(whole.rounded, weights if any(weights) else [ONE] * len(members))
+    for item, amount in zip(members, amounts, strict=True):
+        share = Share(units=item.left, pool=pool, amount=whole.rounded)
+        own = {"events": _events(item), "measured": item.measured, "draws": item.draws}
+        yield whole.model_copy(update={**own, "share": share, "rounded": amount})
+
+
+def _missing(book: PriceBook, item: Item, counted: Money) -> Derivation:
+    """What is missing of a commitment after ``counted``."""
+    model, factor = item.charge.model, _factor(item)
+    assert isinstance(model, Commitment)
+    pledge = Fraction(model.amount)
+    met = min(pledge * factor, max(NOTHING, Fraction(counted.amount)))
+    steps = (
+        Step(what="commitment", quantity=ONE, rate=pledge, factor=factor),
+        Step(kind=StepKind.EARLIER, what=f"met by charges of {counted}", quantity=ONE, rate=-met),
     )
-    exact = sum((step.amount for step in steps), Fraction(0))
-    mode = charge.rounding or book.rounding
-    amount = round_money(exact, book.currency, mode)
-    suffix = f"/{item.site_id}" if item.site_id != one.line.site_id else ""
+    return _derivation(book, item, Priced(item.left, NOTHING, NOTHING, steps), None)
+
+
+def _factor(item: Item) -> Fraction:
+    """Only time-based prices shrink with the days served; usage measures itself."""
+    one = item.due
+    prorated = item.charge.kind is ChargeKind.RECURRING and item.charge.proration is Proration.DAY
+    return one.service.fraction_of(one.whole) if prorated else ONE
+
+
+def _events(item: Item) -> int:
+    return sum(part.events for part in item.parts)
+
+
+def _derivation(book: PriceBook, item: Item, priced: Priced, tier_by: Fraction | None) -> Derivation:
+    charge, mode = item.charge, item.charge.rounding or book.rounding
+    looks_at_parts = bool(charge.group_by) or isinstance(
+        charge.model, (Percentage, Matrix, Blocks, Capacity, Committed)
+    )
+    return Derivation(
+        book=book.name,
+        book_version=book.version,
+        choices=item.choices,
+        ordered=item.due.line.unit_price,
+        events=_events(item),
+        measured=item.measured,
+        draws=item.draws,
+        converted=priced.quantity + priced.included,
+        included=priced.included,
+        priced=priced.quantity,
+        tier_by=tier_by,
+        parts=item.left_parts if looks_at_parts else (),
+        full_period=item.due.whole,
+        steps=priced.steps,
+        exact=priced.exact,
+        rounding=mode,
+        rounded=round_money(priced.exact, book.currency, mode),
+    )
+
+
+def _line(item: Item, told: Derivation) -> RatedLine:
+    one, place = item.due, [item.site_id] * (item.site_id != item.due.line.site_id) + [item.contact_id]
+    prices = [step for step in told.steps if step.kind is StepKind.PRICE]
+    single = len(told.steps) == 1 and isinstance(item.charge.model, (Flat, PerUnit)) and told.share is None
     return RatedLine(
-        id=f"{one.line.id}@{one.service.start}{suffix}",
+        id="/".join([f"{one.line.id}@{one.service.start}", *(part for part in place if part)]),
         subscription_id=one.subscription.id,
         subscription_charge_id=one.line.id,
         order_line_id=one.line.order_line_id,
         account_id=one.subscription.account_id,
         site_id=item.site_id,
-        charge_code=charge.code,
-        product_code=charge.product_code,
-        description=charge.name,
+        charge_code=item.code,
+        product_code=item.charge.product_code,
+        description=item.charge.name,
         service_period=one.service,
-        quantity=_decimal(item.left),
-        unit_price=_decimal(steps[0].rate) if len(steps) == 1 and not isinstance(charge.model, Package) else None,
-        amount=amount,
-        derivation=Derivation(
-            book=book.name,
-            book_version=book.version,
-            events=sum(part.events for part in item.parts),
-            measured=item.measured,
-            draws=item.draws,
-            priced=item.left,
-            negotiated=negotiated,
-            full_period=one.whole,
-            steps=steps,
-            exact=exact,
-            rounding=mode,
-            rounded=amount,
-        ),
+        quantity=_decimal(told.priced if told.share is None else told.share.units),
+        unit_price=_decimal(prices[0].rate) if single else None,
+        amount=total([told.rounded, *(change.amount for change in told.adjustments)], told.rounded.currency),
+        derivation=told,
     )
-
-
-def _cuts(charge: Charge) -> bool:
-    """Only time-based prices shrink with the time served; usage measures itself."""
-    return charge.kind is ChargeKind.RECURRING
-
-
-def _agreed(model: Model, unit_price: Decimal | None) -> Model:
-    match model:
-        case Flat() if unit_price is not None:
-            return Flat(amount=unit_price)
-        case PerUnit() if unit_price is not None:
-            return PerUnit(unit_amount=unit_price)
-    return model
 
 
 def _decimal(value: Fraction) -> Decimal:

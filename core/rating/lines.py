@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from core.money import Money
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
-from core.rating.derivation import Derivation, StepKind, plain
+from core.rating.derivation import Derivation, plain
 
 
 class RatedLine(Noun):
@@ -35,19 +37,32 @@ def explain(line: RatedLine) -> str:
     """The derivation as a few lines of plain text that a finance clerk can read and recompute."""
     told, where = line.derivation, f" at site {line.site_id}" if line.site_id else ""
     rows = [f"{line.description} ({line.charge_code}){where}, {line.service_period}: {line.amount}"]
+    rows += [f"  {row}" for row in _explained(line, told)]
+    return "\n".join(rows)
+
+
+def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
+    for choice in told.choices:
+        yield f"{choice.field} by {choice.winner}, before {', '.join(choice.losers)}"
     if told.events or told.draws:
-        rows.append(f"  measured {plain(told.measured)} in {told.events:,} events")
-    rows += [f"  included by {draw.allowance}: {plain(draw.units)}" for draw in told.draws]
-    if told.draws:
-        rows.append(f"  left to price: {plain(told.priced)}")
-    if told.negotiated is not None:
-        rows.append(f"  unit price {plain(told.negotiated)} as ordered, instead of the price book's")
+        yield f"measured {plain(told.measured)} in {told.events:,} events"
+    for draw in told.draws:
+        yield f"included by {draw.allowance}: {plain(draw.units)}"
+    if told.share is not None:
+        yield f"{plain(told.share.units)} of {plain(told.share.pool)} units that all sites are priced for together"
+    if told.converted != (told.share.units if told.share else told.measured) or told.included:
+        yield f"priced units {plain(told.converted)}, of which included {plain(told.included)}"
+    if told.tier_by is not None:
+        yield f"tier chosen by the {plain(told.tier_by)} units of all sites"
     if told.full_period != line.service_period:
-        rows.append(f"  served {line.service_period} of {told.full_period}")
+        yield f"served {line.service_period} of {told.full_period}"
     for step in told.steps:
         share = f" x {step.factor}" if step.factor != 1 else ""
-        sign = "less " if step.kind is StepKind.LIMIT else ""
-        rows.append(f"  {sign}{step.what}: {plain(step.quantity)} x {plain(step.rate)}{share} = {plain(step.amount)}")
-    rows.append(f"  sum {plain(told.exact)}, rounded once ({told.rounding}): {told.rounded}")
-    rows.append(f"  price book {told.book}, version {told.book_version}")
-    return "\n".join(rows)
+        yield f"{step.what}: {plain(step.quantity)} x {plain(step.rate)}{share} = {plain(step.amount)}"
+    whole = told.rounded if told.share is None else told.share.amount
+    yield f"sum {plain(told.exact)}, rounded once ({told.rounding}): {whole}"
+    if told.share is not None:
+        yield f"share of this site, by largest remainder: {told.rounded}"
+    for change in told.adjustments:
+        yield f"{change.rule}: {change.what}: {change.amount}"
+    yield f"price book {told.book}, version {told.book_version}"

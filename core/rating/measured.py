@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 from core.noun import Id, Noun, Quantity
+from core.period import DateSpan
 
 
 class MeteredQuantity(Noun):
     """Usage of one account, site and meter, already aggregated and cut to the billing period in the account's zone.
 
     ``dimensions`` splits it (empty: the whole); ``events`` says how many events it was made of; ``each`` are their
-    single quantities, which only charges priced per transaction need.
+    single quantities, which only charges priced per transaction need. ``service`` are the days it was cut to, where a
+    charge was served for a part of the billing period only (None: all of it).
     """
 
     account_id: Id
@@ -24,13 +25,14 @@ class MeteredQuantity(Noun):
     quantity: Quantity
     events: int
     each: tuple[Quantity, ...] = ()
+    service: DateSpan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Usage under one combination of dimension values."""
 
-    dimensions: Mapping[str, str]
+    dimensions: dict[str, str]
     quantity: Fraction
     events: int = 0
     each: tuple[Decimal, ...] = ()
@@ -43,3 +45,11 @@ class Measured:
     quantity: Fraction
     parts: tuple[Part, ...] = ()
     tier_by: Fraction | None = None
+
+    def by(self, dimension: str) -> dict[str, Fraction]:
+        """The quantity of each value of a dimension, in order of appearance; parts without it are under ``""``."""
+        found: dict[str, Fraction] = {}
+        for part in self.parts:
+            value = part.dimensions.get(dimension, "")
+            found[value] = found.get(value, Fraction(0)) + part.quantity
+        return found

@@ -56,4 +56,4 @@ def inside(tier: Tier, number: int, units: Fraction, *, flat: Fraction = ONE) ->
     yield from steps
     cost = sum((step.amount for step in steps), Fraction(0))
     if tier.cap is not None and cost > tier.cap:
-        yield Step(kind=StepKind.LIMIT, what=f"tier {number}, cap", quantity=ONE, rate=Fraction(tier.cap) - cost)
+        yield Step(kind=StepKind.CAP, what=f"tier {number}, cap", quantity=ONE, rate=Fraction(tier.cap) - cost)

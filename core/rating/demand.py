@@ -1,0 +1,115 @@
+"""What is to be priced: the charges that fall due, each with the usage it takes, site by site."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from core.accounts import Account
+from core.catalog import Charge, ChargeKind, Scope
+from core.errors import Rejected
+from core.rating.derivation import Draw
+from core.rating.layers import Choice
+from core.rating.measured import MeteredQuantity, Part
+from core.subscriptions import Due
+from core.terms import Layer, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A due charge at one site (and contact) with the parts it prices, on its way to a line.
+
+    ``charge`` is the charge as the price layers leave it, ``choices`` what they chose.
+    """
+
+    due: Due
+    site_id: str | None
+    contact_id: str | None
+    parts: tuple[Part, ...]
+    charge: Charge
+    choices: tuple[Choice, ...] = ()
+    draws: tuple[Draw, ...] = field(default=())
+
+    @property
+    def code(self) -> str:
+        return self.charge.code
+
+    @property
+    def measured(self) -> Fraction:
+        return sum((part.quantity for part in self.parts), Fraction(0))
+
+    @property
+    def left(self) -> Fraction:
+        """What was measured, less the included units drawn."""
+        return self.measured - sum((one.units for one in self.draws), Fraction(0))
+
+    @property
+    def left_parts(self) -> tuple[Part, ...]:
+        """The parts, each less its share of the included units."""
+        if not self.draws or not self.measured:
+            return self.parts
+        share = self.left / self.measured
+        return tuple(Part(one.dimensions, one.quantity * share, one.events, one.each) for one in self.parts)
+
+
+def items(
+    dues: Sequence[Due], account: Account, metered: Sequence[MeteredQuantity], layers: Sequence[Layer]
+) -> list[Item]:
+    """One item per due charge and site. Rejected when usage meets no charge, or two equally near of one code."""
+    contacts = {layer.of for layer in layers if layer.level is Level.CONTACT}
+    usage = [one for one in dues if one.charge.kind is ChargeKind.USAGE]
+    taken: list[dict[tuple[str | None, str | None], list[Part]]] = [defaultdict(list) for _ in usage]
+    for quantity in metered:
+        if quantity.account_id != account.id:
+            raise _refuse(quantity, f"it belongs to another account than {account.id}")
+        contact = quantity.dimensions.get("contact")
+        for index in _takers(usage, quantity):
+            site = usage[index].line.site_id if usage[index].charge.scope is Scope.ACCOUNT else quantity.site_id
+            part = Part(quantity.dimensions, Fraction(quantity.quantity), quantity.events, quantity.each)
+            taken[index][site, contact if contact in contacts else None].append(part)
+    bought = [
+        Item(one, one.line.site_id, None, (Part({}, Fraction(one.line.quantity)),), one.charge)
+        for one in dues
+        if one.charge.kind is not ChargeKind.USAGE
+    ]
+    return bought + [item for one, parts in zip(usage, taken, strict=True) for item in _used(one, parts)]
+
+
+def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -> Iterator[Item]:
+    for (site, contact), parts in taken.items() or [((one.line.site_id, None), [])]:
+        yield Item(one, site, contact, tuple(parts), one.charge)
+
+
+def _takers(dues: Sequence[Due], quantity: MeteredQuantity) -> list[int]:
+    """The due charges that price a metered quantity: of each charge code one, a site's own before the account's."""
+    by_code: dict[str, list[int]] = defaultdict(list)
+    for index, one in enumerate(dues):
+        fits = (
+            one.charge.meter == quantity.meter
+            and one.line.site_id in (None, quantity.site_id)
+            and one.charge.where.items() <= quantity.dimensions.items()
+            and (quantity.service is None or quantity.service.overlap(one.service) == quantity.service)
+        )
+        if fits:
+            by_code[one.charge.code].append(index)
+    if not by_code:
+        raise _refuse(quantity, "no charge that is due prices it")
+    takers = []
+    for code, hits in by_code.items():
+        nearest = [index for index in hits if dues[index].line.site_id is not None] or hits
+        if len(nearest) > 1:
+            raise _refuse(quantity, f"charge {code} is subscribed more than once for it")
+        takers += nearest
+    return takers
+
+
+def _refuse(quantity: MeteredQuantity, why: str) -> Rejected:
+    where = f"{quantity.account_id}, site {quantity.site_id or '-'}, meter {quantity.meter}"
+    return Rejected(
+        f"usage of {where} ({quantity.quantity}): {why}",
+        record=quantity.account_id,
+        field="meter",
+        value=quantity.meter,
+    )
