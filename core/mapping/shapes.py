@@ -14,6 +14,8 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
+from pydantic import AwareDatetime
+
 from core.money import Money
 from core.noun import Noun
 
@@ -36,7 +38,7 @@ class Kind(StrEnum):
 
 _SCALARS = {
     str: Kind.TEXT, int: Kind.INTEGER, bool: Kind.BOOLEAN, Decimal: Kind.DECIMAL,
-    date: Kind.DATE, datetime: Kind.INSTANT, Money: Kind.MONEY,
+    date: Kind.DATE, datetime: Kind.INSTANT, AwareDatetime: Kind.INSTANT, Money: Kind.MONEY,
 }  # fmt: skip
 
 
