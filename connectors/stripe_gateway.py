@@ -11,8 +11,8 @@ up, and the create itself carries an ``Idempotency-Key`` made of it. Three nets,
   customer or one PaymentIntent, a single page, where the payload names it);
 - the Idempotency-Key holds for at least 24 hours and also stops a create that is still being carried out (409).
 
-``find`` has the key alone: it lists the last hour and searches the rest. Refunds cannot be searched; ``find`` walks their
-list, newest first, which after a lost reply ends on its first page.
+``find`` has the key alone: it lists the last hour and searches the rest. Refunds cannot be searched; ``find`` walks
+their list, newest first, which after a lost reply ends on its first page.
 
 A decline and a 500 are stored under their Idempotency-Key and would be replayed for a day. So a retry of a declined
 payment does not create again: it confirms the PaymentIntent that is there, under a key that names the failed charge
@@ -643,9 +643,9 @@ def _other_unit(resource: str, code: str) -> Rejected:
 
 
 def _name(*parts: str) -> str:
-    """An Idempotency-Key without its attempt number; at most 255 characters with it."""
+    """An Idempotency-Key without its attempt number: a header, so ASCII and at most 255 characters with it."""
     name = ":".join(("tieout", *parts))
-    return name if len(name) <= 240 else f"tieout:{parts[0]}:{sha256(name.encode()).hexdigest()}"
+    return name if name.isascii() and len(name) <= 240 else f"tieout:{parts[0]}:{sha256(name.encode()).hexdigest()}"
 
 
 def _unix(instant: datetime) -> int:

@@ -49,11 +49,11 @@ THREE_DECIMAL = codes("bhd jod kwd omr tnd")
 #: Without decimals in the world, written in hundredths at Stripe: amounts must be whole hundreds.
 WHOLE_HUNDREDS = frozenset({"isk", "ugx"})
 TWO_DECIMAL = codes(
-    "aed afn all amd ang aoa ars aud awg azn bam bbd bdt bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc cve "
+    "aed afn all amd aoa ars aud awg azn bam bbd bdt bmd bnd bob brl bsd bwp byn bzd cad cdf chf cny cop crc cve "
     "czk dkk dop dzd egp etb eur fjd fkp gbp gel gip gmd gtq gyd hkd hnl htg huf idr ils inr jmd kes kgs khr kyd kzt "
     "lak lbp lkr lrd lsl mad mdl mkd mmk mnt mop mur mvr mwk mxn myr mzn nad ngn nio nok npr nzd pab pen pgk php pkr "
-    "pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd std szl thb tjs top try ttd twd tzs uah usd uyu uzs wst "
-    "xcd yer zar zmw"
+    "pln qar ron rsd rub sar sbd scr sek sgd shp sle sos srd szl thb tjs top try ttd twd tzs uah usd uyu uzs wst "
+    "xcd xcg yer zar zmw"
 )
 CURRENCIES = ZERO_DECIMAL | THREE_DECIMAL | WHOLE_HUNDREDS | TWO_DECIMAL
 SMALLEST = {"usd": 50, "eur": 50, "gbp": 30, "cad": 50, "aud": 50, "jpy": 50, "chf": 50, "sek": 300, "mxn": 1000}
@@ -761,7 +761,8 @@ class Stripe:
             self.keep(intent)
             self.emit("charge.failed", charge)
             self.emit("payment_intent.payment_failed", intent)
-            raise Refused(402, "card_error", message or "", **{**problem, "payment_intent": intent})
+            more = {k: v for k, v in problem.items() if k not in ("type", "message")}
+            raise Refused(402, "card_error", message or "", payment_intent=intent, **more)
         intent["last_payment_error"] = None
         if manual:
             intent |= {"status": "requires_capture", "amount_capturable": intent["amount"]}
