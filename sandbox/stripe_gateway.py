@@ -96,6 +96,9 @@ DECLINES = {
 #: These can be attached to a customer although a later charge fails.
 ATTACHABLE = frozenset({"0341", "3184"})
 
+#: What a charge repeats of its card.
+CARD_DETAILS = ("brand", "last4", "country", "funding", "exp_month", "exp_year", "fingerprint")
+
 KINDS = {
     "cus": "customer",
     "pm": "payment_method",
@@ -284,7 +287,7 @@ INTENT_UPDATE: Spec = {
     "customer": text,
     "description": text,
     "payment_method": text,
-    "payment_method_types": texts,
+    "allowed_payment_method_types": texts,
     "receipt_email": email,
     "setup_future_usage": one_of("off_session", "on_session"),
     "statement_descriptor": text,
@@ -617,26 +620,22 @@ class Stripe:
                 raise invalid(f"You can only pass in {only} when also passing in `confirm=true`.", only)
         if params.get("customer"):
             self.held("customer", params["customer"], "customer")
-        if "payment_method_types" in params and params.get("automatic_payment_methods", {}).get("enabled"):
-            raise invalid(
-                "You may only specify one of these parameters: automatic_payment_methods, payment_method_types.",
-                "automatic_payment_methods",
-            )
-        for kind in params.get("payment_method_types", []):
-            METHOD_TYPES(kind, "payment_method_types")
+        allowed = params.get("allowed_payment_method_types")
+        for kind in allowed or ():
+            METHOD_TYPES(kind, "allowed_payment_method_types")
+        automatic = None if allowed else {"enabled": True, **params.get("automatic_payment_methods", {})}
         if confirm:
-            self._check_return(params)
+            self._check_return(automatic, params)
         method = params.get("payment_method") and self._method_of(params["payment_method"], params.get("customer"))
         if confirm and not method:
             raise self._method_missing()
-        automatic = None if "payment_method_types" in params else params.get("automatic_payment_methods") or {}
         intent = self.new(
             "pi",
             amount=params["amount"],
             amount_capturable=0,
             amount_details={"tip": {}},
             amount_received=0,
-            automatic_payment_methods=None if automatic is None else {"enabled": True, **automatic},
+            automatic_payment_methods=automatic,
             canceled_at=None,
             cancellation_reason=None,
             capture_method=params.get("capture_method", "automatic_async"),
@@ -650,7 +649,7 @@ class Stripe:
             next_action=None,
             payment_method=method["id"] if method else None,
             payment_method_options={},
-            payment_method_types=params.get("payment_method_types", ["card"]),
+            payment_method_types=allowed or ["card"],
             processing=None,
             receipt_email=params.get("receipt_email"),
             review=None,
@@ -676,9 +675,8 @@ class Stripe:
             step = 10 if code in THREE_DECIMAL else 100
             raise invalid(f"Amounts in {code} must be evenly divisible by {step}", "amount")
 
-    def _check_return(self, params: Json) -> None:
-        automatic = params.get("automatic_payment_methods") or {}
-        redirects = "payment_method_types" not in params and automatic.get("allow_redirects", "always") == "always"
+    def _check_return(self, automatic: Json | None, params: Json) -> None:
+        redirects = automatic is not None and automatic.get("allow_redirects", "always") == "always"
         if redirects and not params.get("return_url"):
             raise invalid(
                 "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of "
@@ -739,7 +737,7 @@ class Stripe:
             paid=not code,
             payment_intent=intent["id"],
             payment_method=method["id"],
-            payment_method_details={"type": "card", "card": {k: method["card"][k] for k in ("brand", "last4")}},
+            payment_method_details={"type": "card", "card": {k: method["card"][k] for k in CARD_DETAILS}},
             receipt_email=intent["receipt_email"],
             refunded=False,
             shipping=None,
@@ -824,10 +822,7 @@ class Stripe:
             intent["payment_method"] = self._method_of(params["payment_method"], intent["customer"])["id"]
         if not intent["payment_method"]:
             raise self._method_missing()
-        automatic = intent["automatic_payment_methods"]
-        self._check_return(
-            {**params, **({"automatic_payment_methods": automatic} if automatic else {"payment_method_types": []})}
-        )
+        self._check_return(intent["automatic_payment_methods"], params)
         for name in ("capture_method", "receipt_email", "setup_future_usage"):
             intent[name] = params.get(name, intent[name])
         return self._charge(intent, params)

@@ -403,7 +403,7 @@ def test_a_settlement_carries_the_metadata_of_its_payment(gateway: StripeGateway
 def test_a_payment_that_changes_later_is_a_change(gateway: StripeGateway, sandbox: Sandbox) -> None:
     """After a cursor, payments are found by their events and read fresh, each once."""
     made = sandbox.post("/v1/payment_intents", amount=500, currency="usd", payment_method="pm_card_visa")
-    method = {"payment_method_types[]": "card"}
+    method = {"allowed_payment_method_types[]": "card"}
     other = sandbox.post("/v1/payment_intents", amount=700, currency="usd", **method)
     sandbox.post(f"/v1/payment_intents/{made['id']}/confirm", return_url="https://acme.example")
     start = datetime.fromtimestamp(made["created"], UTC).isoformat()
