@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +13,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from core.errors import MappingError, Parked
-from core.mapping.compiler import Refs, Scope, Take, compile_fields
+from core.mapping.compiler import Compiled, Refs, Scope, Take, compile_spec
+from core.mapping.examples import Failure, run_examples
+from core.mapping.paths import spell
 from core.mapping.records import RECORDS
 from core.mapping.shapes import Kind, Shape
 from core.mapping.spec import OPERATORS, Each, Example, Lookup, Object, Operator, Spec, Table
@@ -41,19 +41,6 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Where an example came out otherwise: ``path`` in the result, what the file expects there, what there is."""
-
-    example: str
-    path: str
-    expected: object
-    got: object
-
-    def __str__(self) -> str:
-        return f"{self.example}: {self.path}: expected {shown(self.expected)}, got {shown(self.got)}"
-
-
-@dataclass(frozen=True, slots=True)
 class Mapping:
     """One file, compiled: one record, one system, one direction. ``version`` is the content hash (12 hex digits)
     of the file and the tables it uses."""
@@ -62,8 +49,7 @@ class Mapping:
     spec: Spec
     version: str
     noun: type[Noun]
-    _take: Take = field(repr=False)
-    _key: Take = field(repr=False)
+    compiled: Compiled = field(repr=False)
 
     @property
     def system(self) -> str:
@@ -98,13 +84,13 @@ class Mapping:
     def out(self, noun: Noun, refs: Refs) -> dict[str, Any]:
         """The noun in the other system's field names. Parked when an id is not known yet; MappingError."""
         self._must_be("out", noun)
-        return self._run(self._take, noun, refs)  # type: ignore[no-any-return]
+        return self._run(self.compiled.fields, noun, refs)  # type: ignore[no-any-return]
 
     def key(self, noun: Noun) -> ExternalKey:
         """Our key of the noun at the other system."""
         self._must_be("out", noun)
         assert self.spec.key is not None
-        return ExternalKey(self.spec.key.to, self._key(Scope(noun, _no_refs)))
+        return ExternalKey(self.spec.key.to, self._run(self.compiled.key, noun, _no_refs))
 
     def into(self, payload: Payload) -> Noun:
         """The noun in a payload, checked. MappingError; Parked; TieBroken when its own figures do not agree."""
@@ -112,21 +98,22 @@ class Mapping:
             raise MappingError("the mapping goes out, not in", file=self.file, field="direction")
         if not isinstance(payload, ReadOnly):
             raise MappingError("a payload is an object with fields", file=self.file, field="payload", value=payload)
-        fields = self._run(self._take, payload, _no_refs)
+        fields = self._run(self.compiled.fields, payload, _no_refs)
         try:
             return self.noun.model_validate(fields)
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
+            first, *others = error.errors(include_url=False)
+            more = f" (and {len(others)} more)" if others else ""
             raise MappingError(
-                f"{first['msg']}, got {shown(first['input'])}",
+                f"{first['msg']}, got {shown(first['input'])}{more}",
                 file=self.file,
-                field=spelled_route(first["loc"]) or self.record,
+                field=spell(first["loc"]) or self.record,
                 value=first["input"],
             ) from None
 
     def run_examples(self) -> list[Failure]:
         """Runs the file's own examples."""
-        return [failure for example in self.examples for failure in _run_example(self, example)]
+        return list(run_examples(self))
 
     def _must_be(self, direction: Direction, noun: Noun) -> None:
         if self.direction != direction:
@@ -234,22 +221,14 @@ class _Folder:
             known = ", ".join(RECORDS)
             self.problem(path, document, ("record",), f"{spec.record} is no record; there is {known}")
             return None
-        take, problems = compile_fields(spec, Shape(Kind.OBJECT, of=noun), self.tables)
-        for route, message in problems:
+        compiled = compile_spec(spec, Shape(Kind.OBJECT, of=noun), self.tables)
+        for route, message in compiled.problems:
             self.problem(path, document, route, message)
         if len(self.problems) > before:
             return None
         used = sorted({op.table for _, op in operators(spec.fields) if isinstance(op, Lookup)})
         digest = hashlib.sha256(b"\0".join([content, *(self.contents[name] for name in used)]))
-        origin = spec.key.origin if spec.key else ""
-        return Mapping(
-            file=self.name(path),
-            spec=spec,
-            version=digest.hexdigest()[:12],
-            noun=noun,
-            _take=take,
-            _key=lambda scope: getattr(scope.item, origin),
-        )
+        return Mapping(self.name(path), spec, digest.hexdigest()[:12], noun, compiled)
 
     def check_unique(self, mappings: Sequence[Mapping]) -> None:
         seen: dict[tuple[str, ...], str] = {}
@@ -280,7 +259,7 @@ class _Folder:
             return None
 
     def problem(self, path: Path, document: Document, route: Route, message: str) -> None:
-        self.problems.append(Problem(self.name(path), document.line(route), spelled_route(route), message))
+        self.problems.append(Problem(self.name(path), document.line(route), spell(route), message))
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -314,59 +293,3 @@ def operators(fields: ReadOnly[str, Operator], above: str = "") -> Iterator[tupl
             inner = one.fields if isinstance(one, Each) else one.object if isinstance(one, Object) else {}
             yield from operators(inner, f"{above}{name}.")
             one = one.otherwise
-
-
-def spelled_route(route: Sequence[str | int]) -> str:
-    """``fields.lines[2].amount``."""
-    return ".".join(f"[{part}]" if isinstance(part, int) else part for part in route).replace(".[", "[")
-
-
-def _run_example(mapping: Mapping, example: Example) -> Iterator[Failure]:
-    try:
-        if mapping.direction == "out":
-            got: Any = mapping.out(_noun(mapping.noun, example.given), lambda *ref: example.refs.get(":".join(ref)))
-            expected: Any = example.gives
-        else:
-            got = mapping.into(example.given).model_dump()
-            expected = _noun(mapping.noun, example.gives).model_dump() if example.gives is not None else None
-    except Parked as parked:
-        if parked.waits_for != example.parks:
-            yield Failure(example.name, "parks", example.parks, parked.waits_for)
-    except MappingError as error:
-        if error.field != example.fails:
-            yield Failure(example.name, error.field, example.fails or "no error", str(error))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        yield Failure(example.name, spelled_route(first["loc"]), f"a valid {mapping.record}", first["msg"])
-    else:
-        if example.gives is None:
-            yield Failure(example.name, "", example.parks or example.fails, got)
-        yield from _differences(example.name, "", expected, got)
-
-
-def _noun(kind: type[Noun], example: object) -> Noun:
-    """A noun from its JSON form in an example; numbers may be written plain."""
-    return kind.model_validate_json(json.dumps(example, default=_number_as_text))
-
-
-def _number_as_text(value: object) -> str:
-    if isinstance(value, Decimal):
-        return str(value)
-    raise TypeError(f"{value!r} is no part of an example")
-
-
-def _differences(example: str, path: str, expected: Any, got: Any) -> Iterator[Failure]:
-    match expected, got:
-        case dict(), dict():
-            for name in (*expected, *(name for name in got if name not in expected)):
-                inner = f"{path}.{name}" if path else name
-                if name in expected and name in got:
-                    yield from _differences(example, inner, expected[name], got[name])
-                else:
-                    yield Failure(example, inner, expected.get(name, "nothing"), got.get(name, "nothing"))
-        case (list(), list()) | (tuple(), tuple()) if len(expected) == len(got):
-            for i, pair in enumerate(zip(expected, got, strict=True)):
-                yield from _differences(example, f"{path}[{i}]", *pair)
-        case _:
-            if isinstance(expected, bool) != isinstance(got, bool) or expected != got:
-                yield Failure(example, path, expected, got)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from core import invoicing
 from core.accounts import Account
 from core.catalog import Product
-from core.ledger import JournalEntry
+from core.ledger import JournalEntry, LedgerAccount
 from core.noun import Noun
 from core.orders import Order, OrderProgress
 from core.payments import Payment, PaymentRequest, Refund, Settlement
@@ -25,6 +25,7 @@ RECORDS: Mapping[str, type[Noun]] = {
     "payment": Payment,
     "settlement": Settlement,
     "refund": Refund,
+    "ledger_account": LedgerAccount,
     "journal_entry": JournalEntry,
     "figure": Figure,
 }

@@ -102,10 +102,14 @@ def _says(op: s.Operator) -> tuple[str, str]:
             return "", "an object of"
         case s.ListOf():
             return "", "a list of"
+        case s.SumOf():
+            return op.sum, f"the sum over all items of {' '.join(_says(op.of))}"
     raise TypeError(f"{type(op).__name__} has no wording")
 
 
 def _missing(op: s.Operator) -> str:
+    if not isinstance(op, s.Sourced):
+        return ""
     said = [] if op.missing is None else [_act(op.missing, op)]
     if op.null is not None:
         said.append(f"null: {_act(op.null, op)}")
@@ -120,7 +124,7 @@ def _miss(op: s.Known) -> str:
     return f"another word: {_act(op.unknown, op)}"
 
 
-def _act(action: s.Action, op: s.Operator) -> str:
+def _act(action: s.Action, op: s.Sourced) -> str:
     return f"{_value(op.default)} instead" if action == "default" else _ACTIONS[action]
 
 

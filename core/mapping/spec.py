@@ -6,13 +6,12 @@ named here is refused. What a path may lead to is checked in :mod:`core.mapping.
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from core.mapping.paths import EachItem, Path, parse_path, parse_text
 from core.mapping.values import InstantFormat
 from core.money import Rounding
 from core.period import zone
@@ -20,60 +19,6 @@ from core.period import zone
 #: What happens when there is no value: take ``default:``, leave the field out, wait, or refuse the record.
 Action: TypeAlias = Literal["default", "skip", "park", "fail"]
 Scalar: TypeAlias = str | bool | int | Decimal
-
-_SEGMENT = r"[^.\[\]{}$^\s][^.\[\]{}$^]*(?:\[(?:[0-9]{1,4})?\])*"
-_PATH = re.compile(rf"(?:\$\.|(?:\^\.)+)?{_SEGMENT}(?:\.{_SEGMENT})*")
-_BRACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-
-
-class EachItem:
-    """The step ``[]`` of a path: every item of the list."""
-
-
-Step: TypeAlias = str | int | type[EachItem]
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """``up``: how many ``each`` levels out the path begins (None: at the record itself); ``steps`` from there."""
-
-    up: int | None
-    steps: tuple[Step, ...]
-
-
-def parse_path(text: str) -> Path:
-    """``a.b``, ``a[0].b``, ``^.a`` (one ``each`` level out), ``$.a`` (from the record). ValueError for another form."""
-    if not _PATH.fullmatch(text):
-        raise ValueError(f"{text!r} is not a path; write a.b, a[0].b, ^.a (one `each` out) or $.a (from the record)")
-    up: int | None = 0
-    if text.startswith("$."):
-        up, text = None, text[2:]
-    while text.startswith("^."):
-        up, text = (up or 0) + 1, text[2:]
-    steps: list[Step] = []
-    for segment in text.split("."):
-        name, *indices = segment.split("[")
-        steps.append(name)
-        steps += [EachItem if index == "]" else int(index[:-1]) for index in indices]
-    return Path(up, tuple(steps))
-
-
-def parse_text(text: str) -> tuple[str | Path, ...]:
-    """The literals and paths of ``"Invoice {id}"``; ``{{`` and ``}}`` stand for braces."""
-    parts: list[str | Path] = []
-    end = 0
-    for found in _BRACES.finditer(text):
-        parts.append(text[end : found.start()])
-        end = found.end()
-        match found.group():
-            case "{{" | "}}" as brace:
-                parts.append(brace[0])
-            case "{" | "}":
-                raise ValueError(f"a brace stands alone in {text!r}; write {{{{ or }}}} for a brace itself")
-            case _:
-                parts.append(parse_path(found.group(1)))
-    parts.append(text[end:])
-    return tuple(part for part in parts if part != "")
 
 
 def _checked_path(text: str) -> str:
@@ -130,16 +75,8 @@ class Condition(Node):
 
 
 class Operator(Node):
-    """Modifiers any operator may carry.
+    """Modifiers any operator may carry. ``only_create``: not sent on an update. ``owner``: whose value wins."""
 
-    ``missing``: when there is no value. ``null``: when it is there and null (as ``missing`` unless stated). ``empty``:
-    treat empty text as missing or as null. ``only_create``: not sent on an update. ``owner``: whose value wins.
-    """
-
-    missing: Action | None = None
-    null: Action | None = None
-    empty: Literal["missing", "null"] | None = None
-    default: Any = None
     when: Condition | None = None
     otherwise: Otherwise | None = None
     only_create: bool = False
@@ -148,14 +85,36 @@ class Operator(Node):
 
     @property
     def actions(self) -> tuple[Action | None, ...]:
+        """What it does in each case that has no value of its own."""
+        return ()
+
+    @model_validator(mode="after")
+    def _both_ways(self) -> Operator:
+        if (self.when is None) != (self.otherwise is None):
+            raise ValueError("`when:` and `otherwise:` belong together; `otherwise: skip` leaves the field out")
+        return self
+
+
+class Sourced(Operator):
+    """Takes a value that may not be there.
+
+    ``missing``: when it is not. ``null``: when it is there and null (as ``missing`` unless stated). ``empty``: take
+    empty text as missing or as null.
+    """
+
+    missing: Action | None = None
+    null: Action | None = None
+    empty: Literal["missing", "null"] | None = None
+    default: Any = None
+
+    @property
+    def actions(self) -> tuple[Action | None, ...]:
         return (self.missing, self.null)
 
     @model_validator(mode="after")
-    def _modifiers_agree(self) -> Operator:
+    def _default_is_used(self) -> Sourced:
         if self.stated("default") != ("default" in self.actions):
             raise ValueError("`default:` and an action `default` (such as `missing: default`) belong together")
-        if (self.when is None) != (self.otherwise is None):
-            raise ValueError("`when:` and `otherwise:` belong together; `otherwise: skip` leaves the field out")
         return self
 
 
@@ -172,7 +131,7 @@ class Narrow(Node):
         return self
 
 
-class Known(Operator):
+class Known(Sourced):
     """Takes a word that may not be in its list: ``unknown`` says what happens then (unless stated, the record fails;
     a ``ref`` waits)."""
 
@@ -183,7 +142,7 @@ class Known(Operator):
         return (self.missing, self.null, self.unknown)
 
 
-class CopyPath(Operator, Narrow):
+class CopyPath(Sourced, Narrow):
     """Copies text, a whole number or true/false as it is."""
 
     path: PathText
@@ -193,7 +152,7 @@ class Const(Operator):
     const: Any
 
 
-class MoneyOf(Operator):
+class MoneyOf(Sourced):
     """Money as an amount: major units as a number, or as text, or whole minor units."""
 
     money: PathText
@@ -204,7 +163,7 @@ class MoneyOf(Operator):
     round: Annotated[Rounding, Field(strict=False)] | None = None
 
 
-class QuantityOf(Operator):
+class QuantityOf(Sourced):
     """An exact number; ``places`` decimals, narrowed only where ``round`` says how."""
 
     quantity: PathText
@@ -213,7 +172,7 @@ class QuantityOf(Operator):
     form: Literal["text"] | None = Field(default=None, alias="as")
 
 
-class DateOf(Operator):
+class DateOf(Sourced):
     """A calendar date. ``noon_instant``: the other side wants a dateTime; it is 12:00 of that day in ``timezone``."""
 
     date: PathText
@@ -221,7 +180,7 @@ class DateOf(Operator):
     timezone: ZoneName | None = None
 
 
-class InstantOf(Operator):
+class InstantOf(Sourced):
     instant: PathText
     format: InstantFormat = "iso"
     round: Annotated[Rounding, Field(strict=False)] | None = None
@@ -250,14 +209,14 @@ class EnumOf(Known):
     values: dict[str, Scalar | list[Scalar]] = Field(min_length=1)
 
 
-class TextOf(Operator, Narrow):
+class TextOf(Sourced, Narrow):
     """Literals and paths, joined; a part that comes out empty is not joined."""
 
     text: list[Template] = Field(min_length=1)
     join: str = ""
 
 
-class Each(Operator):
+class Each(Sourced):
     """A list of objects, one per item. ``each: lines[].details`` runs over the details of all lines."""
 
     each: ListPath
@@ -269,9 +228,16 @@ class Object(Operator):
 
 
 class ListOf(Operator):
-    """A list of a fixed number of things."""
+    """A list of things, one after the other; of an ``each``, its items."""
 
     list: list[AnyOperator]
+
+
+class SumOf(Operator):
+    """The money of all items of a list, added. An item whose money is skipped adds nothing; no money at all fails."""
+
+    sum: ListPath
+    of: MoneyOf
 
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -288,6 +254,7 @@ OPERATORS: dict[str, type[Operator]] = {
     "each": Each,
     "object": Object,
     "list": ListOf,
+    "sum": SumOf,
 }
 
 

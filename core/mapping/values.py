@@ -86,8 +86,8 @@ def number(value: object) -> Decimal | int:
     return exact
 
 
-def money_in(value: object, currency: str, unit: str, rounding: Rounding | None) -> Money:
-    """Money from a number or text in major units, or in whole minor units."""
+def money_in(value: object, currency: str, unit: str = "major", rounding: Rounding | None = None) -> Money:
+    """Money from a number or text in major units, or in whole minor units; rounded only where ``rounding`` says how."""
     exact: Exact = number(value)
     try:
         if unit == "minor":
@@ -97,28 +97,21 @@ def money_in(value: object, currency: str, unit: str, rounding: Rounding | None)
         raise Unfit(str(error), value) from None
 
 
-def quantity_in(value: object, places: int | None, rounding: Rounding | None) -> Decimal:
+def quantity_in(value: object, places: int | None = None, rounding: Rounding | None = None) -> Decimal:
+    """An exact number, with exactly ``places`` decimals; without ``rounding`` only when nothing is lost."""
     exact = number(value)
-    return quantity(exact if isinstance(exact, Decimal) else Decimal(exact), places, rounding)
-
-
-def quantity(value: Decimal, places: int | None, rounding: Rounding | None) -> Decimal:
-    """``value`` with exactly ``places`` decimals; without ``rounding`` only when nothing is lost."""
     if places is None:
-        return value
-    scaled = Fraction(value) * 10**places
+        return Decimal(exact)
+    scaled = Fraction(exact) * 10**places
     if rounding is None and scaled.denominator != 1:
         raise Unfit(f"has more than {places} decimals; state `round:` to narrow it", value)
-    units = round_fraction(scaled, rounding or Rounding.HALF_UP)
-    return Decimal(f"{units}e-{places}")
+    return Decimal(f"{round_fraction(scaled, rounding or Rounding.HALF_UP)}e-{places}")
 
 
 def text_in(value: object) -> str:
-    if type(value) is not str:
-        raise Unfit(
-            f"expected text, got a {type(value).__name__} (an id never is a number; write `text:` to spell it)", value
-        )
-    return value
+    if type(value) is str:
+        return value
+    raise Unfit("expected text (a number is no id; `text:` spells it)", value)
 
 
 def integer_in(value: object) -> int:
@@ -143,7 +136,7 @@ def date_in(value: object) -> date:
         raise Unfit("is not a day of the calendar", value) from None
 
 
-def instant_in(value: object, form: InstantFormat) -> datetime:
+def instant_in(value: object, form: InstantFormat = "iso") -> datetime:
     """An instant in UTC, from ISO text with an offset or from whole seconds or milliseconds since 1970."""
     if form in ("epoch_s", "epoch_ms"):
         microseconds = integer_in(value) * _MICROSECONDS[form]
@@ -175,9 +168,9 @@ def instant_out(value: datetime, form: InstantFormat, rounding: Rounding | None)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "+0000")
 
 
-def noon(day: date, tz: str) -> str:
-    """12:00 of a calendar day in a zone, as ISO text: the same day in every zone less than 12 hours away."""
-    return datetime.combine(day, time(12), zone(tz)).isoformat()
+def date_out(day: date, tz: str) -> str:
+    """ISO text of a date; with a zone, of 12:00 there: the same day in every zone less than 12 hours away."""
+    return datetime.combine(day, time(12), zone(tz)).isoformat() if tz else day.isoformat()
 
 
 def day_of(value: datetime, tz: str) -> date:
@@ -198,30 +191,29 @@ def shortened(value: str, most: int, too_long: str) -> str:
 
 
 def word(value: object) -> object:
-    """A value to be looked up among words: 1, true and "1" are three different ones. Other things are no word."""
+    """A value to be found among words: 1, true and "1" are three different ones. Anything else is no word."""
     if isinstance(value, str):
-        return str(value)
+        return value
     if isinstance(value, (bool, int)) or (isinstance(value, Decimal) and value.is_finite()):
         return (isinstance(value, bool), value)
     return ABSENT
 
 
-def spelled(value: Any) -> str:
-    """A value inside a text: digits without exponent, dates as ISO, money as amount and currency."""
+def spelled(value: Any, join: str = "") -> str:
+    """A value inside a text: digits without exponent, dates as ISO, money as amount and currency, lists joined."""
     match value:
         case str():
             return str(value)
-        case bool() | float():
-            raise Unfit(f"a {type(value).__name__} has no agreed spelling; use `enum:` or `quantity:`", value)
+        case bool() | float() | datetime():
+            raise Unfit(f"a {type(value).__name__} has no agreed spelling inside a text", value)
         case int():
             return str(value)
         case Decimal():
             return format(number(value), "f")
         case Money():
             return f"{value.amount} {value.currency}"
-        case datetime():
-            raise Unfit("an instant has no agreed spelling inside a text", value.isoformat())
         case date():
             return value.isoformat()
-        case _:
-            raise Unfit("only a single value can stand inside a text", value)
+        case tuple():
+            return join.join(map(spelled, value))
+    raise Unfit("only a single value can stand inside a text", value)
