@@ -170,8 +170,8 @@ class AvaTax:
             item.pop("taxOverride", None)
             if kind == "TaxOnly":
                 item["amount"] = ZERO
-            if kind == "TaxOnly" or (share == 1 and line["tax"] != line["taxCalculated"]):
-                item["taxOverride"] = {"type": "TaxAmount", "taxAmount": -line["tax"]}
+            if kind == "TaxOnly" or line["tax"] != line["taxCalculated"]:
+                item["taxOverride"] = {"type": "TaxAmount", "taxAmount": -engine.cents(line["tax"] * share)}
             returned.append(item)
         kept = {name: value for name, value in request.items() if name not in ("lines", "taxOverride", "commit")}
         return {
@@ -762,7 +762,8 @@ def _endpoint(work: Callable[[Call], Json], status: int) -> Callable[[Request], 
         except Refusal as refusal:
             return refusal.answer()
         except NotModelled as gap:
-            return ExactJSONResponse({"sandbox": f"this emulator does not model {gap}"}, 501)
+            said = f"This emulator does not model {gap}."
+            return ExactJSONResponse({"error": {"code": "SandboxDoesNotModel", "message": said, "details": []}}, 400)
 
     return answer
 

@@ -150,7 +150,7 @@ class Refusal(Exception):
 
 
 class NotModelled(Exception):
-    """A part of the vendor's API that this emulator does not have; answered with 501 so that it is never mistaken."""
+    """A part of the vendor's API that this emulator does not have; refused under a code no vendor has."""
 
 
 ENUMS: Mapping[str, tuple[str, ...]] = {
@@ -171,7 +171,9 @@ ENUMS: Mapping[str, tuple[str, ...]] = {
     ),
     "ServiceMode": ("Automatic", "Local", "Remote"),
     "TaxDebugLevel": ("Normal", "Diagnostic"),
-    "TextCase": ("Upper", "Mixed"),
+    "DeliveryTerms": ("DAP", "DDP", "FOB", "FCA", "FAS", "EXW", "DPU", "CPT", "CIP", "CIF", "CFR"),
+    "MarketplaceLiabilityType": ("Marketplace", "Seller"),
+    "TextCase": ("Default", "Upper", "Mixed"),
 }  # fmt: skip
 
 #: model: its fields as ``name=kind``; ``!`` marks a required one. Kinds: text[:longest], number, integer, boolean,
@@ -185,14 +187,16 @@ _SPEC = {
         taxOverride=model:TaxOverrideModel currencyCode=text:3 serviceMode=enum:ServiceMode exchangeRate=number
         exchangeRateEffectiveDate=date exchangeRateCurrencyCode=text posLaneCode=text:50
         businessIdentificationNo=text:25 isSellerImporterOfRecord=boolean description=text:2048 email=text:50
-        debugLevel=enum:TaxDebugLevel customerSupplierName=text dataSourceId=integer deliveryTerms=text""",
+        debugLevel=enum:TaxDebugLevel customerSupplierName=text dataSourceId=integer
+        deliveryTerms=enum:DeliveryTerms""",
     "LineItemModel": """
         number=text:50 quantity=number amount!=number addresses=model:AddressesModel taxCode=text:25
         customerUsageType=text:25 entityUseCode=text:25 itemCode=text:50 exemptionCode=text discounted=boolean
         taxIncluded=boolean revenueAccount=text:50 ref1=text:250 ref2=text:250 description=text:2096
         businessIdentificationNo=text:25 taxOverride=model:TaxOverrideModel parameters=any userDefinedFields=any
-        hsCode=text:25 merchantSellerId=integer merchantSellerIdentifier=text marketplaceLiabilityType=text
-        originationDocumentId=text originationSite=text category=text summary=text""",
+        hsCode=text:25 merchantSellerId=integer merchantSellerIdentifier=text
+        marketplaceLiabilityType=enum:MarketplaceLiabilityType originationDocumentId=text originationSite=text
+        category=text summary=text""",
     "CreateOrAdjustTransactionModel": """
         adjustmentReason=enum:AdjustmentReason adjustmentDescription=text
         createTransactionModel!=model:CreateTransactionModel""",
@@ -243,7 +247,7 @@ def parse(model: str, value: Any, path: str = "") -> dict[str, Any]:
         if item is not None:
             result[canonical] = _value(kind, item, f"{path}.{canonical}" if path else canonical)
     for canonical, kind, required in fields.values():
-        if required and result.get(canonical) in (None, ""):
+        if required and result.get(canonical) in (None, "", []):
             where = f"{path}.{canonical}" if path else canonical
             if kind == "list:LineItemModel":
                 raise Refusal("MissingLine", refers_to=where)
