@@ -67,6 +67,9 @@ OF_PARENTS: Mapping[str, tuple[str, ...]] = {
     "OpportunityLineItem": ("Product2.Name", "Product2.ProductCode"),
 }
 
+#: Which records of an object a resource lists; all where nothing stands.
+LISTED: Mapping[str, str] = {"order": " AND IsWon = true", "order_progress": " AND Tieout_Status__c != null"}
+
 #: What set-up creates in the org, and ``check`` looks for. An external id must also be unique.
 CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
     "Account": (
@@ -413,13 +416,14 @@ class SalesforceConnector(BaseConnector):
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """Records by ``SystemModstamp``, oldest first, from ``since`` (ISO 8601 instant, inclusive); deleted ones too.
 
-        ``order``: Opportunities that are won. Stamps are whole seconds and a late commit may carry an earlier one, so a
-        caller overlaps its cursor by some minutes. Changed sites and contacts do not touch the opportunity's stamp.
+        ``order``: Opportunities that are won; ``order_progress``: those we wrote to. Stamps are whole seconds and
+        a late commit may carry an earlier one, so a caller overlaps its cursor by some minutes. Changed sites and
+        contacts do not touch the opportunity's stamp; our own write-back does.
         """
         row = self.resource(resource)
         start = _instant(since) if since else datetime(1970, 1, 1, tzinfo=UTC)
         tail = f"SystemModstamp >= {start.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
-        tail += (" AND IsWon = true" if resource == "order" else "") + " ORDER BY SystemModstamp, Id"
+        tail += LISTED.get(resource, "") + " ORDER BY SystemModstamp, Id"
         if resource != "order":
             for record in self._reads.query_all_iter(self._select(row.path, tail), include_deleted=True):
                 yield _change(record, self._plain(row.path, record))
@@ -577,14 +581,11 @@ class SalesforceConnector(BaseConnector):
         if not fields.get("Id"):
             return None
         stamp = fields.get("SystemModstamp") or fields.get("LastModifiedDate")
-        return WebhookEvent(
-            event_id=ident,
-            resource=NOTIFIED[kind],
-            vendor_id=str(fields["Id"]),
-            kind=kind,
-            occurred_at=_instant(stamp) if stamp else received_at,
-            version=stamp,
-        )
+        try:
+            occurred_at = _instant(stamp) if stamp else received_at
+        except ValueError:
+            raise Rejected(f"{SYSTEM}: {stamp!r} in an outbound message is not an instant", system=SYSTEM) from None
+        return WebhookEvent(ident, NOTIFIED[kind], str(fields["Id"]), kind, occurred_at, version=stamp)
 
     def acknowledge(self, _events: Sequence[WebhookEvent]) -> tuple[bytes, str]:
         """Body and content type of the answer that ends the sender's retries; send it once the events are kept."""

@@ -1,0 +1,413 @@
+"""What is peculiar to the Salesforce connector, against the emulated org on a real socket."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from pydantic import ValidationError
+
+from connectors.salesforce import CUSTOM_FIELDS, RESOURCES, SalesforceConnector, Settings, connect
+from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Unavailable
+from core.ports import ExternalKey, WebhookRequest, World
+from sandbox.salesforce import ORGANIZATION_ID, STANDARD_PRICEBOOK_ID, USERNAME, acknowledged
+from sandbox.server import Running, start
+from tests.connectors.contract_salesforce import OPPORTUNITY_ID, RECEIVED_AT, key, message, payload, settings
+
+COMPOSITE = r"POST /services/data/v64\.0/composite$"
+
+
+class Org:
+    """An emulated org, a connector to it, and the seeding that sales would do by hand."""
+
+    def __init__(self, running: Running) -> None:
+        self.emulator = running.emulators["salesforce"]
+        self.url = running.urls["salesforce"]
+        self.waits: list[float] = []
+        self.world = World(sleep=self.waits.append)
+        self.connector = connect(settings(self.url), self.world)
+        self.http = httpx.Client(base_url=self.url)
+
+    def plant(self, **fault: Any) -> None:
+        self.http.post("/_sandbox/faults", json=fault).raise_for_status()
+
+    def count(self, kind: str) -> int:
+        return int(self.http.get("/_sandbox/objects").json().get(kind, 0))
+
+    def create(self, kind: str, *records: Mapping[str, Any]) -> list[str]:
+        """Ids of new records, made as the vendor's own clients make them: 200 in a call."""
+        token = self.connector._session.token(ended=None)
+        answer = self.http.post(
+            "/services/data/v64.0/composite/sobjects",
+            json={"allOrNone": True, "records": [{"attributes": {"type": kind}, **record} for record in records]},
+            headers={"Authorization": f"Bearer {token}"},
+        ).json()
+        assert all(result["success"] for result in answer), answer
+        return [result["id"] for result in answer]
+
+    def sell(self, *lines: Mapping[str, Any], stage: str = "Closed Won") -> str:
+        """The id of a won opportunity of account A-0001 with these lines."""
+        if not self.connector.find("account", key(1)):
+            self.connector.upsert("account", payload(1), key(1))
+            (self.product,) = self.create("Product2", {"Name": "Endpoint", "ProductCode": "ENDPOINT", "IsActive": True})
+            price = {"Pricebook2Id": STANDARD_PRICEBOOK_ID, "Product2Id": self.product, "UnitPrice": 30}
+            (self.entry,) = self.create("PricebookEntry", price | {"IsActive": True})
+        opportunity = {"Name": "Rooms", "StageName": stage, "CloseDate": "2026-09-21", "Term_Months__c": 12}
+        (ident,) = self.create("Opportunity", opportunity | {"Account": {"Tieout_Id__c": "A-0001"}})
+        own = {"OpportunityId": ident, "PricebookEntryId": self.entry}
+        if lines:
+            self.create("OpportunityLineItem", *(own | dict(line) for line in lines))
+        return ident
+
+
+@pytest.fixture
+def org() -> Iterator[Org]:
+    with start(["salesforce"]) as running:
+        built = Org(running)
+        yield built
+        built.connector.close()
+        built.http.close()
+
+
+def test_an_order_is_read_whole_in_one_call(org: Org) -> None:
+    """get("order") answers the opportunity with its account, contacts, sites and lines, amounts exact."""
+    ident = org.sell(
+        {"Quantity": 3, "UnitPrice": "19.99", "Site_Code__c": "A-0001-S1"}, {"Quantity": 1, "UnitPrice": 5}
+    )
+    by_account = {"Account__r": {"Tieout_Id__c": "A-0001"}}
+    org.create("Site__c", by_account | {"Site_Code__c": "A-0001-S1", "Name": "Austin HQ"})
+    org.create("Contact", {"Account": {"Tieout_Id__c": "A-0001"}, "LastName": "Fox", "FirstName": "Dana"})
+    org.connector.get("order", ident)
+    before = org.emulator.shelf.next("api_requests")
+    order = org.connector.get("order", ident)
+    assert org.emulator.shelf.next("api_requests") - before == 2
+    assert order["Opportunity"]["Amount"] == Decimal("64.97")
+    assert order["Opportunity"]["Term_Months__c"] == 12
+    assert type(order["Opportunity"]["Term_Months__c"]) is int
+    assert (order["Account"]["AccountNumber"], order["Account"]["Parent"]) == ("A-0001", None)
+    assert [contact["Name"] for contact in order["Contacts"]] == ["Dana Fox"]
+    assert [site["Site_Code__c"] for site in order["Sites"]] == ["A-0001-S1"]
+    first, second = order["LineItems"]
+    assert first["Product2"] == {"Name": "Endpoint", "ProductCode": "ENDPOINT"}
+    assert (first["TotalPrice"], second["TotalPrice"]) == (Decimal("59.97"), Decimal("5.0"))
+    assert not any("attributes" in part for part in (order["Opportunity"], order["Account"], first, first["Product2"]))
+
+
+def test_changed_orders_are_the_won_ones_since_a_closed_start(org: Org) -> None:
+    """changes("order") leaves open opportunities out and begins with the record stamped exactly at the cursor."""
+    org.sell({"Quantity": 1, "UnitPrice": 1}, stage="Prospecting")
+    won = org.sell({"Quantity": 2, "UnitPrice": 10})
+    (change,) = org.connector.changes("order", None)
+    assert (change.vendor_id, change.payload) == (won, org.connector.get("order", won))
+    assert [c.vendor_id for c in org.connector.changes("order", change.changed_at.isoformat())] == [won]
+    assert list(org.connector.changes("order", "2100-01-01T00:00:00+00:00")) == []
+
+
+def test_changed_orders_span_several_batches_without_loss(org: Org) -> None:
+    """More won opportunities than one call carries come all, once, in the order of their stamps."""
+    org.sell()
+    base = {"Name": "Bulk", "StageName": "Closed Won", "CloseDate": "2026-09-21", "Amount": 1}
+    for _ in range(2):
+        org.create("Opportunity", *[base] * 130)
+    changes = list(org.connector.changes("order", None))
+    assert len({change.vendor_id for change in changes}) == len(changes) == 261
+    assert [change.changed_at for change in changes] == sorted(change.changed_at for change in changes)
+
+
+def test_a_deleted_record_is_a_change_without_payload(org: Org) -> None:
+    """What sales deletes is told, not silently missing."""
+    receipt = org.connector.upsert("account", payload(7), key(7))
+    org.connector._writes.restful(f"sobjects/Account/{receipt.vendor_id}", method="DELETE")
+    (change,) = org.connector.changes("account", None)
+    assert (change.vendor_id, change.payload) == (receipt.vendor_id, None)
+    assert org.connector.find("account", key(7)) is None
+    with pytest.raises(Rejected, match="has no account"):
+        org.connector.get("account", receipt.vendor_id)
+
+
+def test_progress_is_written_onto_the_opportunity_and_found_again(org: Org) -> None:
+    """order_progress updates by the opportunity's own id: written twice it says the same, and nothing is created."""
+    ident = org.sell({"Quantity": 2, "UnitPrice": 10})
+    progress = {"Tieout_Status__c": "invoiced", "Tieout_Invoiced__c": Decimal("21.65"), "Tieout_Paid__c": Decimal(0)}
+    first = org.connector.upsert("order_progress", progress, ExternalKey("Id", ident))
+    again = org.connector.upsert("order_progress", progress, ExternalKey("Id", ident))
+    found = org.connector.find("order_progress", ExternalKey("Id", ident))
+    assert found is not None
+    assert first.vendor_id == again.vendor_id == found.vendor_id == ident
+    assert not first.created
+    assert found.answer["Tieout_Invoiced__c"] == again.answer["Tieout_Invoiced__c"] == Decimal("21.65")
+    assert again.answer.keys() == found.answer.keys()
+    assert org.count("Opportunity") == 1
+    assert [c.vendor_id for c in org.connector.changes("order_progress", None)] == [ident]
+
+
+def test_progress_of_an_unknown_opportunity_is_rejected_and_creates_nothing(org: Org) -> None:
+    with pytest.raises(Rejected) as caught:
+        org.connector.upsert("order_progress", {"Tieout_Status__c": "paid"}, ExternalKey("Id", OPPORTUNITY_ID))
+    assert caught.value.code == "INVALID_CROSS_REFERENCE_KEY"
+    assert org.count("Opportunity") == 0
+
+
+def test_one_bad_record_of_a_bulk_write_never_stops_the_others(org: Org) -> None:
+    """upsert_many answers per record, in order, over several calls."""
+    items = [(payload(n), key(n)) for n in range(1, 251)]
+    items[100] = ({**payload(101), "Payment_Terms_Days__c": "soon"}, key(101))
+    outcomes = org.connector.upsert_many("account", items)
+    failed = [(place, outcome) for place, outcome in enumerate(outcomes) if isinstance(outcome, Exception)]
+    assert [place for place, _ in failed] == [100]
+    refused = failed[0][1]
+    assert isinstance(refused, Rejected)
+    assert (refused.record, refused.field, refused.value) == ("account", "Payment_Terms_Days__c", "soon")
+    assert org.count("Account") == 249
+
+
+def test_a_lost_reply_to_a_bulk_write_is_unknown_for_each_of_its_records(org: Org) -> None:
+    """The records of a call without an answer are OutcomeUnknown; writing them again doubles none."""
+    org.connector.upsert("account", payload(1), key(1))
+    org.plant(kind="lose_reply", match=COMPOSITE)
+    items = [(payload(n), key(n)) for n in range(2, 5)]
+    assert all(isinstance(outcome, OutcomeUnknown) for outcome in org.connector.upsert_many("account", items))
+    assert org.count("Account") == 4
+    again = org.connector.upsert_many("account", items)
+    assert [getattr(outcome, "created", None) for outcome in again] == [False] * 3
+    assert org.count("Account") == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "field", "code"),
+    [
+        ({"Colour__c": "red"}, "Colour__c", "INVALID_FIELD"),
+        ({"Name": "x" * 256}, "Name", "STRING_TOO_LONG"),
+        ({"Name": None}, "Name", "REQUIRED_FIELD_MISSING"),
+        ({"CurrencyIsoCode": "XXX"}, "CurrencyIsoCode", "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST"),
+        ({"BillingStateCode": "ZZ"}, "BillingStateCode", "FIELD_INTEGRITY_EXCEPTION"),
+        ({"Payment_Terms_Days__c": Decimal(10_000)}, "Payment_Terms_Days__c", "NUMBER_OUTSIDE_VALID_RANGE"),
+    ],
+)
+def test_a_refusal_names_field_value_and_code(org: Org, change: dict[str, Any], field: str, code: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        org.connector.upsert("account", {**payload(1), **change}, key(1))
+    error = caught.value
+    assert (error.system, error.record, error.field, error.code) == ("salesforce", "account", field, code)
+    assert error.value == (None if change[field] is None else str(change[field]))
+    assert org.count("Account") == 0
+
+
+def test_an_ended_session_is_renewed_once_and_the_write_goes_through(org: Org) -> None:
+    """401 INVALID_SESSION_ID signs in again and repeats the call; nothing was done before it."""
+    org.connector.upsert("account", payload(1), key(1))
+    old = org.connector._session.token(ended=None)
+    org.http.post("/services/oauth2/revoke", data={"token": old})
+    assert not org.connector.upsert("account", payload(1), key(1)).created
+    assert org.connector._session.token(ended=None) != old
+    org.plant(kind="error", status=401, match="/services/data/v64", times=0)
+    with pytest.raises(Misconfigured, match="INVALID_SESSION_ID"):
+        org.connector.upsert("account", payload(1), key(1))
+
+
+def test_threads_that_meet_an_ended_session_share_one_sign_in(org: Org) -> None:
+    org.connector.upsert("account", payload(1), key(1))
+    org.http.post("/services/oauth2/revoke", data={"token": org.connector._session.token(ended=None)})
+    threads = [threading.Thread(target=org.connector.find, args=("account", key(1))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert org.count("session") == 1
+
+
+def test_a_sign_in_that_fails_never_makes_a_write_unknown(org: Org) -> None:
+    """Nothing was sent when the token could not be had: Unavailable, not OutcomeUnknown."""
+    org.plant(kind="reset", match="/services/oauth2/token", times=0)
+    with pytest.raises(Unavailable):
+        org.connector.upsert("account", payload(1), key(1))
+
+
+def test_jwt_bearer_signs_in_with_the_private_key_alone(org: Org) -> None:
+    private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    public = private.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    pem = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    org.http.post("/_sandbox/certificate", content=public)
+    by_key = settings(org.url, client_secret=None, username=USERNAME, private_key=pem)
+    connector = connect(by_key, org.world)
+    assert connector.upsert("account", payload(1), key(1)).created
+    connector.close()
+    stranger = connect(settings(org.url, client_secret=None, username="eve@x.example", private_key=pem), org.world)
+    with pytest.raises(Misconfigured, match="sign-in was refused"):
+        stranger.find("account", key(1))
+    stranger.close()
+
+
+def test_a_wrong_secret_is_a_misconfiguration_that_does_not_tell_it(org: Org) -> None:
+    connector = connect(settings(org.url, client_secret="hunter2"), org.world)
+    with pytest.raises(Misconfigured) as caught:
+        connector.find("account", key(1))
+    assert "hunter2" not in str(caught.value)
+    connector.close()
+
+
+def test_a_request_limit_waits_as_long_as_it_says_and_the_daily_one_is_given_back(org: Org) -> None:
+    """A short limit is waited out in the call; the daily quota goes back to the outbox at once."""
+    org.connector.upsert("account", payload(1), key(1))
+    org.plant(kind="rate_limit", match=COMPOSITE, seconds=7)
+    org.connector.upsert("account", payload(2), key(2))
+    assert org.waits == [7.0]
+    org.plant(kind="rate_limit", match=COMPOSITE, seconds=1800)
+    with pytest.raises(RateLimited):
+        org.connector.upsert("account", payload(3), key(3))
+    assert org.waits == [7.0]
+
+
+def test_a_locked_row_is_tried_again(org: Org) -> None:
+    org.connector.upsert("account", payload(1), key(1))
+    org.plant(kind="error", status=400, match=COMPOSITE)
+    assert org.connector.upsert("account", payload(2), key(2)).created
+
+
+def test_a_garbled_answer_to_a_write_is_unknown(org: Org) -> None:
+    org.connector.upsert("account", payload(1), key(1))
+    org.plant(kind="garbage", match=COMPOSITE)
+    with pytest.raises(OutcomeUnknown):
+        org.connector.upsert("account", payload(2), key(2))
+    found = org.connector.find("account", key(2))
+    assert found is not None
+    assert found.answer == org.connector.upsert("account", payload(2), key(2)).answer
+
+
+def test_a_key_with_quotes_finds_only_its_record(org: Org) -> None:
+    """Values are quoted into SOQL, never pasted."""
+    tricky = ExternalKey("Tieout_Id__c", "O'Neil\\' OR Name != '")
+    org.connector.upsert("account", payload(1), key(1))
+    receipt = org.connector.upsert("account", payload(2), tricky)
+    found = org.connector.find("account", tricky)
+    assert found is not None
+    assert found.vendor_id == receipt.vendor_id
+
+
+def test_read_only_resources_and_foreign_keys_are_refused_before_anything_is_sent(org: Org) -> None:
+    with pytest.raises(Misconfigured, match="only read"):
+        org.connector.upsert("contact", {"LastName": "Fox"}, ExternalKey("Id", OPPORTUNITY_ID))
+    with pytest.raises(Misconfigured, match="key of account"):
+        org.connector.upsert("account", payload(1), ExternalKey("AccountNumber", "A-0001"))
+
+
+def test_an_outbound_message_becomes_one_event_per_notification(org: Org) -> None:
+    (event,) = org.connector.events(message())
+    assert (event.resource, event.vendor_id, event.kind) == ("order", OPPORTUNITY_ID, "Opportunity")
+    assert event.event_id.startswith("04l")
+    assert event.occurred_at == datetime(2026, 11, 2, 9, 29, 58, tzinfo=UTC)
+    assert event.version == "2026-11-02T09:29:58.000+0000"
+
+
+def test_the_acknowledgement_is_what_ends_the_senders_retries(org: Org) -> None:
+    body, content_type = org.connector.acknowledge(org.connector.events(message()))
+    assert acknowledged(body)
+    assert content_type.startswith("text/xml")
+    assert not acknowledged(body.replace(b"true", b"false"))
+
+
+BOMB = b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        message(token="guess"),
+        message(token=""),
+        WebhookRequest(message().body, {}, {}, RECEIVED_AT),
+        message(body=message().body.replace(ORGANIZATION_ID.encode(), b"00DQx0000000002IAA")),
+        message(body=BOMB),
+        message(body=BOMB.decode().encode("utf-16")),
+        message(body=b"<not xml"),
+        message(body=b""),
+        message(body=b'<?xml version="1.0" encoding="none"?><x/>'),
+        message(body=message().body.replace(b"sf:Opportunity", b"sf:Case")),
+        message(body=message().body.replace(b"2026-11-02T09:29:58.000+0000", b"yesterday")),
+    ],
+    ids=["token", "empty", "none", "org", "entities", "utf16", "xml", "nothing", "encoding", "object", "stamp"],
+)
+def test_a_forged_or_malformed_message_is_rejected(org: Org, request_: WebhookRequest) -> None:
+    with pytest.raises(Rejected):
+        org.connector.events(request_)
+
+
+def test_a_notification_of_a_record_that_is_gone_makes_no_event(org: Org) -> None:
+    gone = message().body.replace(f"<sf:Id>{OPPORTUNITY_ID}</sf:Id>".encode(), b"")
+    assert org.connector.events(message(body=gone)) == []
+
+
+def test_the_doctor_finds_an_org_that_is_set_up_well(org: Org) -> None:
+    findings = org.connector.check()
+    assert [finding.check for finding in findings if not finding.ok] == []
+    assert "fields of Opportunity" in {finding.check for finding in findings}
+
+
+def test_the_doctor_names_missing_fields_versions_and_the_wrong_org(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CUSTOM_FIELDS, "Opportunity", ("Purchase_Order__c", "Not_Made_Yet__c"))  # type: ignore[arg-type]
+    connector = connect(settings(org.url, organization_id="00D000000000001"), org.world)
+    failed = {finding.check: finding.detail for finding in connector.check() if not finding.ok}
+    assert failed.keys() == {"organization", "fields of Opportunity"}
+    assert "Not_Made_Yet__c" in failed["fields of Opportunity"]
+    connector.close()
+    old = connect(settings(org.url, api_version="v20.0"), org.world)
+    assert [finding.ok for finding in old.check()] == [False]
+    old.close()
+
+
+def test_the_doctor_says_so_when_the_org_cannot_be_reached() -> None:
+    connector = connect(settings("http://127.0.0.1:9"), World(sleep=lambda _seconds: None))
+    (finding,) = connector.check()
+    assert not finding.ok
+    connector.close()
+    connector.close()
+
+
+@pytest.mark.parametrize("url", ["http://acme.my.salesforce.com", "ftp://127.0.0.1", "acme.my.salesforce.com"])
+def test_only_a_loopback_host_may_speak_plain_http(url: str) -> None:
+    with pytest.raises(ValidationError, match="https"):
+        settings(url)
+
+
+def test_settings_need_one_way_to_sign_in_and_show_no_secret() -> None:
+    with pytest.raises(ValidationError, match="client_secret"):
+        Settings(base_url="https://acme.my.salesforce.com", client_id="x")
+    assert "sandbox-secret" not in repr(settings("https://acme.my.salesforce.com"))
+
+
+def test_the_connector_reads_and_writes_only_custom_fields_that_set_up_creates() -> None:
+    """Every custom field a shipped mapping names is one that ``check`` looks for."""
+    known = {name for fields in CUSTOM_FIELDS.values() for name in fields}
+    for file in Path("mappings/salesforce").glob("*.yaml"):
+        named = {word for word in _words(yaml.safe_load(file.read_text())["fields"]) if word.endswith("__c")}
+        assert named <= known, file.name
+
+
+def _words(node: Any) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for name, value in node.items():
+            yield str(name)
+            yield from _words(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _words(value)
+    elif isinstance(node, str):
+        yield from node.replace("{", ".").replace("}", ".").split(".")
+
+
+def test_every_resource_has_a_row_the_connector_can_read(org: Org) -> None:
+    assert isinstance(org.connector, SalesforceConnector)
+    for name in RESOURCES:
+        assert list(org.connector.changes(name, None)) == []
