@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,9 +24,14 @@ from connectors.stripe_gateway import (
     StripeGateway,
     connect,
 )
+from core.accounts import Account, Address
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
-from core.money import exponent
+from core.mapping import MappingBook, load_book
+from core.money import Money, exponent
+from core.noun import Noun
+from core.payments import Payment, PaymentRequest, PaymentStatus, Refund, Settlement
 from core.ports import ExternalKey, Payload, World
+from core.ties import Figure
 from sandbox import stripe_gateway as vendor
 from sandbox.server import start
 from tests.connectors.contract_stripe_gateway import (
@@ -443,6 +449,62 @@ def test_the_doctor_finds_everything_well_and_names_what_is_not(gateway: StripeG
     sandbox.fault("error", "GET /v1/refunds", status=403, times=0)
     late = later(sandbox, timedelta(minutes=20))
     assert {finding.check for finding in late.check() if not finding.ok} == {"reads refunds", "clock"}
+
+
+@pytest.fixture(scope="module")
+def book() -> MappingBook:
+    return load_book(Path(__file__).parents[2] / "mappings")
+
+
+def test_the_mappings_carry_an_invoice_from_request_to_settlement(
+    book: MappingBook, gateway: StripeGateway, sandbox: Sandbox
+) -> None:
+    """Account, card, payment, refund and what they leave on the balance, in the nouns of the core."""
+    ids: dict[str, str] = {}
+
+    def put(record: str, resource: str, noun: Noun) -> Payload:
+        mapping = book.find("stripe", record, "out", resource)
+        body = mapping.out(noun, lambda _system, of, ours: ids.get(f"{of}:{ours}"))
+        receipt = gateway.upsert(resource, body, mapping.key(noun))
+        ids[f"{resource}:{mapping.key(noun).value}"] = receipt.vendor_id
+        return receipt.answer
+
+    usd = "USD"
+    address = Address(line1="500 Congress Ave", city="Austin", region="TX", postal_code="78701", country="US")
+    account = Account(id="A-7", name="Acme", email="billing@acme.example", currency=usd, billing_address=address)
+    ask = PaymentRequest(
+        id="PAY-1", invoice_id="INV-1", account_id="A-7", currency=usd, amount=Money(123_456, usd), description="INV-1"
+    )
+    put("account", "account", account)
+    put("account", "payment_method", account)
+    payment = book.find("stripe", "payment", "in", "payment").into(put("payment_request", "payment", ask))
+    assert isinstance(payment, Payment)
+    assert (payment.id, payment.invoice_id, payment.account_id) == ("PAY-1", "INV-1", "A-7")
+    assert (payment.amount, payment.status, payment.failure) == (ask.amount, PaymentStatus.SUCCEEDED, None)
+    back = Refund(
+        id="REF-1",
+        payment_id="PAY-1",
+        payment_vendor_id=payment.vendor_id,
+        currency=usd,
+        amount=Money(3_456, usd),
+        reason="Livestream was interrupted",
+    )
+    put("refund", "refund", back)
+    settled = [
+        book.find("stripe", "settlement", "in", "settlement").into(change.payload)
+        for change in gateway.changes("settlement", None)
+        if change.payload
+    ]
+    assert [(one.payment_id, one.gross.minor, one.net.minor) for one in settled if isinstance(one, Settlement)] == [
+        ("PAY-1", -3_456, -3_456),
+        ("PAY-1", 123_456, 119_846),
+    ]
+    figures = [
+        book.find("stripe", "figure", "in", "payment").into(change.payload)
+        for change in gateway.changes("payment", None)
+        if change.payload
+    ]
+    assert [(one.key, one.amount) for one in figures if isinstance(one, Figure)] == [("PAY-1", ask.amount)]
 
 
 # --- webhooks --------------------------------------------------------------------------------------------------------

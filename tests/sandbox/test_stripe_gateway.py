@@ -80,7 +80,8 @@ def test_the_vendors_client_collects_and_expands(client: stripe.StripeClient) ->
     booked = charge.balance_transaction
     assert (booked.fee, booked.net, booked.source) == (320, 9_680, charge.id)
     balance = client.v1.balance.retrieve()
-    assert [part.amount for part in (*balance.pending, *balance.available)] == [9_680, 0]
+    parts: list[Any] = [*balance.pending, *balance.available]
+    assert [part.amount for part in parts] == [9_680, 0]
 
 
 @pytest.mark.parametrize(
