@@ -21,8 +21,10 @@ from flows import desk
 from flows.context import Hub, hub
 from flows.report import Report, conclude, counted, progress
 
-#: Usage files are taken from ``<state folder>/usage-in/<source>/``; control files lie beside them.
-PATTERNS = ("*.csv", "*.ndjson", "*.parquet")
+#: Usage files are taken from here in the state folder, control totals beside them. The name of a file up to its first
+#: dot is its source: ``bridge-us.2026-10-01.csv``.
+FOLDER = "usage-in"
+ENDINGS = (".csv", ".ndjson", ".parquet")
 
 
 def services(hub: Hub, work: Work) -> ServiceIndex:
@@ -53,8 +55,8 @@ def services(hub: Hub, work: Work) -> ServiceIndex:
 
 def ingest_files(hub: Hub) -> Report:
     """Ingests every usage file that is there; a file that was ingested before changes nothing."""
-    folder = hub.settings.state_folder / "usage-in"
-    files = sorted(path for pattern in PATTERNS for path in folder.glob(f"*/{pattern}"))
+    folder = hub.settings.state_folder / FOLDER
+    files = sorted(path for path in folder.glob("*") if path.suffix in ENDINGS)
     with hub.database.reading() as work:
         index = services(hub, work)
     report = Report("", counts={"files": len(files), "received": 0, "accepted": 0, "repeated": 0, "rejected": 0})
@@ -71,11 +73,11 @@ def ingest_files(hub: Hub) -> Report:
 
 
 def _ingest(hub: Hub, path: Path, index: ServiceIndex, report: Report) -> None:
-    now = hub.now()
+    now, source = hub.now(), path.name.split(".")[0]
     try:
-        result = hub.usage.ingest(path, path.parent.name, index, now)
+        result = hub.usage.ingest(path, source, index, now)
     except TieoutError as error:
-        failure = desk.entry(error, f"usage:{path.name}", path.parent.name, "usage_file", path.name, now)
+        failure = desk.entry(error, f"usage:{path.name}", source, "usage_file", path.name, now)
         report.failures.append(failure)
         with hub.database.work() as work:
             work.desk.report(failure)

@@ -8,12 +8,16 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.catalog import PriceBook
+from core.catalog import PriceBook, Product
 from core.ledger import LedgerAccount, LedgerAccountKind
-from core.posting import CHART
+from core.posting import CHART, TAX_PAYABLE
 from core.sync import OutboxCommand
 from flows.context import Hub, hub
 from flows.report import Report, conclude, counted
+
+
+#: The item under which an ERP invoice carries its tax.
+TAX_ITEM = Product(code="TAX", name="Sales tax", tax_code="", revenue_account=TAX_PAYABLE)
 
 
 def chart(book: PriceBook) -> list[LedgerAccount]:
@@ -32,7 +36,8 @@ def prepare_erp(hub: Hub) -> Report:
     """Intends to bring the chart of accounts and the products to the ERP, where they are new or changed."""
     erp, now = hub.system("erp"), hub.now()
     accounts = [OutboxCommand.of(erp, "ledger_account", "ledger_account", one, now) for one in chart(hub.price_book)]
-    products = [OutboxCommand.of(erp, "product", "product", one, now) for one in hub.price_book.products]
+    items = [*hub.price_book.products, TAX_ITEM]
+    products = [OutboxCommand.of(erp, "product", "product", one, now) for one in items]
     with hub.database.work() as work:
         fresh = work.outbox.enqueue([*accounts, *products])
     rows = [{"record": command.record, "our id": command.record_id} for command in fresh]

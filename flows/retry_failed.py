@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from prefect import flow
@@ -33,13 +34,25 @@ def retry_entry(hub: Hub, work: Work, entry: DeskEntry) -> bool:
 
 
 def retry_matching(
-    hub: Hub, *, system: str | None, record: str | None, cause: str | None, limit: int, dry_run: bool
+    hub: Hub,
+    *,
+    system: str | None = None,
+    record: str | None = None,
+    cause: str | None = None,
+    chosen: Set[str] | None = None,
+    limit: int = 1000,
+    dry_run: bool = False,
 ) -> Report:
-    """Retries open desk entries by filter, the most money first; ``dry_run`` only says which."""
+    """Retries open desk entries that match every filter, the most money first; ``dry_run`` only says which.
+
+    ``chosen``: ids of entries, None for all.
+    """
     report = Report("")
     with hub.database.work() as work:
         entries = work.desk.open(system=system, cause=cause, limit=limit)
-        found = [entry for entry in entries if record in (None, entry.record)]
+        found = [
+            entry for entry in entries if record in (None, entry.record) and (chosen is None or entry.id in chosen)
+        ]
         for entry in found:
             done = (
                 "would retry"

@@ -237,8 +237,8 @@ class TieOut:
         for figure in self._read("erp", "gl_balance"):
             theirs[figure.key].append(figure.amount)
         for (code, currency), balance in sorted(balances.items()):
-            summed = [total(theirs[code], currency)] if code in theirs else []
-            self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {code: balance}, {code: summed})
+            summed = total(theirs.get(code, ()), currency)
+            self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {code: balance}, {code: [summed]})
         for code in sorted(theirs.keys() - {code for code, _ in balances}):
             self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {}, {code: theirs[code]})
         entity = self.hub.settings.legal_entity.currency

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -39,6 +40,12 @@ class Running:
     urls: dict[str, str] = field(default_factory=dict)
     _servers: list[uvicorn.Server] = field(default_factory=list)
     _thread: threading.Thread | None = None
+
+    def wait(self) -> None:
+        """Returns when the emulators have stopped, or at an interrupt."""
+        with suppress(KeyboardInterrupt):
+            while self._thread and self._thread.is_alive():
+                self._thread.join(0.5)
 
     def stop(self) -> None:
         for server in self._servers:

@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from core.errors import TieBroken
 from core.money import Money
 from core.store import rows
-from core.store.codec import Columns, Shape
+from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.sync import (
     COMMAND_TRANSITIONS,
     INBOX_TRANSITIONS,
@@ -63,6 +63,10 @@ def _same_record(command: OutboxCommand, table: Any = OUTBOX) -> ColumnElement[b
     )
 
 
+def _received(event: InboxEvent, body: bytes) -> Columns:
+    return {**_INBOX.columns(event), "lease_until": None, "body": body}
+
+
 class StoredTable:
     """A connection, and the insert that leaves an existing row as it is."""
 
@@ -72,8 +76,9 @@ class StoredTable:
     def _insert_new(self, table: Table, values: Columns) -> bool:
         """True when the row is new."""
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(table).values(values).on_conflict_do_nothing()
-        return bool(self._connection.execute(statement).rowcount)
+        key, *_ = table.primary_key
+        statement = dialect.insert(table).values(values).on_conflict_do_nothing().returning(key)
+        return self._connection.execute(statement).first() is not None
 
     def _replace(self, table: Table, values: Columns) -> None:
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
@@ -91,7 +96,13 @@ class Inbox(StoredTable):
 
     def store(self, event: InboxEvent, body: bytes) -> bool:
         """Keeps an event with its raw body. False when it was there already."""
-        return self._insert_new(INBOX, {**_INBOX.columns(event), "lease_until": None, "body": body})
+        return self._insert_new(INBOX, _received(event, body))
+
+    def store_many(self, received: Sequence[tuple[InboxEvent, bytes]]) -> None:
+        """Keeps many events with their raw bodies, those that are there already as they are."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        statement = dialect.insert(INBOX).on_conflict_do_nothing()
+        self._connection.execute(statement, [_received(event, body) for event, body in received])
 
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[InboxEvent]:
         """Leases up to ``limit`` events to the caller, in the order they were received.
@@ -359,14 +370,29 @@ class Outbox(StoredTable):
         return next(iter(self.proofs(system, resource, record_id=record_id)), None)
 
     def proofs(self, system: str, resource: str, **equal: Any) -> list[SyncRecord]:
-        query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource).order_by(SYNC.c.record_id)
+        """Proofs of a resource whose columns equal the values (a list: any of them), ordered by our id."""
+        for name, value in equal.items():
+            if isinstance(value, list) and len(value) > CHUNK:
+                parts = [self.proofs(system, resource, **{**equal, name: part}) for part in chunks(value)]
+                return sorted((proof for part in parts for proof in part), key=lambda proof: proof.record_id)
+        query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource)
         for name, value in equal.items():
             query = query.where(SYNC.c[name].in_(value) if isinstance(value, list) else SYNC.c[name] == value)
-        return [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+        found = [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+        return sorted(found, key=lambda proof: proof.record_id)
 
     def proofs_of(self, record_ids: Sequence[str]) -> list[SyncRecord]:
         """Every proof, at any system, of records with these ids."""
-        query = select(SYNC).where(SYNC.c.record_id.in_(record_ids)).order_by(SYNC.c.synced_at, SYNC.c.system)
+        found = [
+            _SYNC.noun_of(cast(Any, row), {})
+            for part in chunks(record_ids)
+            for row in self._connection.execute(select(SYNC).where(SYNC.c.record_id.in_(part))).mappings()
+        ]
+        return sorted(found, key=lambda proof: (proof.synced_at, proof.system, proof.resource))
+
+    def proofs_of_vendor_id(self, vendor_id: str) -> list[SyncRecord]:
+        """Every proof in which a system calls its object by this id."""
+        query = select(SYNC).where(SYNC.c.vendor_id == vendor_id).order_by(SYNC.c.system, SYNC.c.resource)
         return [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
 
     def watermark(self, system: str, resource: str) -> str | None:

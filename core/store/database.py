@@ -25,7 +25,7 @@ from core.rating import RatedLine
 from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.border import Desk, Inbox, Outbox
-from core.store.codec import Columns, Shape
+from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.store.sums import Sums
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax import TaxDocument, TaxLine
@@ -60,8 +60,6 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
     )
 }
 
-CHUNK = 500
-
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
 
@@ -86,6 +84,11 @@ class Database:
         self._engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
         if self._engine.dialect.name == "sqlite":
             _tune_sqlite(self._engine)
+
+    @property
+    def dialect(self) -> str:
+        """``sqlite`` or ``postgresql``."""
+        return self._engine.dialect.name
 
     @contextmanager
     def work(self) -> Iterator[Work]:
@@ -212,8 +215,8 @@ class Work:
         table = _table(shape)
         for name, value in equal.items():
             if isinstance(value, (list, tuple)) and len(value) > CHUNK:
-                parts = [value[i : i + CHUNK] for i in range(0, len(value), CHUNK)]
-                return sorted((noun for part in parts for noun in self.find(kind, **{**equal, name: part})), key=_id)
+                parts = [self.find(kind, **{**equal, name: part}) for part in chunks(value)]
+                return sorted((noun for part in parts for noun in part), key=_id)
         query = select(table)
         for name, value in equal.items():
             column = table.c[name]
@@ -238,8 +241,8 @@ class Work:
     def _children(self, shape: Shape[Any], parents: Sequence[str]) -> dict[str, list[Any]]:
         table = _table(shape)
         by_parent: dict[str, list[Any]] = {}
-        for i in range(0, len(parents), CHUNK):
-            query = select(table).where(table.c.parent_id.in_(parents[i : i + CHUNK])).order_by(table.c.sequence)
+        for part in chunks(parents):
+            query = select(table).where(table.c.parent_id.in_(part)).order_by(table.c.sequence)
             for row in self._connection.execute(query).mappings():
                 by_parent.setdefault(row["parent_id"], []).append(row)
         return by_parent

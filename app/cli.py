@@ -1,0 +1,252 @@
+"""``tieout``: the command line. Every error a user can cause is one clear sentence and a non-zero exit."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app import cli_catalog, cli_mappings, cli_rate
+from core.errors import TieoutError
+
+app = typer.Typer(
+    help="Quote to cash, tied out to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(cli_mappings.app, name="mappings")
+app.add_typer(cli_catalog.app, name="catalog")
+app.add_typer(cli_rate.app, name="rate")
+errors = typer.Typer(help="The error desk: list, show, retry, ignore.", no_args_is_help=True)
+app.add_typer(errors, name="errors")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of a table.")]
+Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
+Hidden = Annotated[bool, typer.Option(hidden=True)]
+ReadyFile = Annotated[Path | None, typer.Option(hidden=True)]
+
+
+def main() -> None:
+    """Entry point: turns our errors into one sentence on stderr and exit code 2."""
+    try:
+        app()
+    except TieoutError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}\n[dim]{error.cure}[/]", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except ValueError as error:
+        Console(stderr=True).print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+def show(rows: list[dict[str, str]], *, as_json: bool, empty: str, title: str | None = None) -> None:
+    """A table for people, or the same rows as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        print(empty)
+        return
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for head in rows[0]:
+        right = head in ("left", "right", "difference", "records", "breaks", "money at risk", "attempts", "amount")
+        table.add_column(head.replace("_", " "), justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+
+
+@app.command()
+def demo(
+    headless: Annotated[bool, typer.Option(help="Do not stay up; exit 0 only if every tie closes.")] = False,
+    seed: Annotated[int, typer.Option(help="Another seed is another company.")] = 7,
+    accounts: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    events: Annotated[int, typer.Option(min=0, max=5_000_000)] = 200_000,
+    state: Annotated[Path, typer.Option(help="Where the demo keeps everything.")] = Path(".tieout/demo"),
+    as_json: AsJson = False,
+) -> None:
+    """Run the whole business on this machine: CRM quote to GL journal, and the tie-out."""
+    from app.demo.run import run_demo
+
+    raise typer.Exit(run_demo(state, seed=seed, accounts=accounts, events=events, headless=headless, as_json=as_json))
+
+
+@app.command()
+def serve(
+    prefect_port: Annotated[int | None, typer.Option(help="Port of the Prefect server; default: a free one.")] = None,
+    ready_file: ReadyFile = None,
+    with_parent: Hidden = False,
+) -> None:
+    """Run the hub on this machine: Prefect server (unless PREFECT_API_URL names one), receiver, deployments."""
+    from app.serve import serve as run
+
+    run(ready_file, prefect_port, with_parent=with_parent)
+
+
+@app.command()
+def sandbox(
+    folder: Annotated[Path | None, typer.Option(help="Keep the objects here; default: in memory.")] = None,
+    port: Annotated[int, typer.Option(help="First port; each vendor takes the next. 0: free ones.")] = 9100,
+    ready_file: ReadyFile = None,
+    with_parent: Hidden = False,
+) -> None:
+    """Run the vendor emulators alone, so that curl or a vendor's own SDK can be pointed at them."""
+    from app.processes import end_with_parent, tell
+    from sandbox.server import EMULATORS, start
+
+    if with_parent:
+        end_with_parent()
+    ports = {name: port + offset if port else 0 for offset, name in enumerate(EMULATORS)}
+    with start(folder=folder, ports=ports) as running:
+        tell(ready_file, running.urls)
+        for name, url in running.urls.items():
+            print(f"{name:12} {url}", flush=True)
+        print("Ctrl-C stops it; docs/connectors/<system>.md tells the credentials", flush=True)
+        running.wait()
+
+
+@app.command()
+def run(
+    flow: Annotated[str, typer.Argument(help="A deployment of prefect.yaml, like rate or tie-out.")],
+    period: Annotated[str | None, typer.Option(help="A month, where the flow takes one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run one flow here and now; under the Prefect server that PREFECT_API_URL names when it is set."""
+    from app.run import run_flow
+
+    raise typer.Exit(run_flow(flow, period, as_json=as_json))
+
+
+@app.command("tie-out")
+def tie_out(period: Period, as_json: AsJson = False) -> None:
+    """Read every system back and compare. Exit 1 when anything differs."""
+    from flows.context import hub
+    from flows.tie_out import row, tie_out_period
+
+    lines, breaks = tie_out_period(hub(), period)
+    if as_json:
+        found = [one.model_dump(mode="json") for one in breaks]
+        print(json.dumps({"tie_out": [row(line) for line in lines], "breaks": found}, indent=2))
+    else:
+        show([row(line) for line in lines], as_json=False, empty="nothing to compare", title=f"Tie-out {period}")
+        for one in breaks:
+            print(f"{one.kind}: {one.tie}: {one.subject}: {one.left} against {one.right}, since {one.first_seen_at:%F}")
+    raise typer.Exit(1 if any(line.breaks or line.difference for line in lines) else 0)
+
+
+@app.command()
+def explain(
+    ident: Annotated[
+        str, typer.Argument(help="A journal line, journal, invoice, line, order, ... ours or a vendor's id.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Walk from any record back to the quote line and the usage events, with each system's ids."""
+    from app.explain import explain_id, tree
+    from flows.context import hub
+
+    story = explain_id(hub(), ident)
+    if as_json:
+        print(json.dumps(story, indent=2, default=str))
+    else:
+        Console().print(tree(story))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Check configuration, database, mappings, price book and every system; say how to mend what is wrong."""
+    from app.doctor import examine
+
+    findings = examine()
+    rows = [
+        {"check": one.check, "": "ok" if one.ok else "WRONG", "detail": one.detail, "what to do": one.cure}
+        for one in findings
+    ]
+    if as_json:
+        print(
+            json.dumps([{"check": o.check, "ok": o.ok, "detail": o.detail, "cure": o.cure} for o in findings], indent=2)
+        )
+    else:
+        show(rows, as_json=False, empty="nothing to check")
+    raise typer.Exit(0 if all(one.ok for one in findings) else 1)
+
+
+@errors.command("list")
+def list_errors(system: str | None = None, cause: str | None = None, limit: int = 100, as_json: AsJson = False) -> None:
+    """Open entries, the most money at risk first."""
+    from flows.context import hub
+
+    with hub().database.reading() as work:
+        entries = work.desk.open(system=system, cause=cause, limit=limit)
+    rows = [
+        {
+            "id": entry.id,
+            "record": f"{entry.record} {entry.record_id}",
+            "cause": entry.cause,
+            "money at risk": "" if entry.money is None else str(entry.money),
+            "attempts": str(entry.attempts),
+            "message": entry.message,
+        }
+        for entry in entries
+    ]
+    show(rows, as_json=as_json, empty="the error desk is empty")
+
+
+@errors.command("show")
+def show_error(ident: str, as_json: AsJson = False) -> None:
+    """Everything the desk knows of one entry, and what cures it."""
+    from flows.context import hub
+
+    with hub().database.reading() as work:
+        entry = work.desk.get(ident)
+    if entry is None:
+        raise ValueError(f"there is no entry {ident!r} on the error desk; `tieout errors list` shows the open ones")
+    told: dict[str, Any] = entry.model_dump(mode="json")
+    if as_json:
+        print(json.dumps(told, indent=2))
+    else:
+        for name, value in told.items():
+            if value is not None:
+                print(f"{name:15} {value}")
+
+
+@errors.command("retry")
+def retry_errors(
+    idents: Annotated[
+        list[str] | None, typer.Argument(help="Ids of entries; none: all that the filters match.")
+    ] = None,
+    system: str | None = None,
+    cause: str | None = None,
+    dry_run: bool = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make failed records pending again; the next `deliver` or `intake` takes them up."""
+    from flows.context import hub
+    from flows.retry_failed import retry_matching
+
+    chosen = set(idents) if idents else None
+    report = retry_matching(hub(), system=system, cause=cause, chosen=chosen, limit=100_000, dry_run=dry_run)
+    if chosen and len(report.rows) < len(chosen):
+        missing = sorted(chosen - {row["error"] for row in report.rows})
+        raise ValueError(f"not open on the error desk: {', '.join(missing)}")
+    show(report.rows, as_json=as_json, empty="nothing matches")
+
+
+@errors.command("ignore")
+def ignore_error(ident: str, reason: Annotated[str, typer.Option(help="Why; it is kept.")]) -> None:
+    """Close an entry by decision; its record is not sent."""
+    from flows.context import hub
+
+    with hub().database.work() as work:
+        if not work.desk.ignore(ident, reason):
+            raise ValueError(f"there is no open entry {ident!r} on the error desk")
+    print(f"{ident} ignored: {reason}")
+
+
+if __name__ == "__main__":
+    main()

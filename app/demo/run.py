@@ -1,0 +1,381 @@
+"""``tieout demo``: a company, its four systems on loopback, and one month from quote to general ledger."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from app.demo.company import Customer, customers
+from app.demo.crm import SalesPerson
+from app.demo.usage import write_usage
+from app.processes import child, free_port, prefect_environment, told, until
+from core.errors import Misconfigured
+from core.invoicing import Invoice
+from core.money import Money, total
+from core.orders import Order
+from core.payments import Payment, Settlement
+from core.period import DateSpan
+from core.rating import RatedLine
+from core.ties import TieLine
+from flows.context import Hub
+from flows.ingest import FOLDER
+from flows.report import dollars
+from flows.settings import CONFIG_VARIABLE, load
+from flows.tie_out import row, tie_out_period
+from sandbox import avalara, netsuite, salesforce, stripe_gateway
+
+PERIOD = "2026-10"
+WEBHOOK_TOKEN = "northwind-outbound-message"
+
+#: Stages of the month, in the order the flow runs them: the flow's name and what the bar says.
+STAGES = (
+    ("Prepare the ERP", "chart of accounts and items"),
+    ("Take in orders and payments", "orders of the CRM"),
+    ("Ingest usage", "usage files"),
+    ("Rate the period", "meter and price"),
+    ("Bill the period", "draft invoices"),
+    ("Deliver to all systems", "customers to Stripe and NetSuite; ask AvaTax"),
+    ("Finalise invoices", "tax on invoices, journals"),
+    ("Collect payments", "ask for payments"),
+    ("Deliver to all systems", "charge cards, commit tax, post to NetSuite"),
+    ("Take in orders and payments", "payments of the gateway"),
+    ("Book gateway settlements", "fees and balance"),
+    ("Recognise revenue", "earn deferred revenue"),
+    ("Write back to the CRM", "progress of orders"),
+    ("Deliver to all systems", "payments, journals, CRM"),
+    ("Tie out", "read every system back"),
+)
+
+
+@dataclass
+class Stack:
+    """Everything the demo started: addresses, and the hub to look into."""
+
+    hub: Hub
+    vendors: dict[str, str]
+    prefect_api: str
+    prefect_ui: str
+
+
+def run_demo(state: Path, *, seed: int, accounts: int, events: int, headless: bool, as_json: bool) -> int:
+    """Runs the whole path on ``state``; 0 when every tie closes. Repeated on the same state it changes nothing."""
+    if platform.system() == "Windows":
+        raise Misconfigured("the demo runs on Linux and macOS; on Windows use WSL")
+    console = Console(stderr=as_json, highlight=False)
+    began = time.monotonic()
+    state = state.resolve()
+    people = customers(accounts, seed)
+    _same_company(state, {"seed": seed, "accounts": accounts, "events": events})
+    with contextlib.ExitStack() as opened:
+        with console.status("Starting the vendor sandbox, the Prefect server, the receiver and the deployments"):
+            stack = opened.enter_context(_stack(state))
+        console.print(f"Prefect UI [link]{stack.prefect_ui}[/link]  (state in {os.path.relpath(state)})")
+        before = _objects(stack.vendors)
+        _month(stack, state, people, seed, events, console)
+        lines, breaks = tie_out_period(stack.hub, PERIOD)
+        changes = _changes(before, _objects(stack.vendors))
+        closed = not breaks and not any(line.difference or line.breaks for line in lines)
+        seconds = time.monotonic() - began
+        if as_json:
+            print(json.dumps(_answer(stack, lines, changes, closed, seconds), indent=2))
+        else:
+            _show(console, stack, lines, changes, closed, seconds)
+        if not headless:
+            console.print("Ctrl-C stops everything; running it again changes nothing.")
+            with contextlib.suppress(KeyboardInterrupt):
+                while True:
+                    time.sleep(3600)
+    return 0 if closed else 1
+
+
+def _same_company(state: Path, wanted: Mapping[str, int]) -> None:
+    """One state folder holds one company. Misconfigured when it holds another."""
+    note = state / "company.json"
+    held = told(note)
+    if held is None:
+        state.mkdir(parents=True, exist_ok=True)
+        note.write_text(json.dumps(wanted), encoding="utf-8")
+    elif held != wanted:
+        flags = " ".join(f"--{name} {value}" for name, value in held.items())
+        shown = os.path.relpath(state)
+        raise Misconfigured(
+            f"{shown} holds the company of {flags}; use these, or another --state, or remove {shown} to begin anew"
+        )
+
+
+@contextlib.contextmanager
+def _stack(state: Path) -> Iterator[Stack]:
+    """The sandbox and ``tieout serve`` as child processes, configured for each other."""
+    environ = {**prefect_environment(state), CONFIG_VARIABLE: str(state / "tieout.toml"), "PREFECT_API_URL": ""}
+    for name in ("sandbox.json", "serve.json"):
+        (state / name).unlink(missing_ok=True)
+    with contextlib.ExitStack() as opened:
+        log = state / "logs" / "sandbox.log"
+        arguments = ["-m", "app.cli", "sandbox", "--port", "0", "--folder", str(state / "sandbox"), "--with-parent"]
+        process = opened.enter_context(child([*arguments, "--ready-file", str(state / "sandbox.json")], log, environ))
+        vendors = until(lambda: told(state / "sandbox.json"), process, log, "the vendor sandbox")
+        port = free_port()
+        _configure(state, vendors, port)
+        _register_webhooks(vendors, f"http://127.0.0.1:{port}/webhooks")
+        log = state / "logs" / "serve.log"
+        arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(state / "serve.json")]
+        process = opened.enter_context(child(arguments, log, environ))
+        served = until(lambda: told(state / "serve.json"), process, log, "tieout serve")
+        os.environ.update({**environ, "PREFECT_API_URL": served["prefect_api"]})
+        hub = Hub(load(state / "tieout.toml"))
+        opened.callback(hub.close)
+        yield Stack(hub, vendors, served["prefect_api"], served["prefect_ui"])
+
+
+def _configure(state: Path, vendors: Mapping[str, str], port: int) -> None:
+    """Writes the configuration of the sandbox profile; readable by its owner alone, since it holds credentials."""
+    shutil.copyfile(Path(__file__).with_name("northwind.yaml"), state / "price_book.yaml")
+    database = os.environ.get("TIEOUT_DATABASE_URL", f"sqlite:///{state / 'tieout.db'}")
+    tables: dict[str, dict[str, Any]] = {
+        "salesforce": {
+            "base_url": vendors["salesforce"],
+            "client_id": salesforce.CLIENT_ID,
+            "client_secret": salesforce.CLIENT_SECRET,
+            "organization_id": salesforce.ORGANIZATION_ID,
+            "webhook_token": WEBHOOK_TOKEN,
+        },
+        "avalara": {
+            "base_url": vendors["avalara"],
+            "account_id": avalara.ACCOUNT_ID,
+            "license_key": avalara.LICENSE_KEY,
+            "company_code": avalara.COMPANY_CODE,
+        },
+        "stripe": {
+            "base_url": vendors["stripe"],
+            "secret_key": stripe_gateway.SECRET_KEY,
+            "webhook_secrets": [stripe_gateway.WEBHOOK_SECRET],
+        },
+        "netsuite": {
+            "base_url": vendors["netsuite"],
+            "account": netsuite.ACCOUNT,
+            "consumer_key": netsuite.CONSUMER_KEY,
+            "consumer_secret": netsuite.CONSUMER_SECRET,
+            "token": netsuite.TOKEN,
+            "token_secret": netsuite.TOKEN_SECRET,
+        },
+    }
+    lines = [f"database_url = {json.dumps(database)}", 'state_folder = "."', f"webhook_port = {port}"]
+    for name, table in tables.items():
+        lines += ["", f"[systems.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    path = state / "tieout.toml"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
+        file.write("\n".join(lines) + "\n")
+
+
+def _register_webhooks(vendors: Mapping[str, str], receiver: str) -> None:
+    _control(vendors["salesforce"], "webhooks", {"url": f"{receiver}/salesforce?token={WEBHOOK_TOKEN}"})
+    _control(vendors["stripe"], "webhooks", {"url": f"{receiver}/stripe", "secret": stripe_gateway.WEBHOOK_SECRET})
+
+
+def _control(url: str, path: str, body: Any = None) -> Any:
+    """A call of a sandbox's control API."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}/_sandbox/{path}", data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
+
+
+def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events: int, console: Console) -> None:
+    """The month itself: enter and win the deals, deliver the usage files, run order to cash."""
+    with Progress(
+        SpinnerColumn(), TextColumn("{task.description:48}"), BarColumn(30), TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(), console=console,
+    ) as bars:  # fmt: skip
+        bar = bars.add_task("CRM: enter customers and deals", total=None, told="")
+        sales = SalesPerson(stack.vendors["salesforce"])
+        sales.enter(people, stack.hub.price_book)
+        sites = [site for customer in people for site in customer.usage]
+        bars.update(bar, total=1, completed=1, told=f"{len(people)} customers, {len(sites)} sites")
+
+        bar = bars.add_task("Bridges: write usage files", total=None, told="")
+        inbox = state / FOLDER
+        inbox.mkdir(exist_ok=True)
+        if not (state / "usage-written").exists():
+            write_usage(inbox, sites=sites, events=events, seed=seed, month=PERIOD)
+            (state / "usage-written").touch()
+        bars.update(bar, total=1, completed=1, told=f"{events:,} events")
+
+        bar = bars.add_task("CRM: win the deals", total=None, told="")
+        won = sales.win(lambda done, whole: bars.update(bar, total=whole, completed=done, told=f"{done} of {whole}"))
+        bars.update(bar, total=won or 1, completed=won or 1, told=f"{won} won" if won else "won before")
+
+        bar = bars.add_task("Webhooks: provision the orders", total=None, told="")
+        deals = sum(len(customer.deals) for customer in people)
+        _wait_for_orders(stack.hub, deals, lambda n: bars.update(bar, total=deals, completed=n, told=f"{n} of {deals}"))
+        _order_to_cash(bars)
+
+
+def _wait_for_orders(hub: Hub, deals: int, tell: Callable[[int], None]) -> None:
+    """Waits until webhooks alone have provisioned every order; gives up after two minutes for the flow to find them."""
+    for _ in range(240):
+        with hub.database.reading() as work:
+            known = len(work.find(Order))
+        tell(known)
+        if known >= deals:
+            return
+        time.sleep(0.5)
+
+
+def _order_to_cash(bars: Progress) -> None:
+    """Starts the deployment and follows its stages."""
+    from prefect import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.deployments import run_deployment
+
+    tasks = [bars.add_task(text, total=1, told="", start=False) for _, text in STAGES]
+    run: Any = run_deployment("Order to cash/order-to-cash", parameters={"period": PERIOD}, timeout=0)
+    children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
+    with get_client(sync_client=True) as client:
+        while True:
+            stages = client.read_flow_runs(flow_run_filter=children, sort=FlowRunSort.START_TIME_ASC)
+            for task, stage in zip(tasks, stages, strict=False):
+                bars.start_task(task)
+                done = stage.state is not None and stage.state.is_final()
+                said = (stage.state.message or "") if done and stage.state else "running"
+                bars.update(task, completed=int(done), told=_short(said))
+                if done:
+                    bars.stop_task(task)
+            state = client.read_flow_run(UUID(str(run.id))).state
+            if state is not None and state.is_final():
+                if not state.is_completed():
+                    bars.console.print(f"[yellow]order to cash ended {state.name}:[/] {state.message}")
+                return
+            time.sleep(0.5)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 70 else text[:69] + "…"
+
+
+def _objects(vendors: Mapping[str, str]) -> dict[tuple[str, str, str], str]:
+    """(vendor, kind, object's number in its kind) to a digest of the object."""
+    found = {}
+    for vendor, url in vendors.items():
+        for kind in _control(url, "objects"):
+            for number, item in enumerate(_control(url, f"objects/{kind}")):
+                name = str(item.get("id", item.get("Id", item.get("internalId", number))))
+                found[vendor, kind, name] = hashlib.sha256(json.dumps(item, sort_keys=True).encode()).hexdigest()
+    return found
+
+
+def _changes(before: Mapping[Any, str], after: Mapping[Any, str]) -> dict[str, int]:
+    """What a run did to the vendors' objects."""
+    return {
+        "created": len(after.keys() - before.keys()),
+        "changed": sum(before[key] != after[key] for key in before.keys() & after.keys()),
+        "deleted": len(before.keys() - after.keys()),
+        "unchanged": sum(before[key] == after[key] for key in before.keys() & after.keys()),
+    }
+
+
+def _hops(hub: Hub) -> list[tuple[str, str, Money]]:
+    """How much money stands at each hop of the month: where, what, how much."""
+    currency = hub.settings.legal_entity.currency
+    with hub.database.reading() as work:
+        orders, rated = work.find(Order), work.find(RatedLine, billing_period=PERIOD)
+        invoices = work.find(Invoice, billing_period_start=DateSpan.month(PERIOD).start)
+        payments, settlements = work.find(Payment, status="succeeded"), work.find(Settlement)
+        balances = work.sums.ledger_balances(DateSpan.month("2000-01").start, DateSpan.month("2100-01").start)
+    posted = total((balance for balance in balances.values() if balance.minor > 0), currency)
+    return [
+        ("CRM", f"{len(orders)} orders won", total((order.total for order in orders), currency)),
+        ("rating", f"{len(rated)} rated lines", total((line.amount for line in rated), currency)),
+        ("billing", f"{len(invoices)} invoices before tax", total((one.subtotal for one in invoices), currency)),
+        ("tax", "tax on them", total((one.tax for one in invoices), currency)),
+        ("billing", "invoiced with tax", total((one.total for one in invoices), currency)),
+        ("gateway", f"{len(payments)} payments", total((one.amount for one in payments), currency)),
+        ("gateway", "fees", total((one.fee for one in settlements), currency)),
+        ("ledger", "debit balances in the general ledger", posted),
+    ]
+
+
+def _counts(hub: Hub, vendors: Mapping[str, str]) -> dict[str, Any]:
+    with hub.database.reading() as work:
+        ours: dict[str, Any] = {"inbox": work.inbox.counts(), "outbox": work.outbox.counts()}
+        ours["errors_open"] = len(work.desk.open())
+    return {**ours, "vendors": {name: _control(url, "objects") for name, url in vendors.items()}}
+
+
+def _answer(
+    stack: Stack, lines: list[TieLine], changes: Mapping[str, int], closed: bool, seconds: float
+) -> dict[str, Any]:
+    hops = [{"where": where, "what": what, "amount": str(money.amount)} for where, what, money in _hops(stack.hub)]
+    return {
+        "period": PERIOD,
+        "closed": closed,
+        "seconds": round(seconds, 1),
+        "stages": _counts(stack.hub, stack.vendors),
+        "money": hops,
+        "vendor_objects": dict(changes),
+        "tie_out": [row(line) for line in lines],
+        "prefect_ui": stack.prefect_ui,
+    }
+
+
+def _show(
+    console: Console, stack: Stack, lines: list[TieLine], changes: Mapping[str, int], closed: bool, seconds: float
+) -> None:
+    money = Table(title="Money at each hop", title_justify="left", header_style="bold")
+    for head, side in (("where", "left"), ("what", "left"), ("amount", "right")):
+        money.add_column(head, justify=side)  # type: ignore[arg-type]
+    for where, what, amount in _hops(stack.hub):
+        money.add_row(where, what, dollars(amount))
+    console.print(money)
+    ties = Table(title=f"Tie-out {PERIOD}", title_justify="left", header_style="bold")
+    for head in ("tie", "left", "right", "difference", "unit", "records"):
+        ties.add_column(head, justify="left" if head in ("tie", "unit") else "right")
+    for shown in map(row, lines):
+        good = shown["breaks"] == "0" and not _nonzero(shown["difference"])
+        style = "green" if good else "red"
+        ties.add_row(
+            shown["tie"],
+            shown["left"],
+            shown["right"],
+            f"[{style}]{shown['difference']}[/]",
+            shown["unit"],
+            shown["records"],
+        )
+    console.print(ties)
+    console.print(
+        f"vendor systems: {changes['created']} created, {changes['changed']} changed, "
+        f"{changes['unchanged']} unchanged, {changes['deleted']} deleted; {seconds:.0f} s"
+    )
+    verdict = "[bold green]Every tie closes at 0.00.[/]" if closed else "[bold red]Not every tie closes.[/]"
+    console.print(
+        Panel(
+            f"{verdict}\n\nPrefect UI  {stack.prefect_ui}\n"
+            "Look first at Runs > “order to cash 2026-10” and its artifacts, then at Deployments.\n"
+            f"Then, in another terminal:  export {CONFIG_VARIABLE}={stack.hub.settings.state_folder / 'tieout.toml'}\n"
+            f"  uv run tieout explain JE-INV-{PERIOD}-A-0001-2     (a journal line, back to quote and usage)\n"
+            "  uv run tieout errors list",
+            expand=False,
+        )
+    )
+
+
+def _nonzero(text: str) -> bool:
+    """Whether a number written as text is not zero."""
+    return bool(text.strip("-0."))

@@ -1,0 +1,217 @@
+"""``tieout explain``: from any record back to the quote line and the usage events, with each system's ids."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.tree import Tree
+
+from core.accounts import Account
+from core.catalog import ChargeKind
+from core.errors import Rejected
+from core.invoicing import Invoice, InvoiceLine
+from core.ledger import JournalEntry, JournalLine
+from core.orders import Order
+from core.payments import Payment, Settlement
+from core.rating import RatedLine
+from core.rating import explain as explain_rated
+from core.revenue import RecognitionPart
+from core.store import Work
+from core.subscriptions import Subscription
+from core.sync import SyncRecord
+from core.tax import TaxDocument
+from flows.context import Hub
+
+#: A node of the story: what it is, a sentence of facts, and what it came from.
+Node = dict[str, Any]
+
+#: How many usage events a story shows of those that made a line.
+SHOWN_EVENTS = 5
+
+
+def explain_id(hub: Hub, ident: str) -> Node:
+    """The story of a record, by our id or by any vendor's. Rejected when nobody knows the id."""
+    with hub.database.reading() as work:
+        story = Story(hub, work)
+        node = story.of(ident)
+        if node is None:
+            for proof in work.outbox.proofs_of_vendor_id(ident):
+                node = story.of(proof.record_id)
+                if node is not None:
+                    break
+        if node is None:
+            raise Rejected(
+                f"nothing here has the id {ident!r}; try an invoice, a journal line or an order", value=ident
+            )
+        return node
+
+
+class Story:
+    """Walks the records backwards, each step one look-up."""
+
+    def __init__(self, hub: Hub, work: Work) -> None:
+        self.hub, self.work = hub, work
+
+    def of(self, ident: str) -> Node | None:
+        """The node of whatever noun of ours has this id."""
+        work = self.work
+        if entry := work.get(JournalEntry, ident):
+            return self.journal(entry)
+        if entry := work.parent_of_child(JournalEntry, "lines", id=ident):
+            return self.journal_line(entry, next(line for line in entry.lines if line.id == ident))
+        if invoice := work.get(Invoice, ident):
+            return self.invoice(invoice)
+        if invoice := work.parent_of_child(Invoice, "lines", id=ident):
+            return self.invoice_line(invoice, next(line for line in invoice.lines if line.id == ident))
+        if rated := work.get(RatedLine, ident):
+            return self.rated(rated)
+        if payment := work.get(Payment, ident):
+            return self.payment(payment)
+        if settlement := work.get(Settlement, ident):
+            return self.settlement(settlement)
+        if order := work.get(Order, ident):
+            return self.order(order)
+        if order := work.parent_of_child(Order, "lines", id=ident):
+            return self.order_line(order, ident)
+        if subscription := work.get(Subscription, ident):
+            return self.subscription(subscription)
+        if document := work.get(TaxDocument, ident):
+            return self.tax(document)
+        return None
+
+    def journal(self, entry: JournalEntry) -> Node:
+        lines = [self.journal_line(entry, line, whole=False) for line in entry.lines]
+        return self._node("journal entry", entry.id, f"{entry.memo}, posted on {entry.posted_on}", lines, entry.id)
+
+    def journal_line(self, entry: JournalEntry, line: JournalLine, *, whole: bool = True) -> Node:
+        side = f"debit {line.debit}" if line.debit else f"credit {line.credit}"
+        facts = f"ledger account {line.ledger_account}, {side}, posted on {entry.posted_on}: {line.memo}"
+        came_from = self._source(line)
+        known = [entry.id] if whole else []
+        return self._node("journal line", line.id, facts, [came_from] if came_from else [], *known)
+
+    def _source(self, line: JournalLine) -> Node | None:
+        work = self.work
+        match line.source:
+            case "invoice_line":
+                return self.of(line.source_id)
+            case "invoice":
+                return self.of(line.source_id)
+            case "tax_document":
+                document = next(iter(work.find(TaxDocument, invoice_id=line.source_id)), None)
+                return self.tax(document) if document else None
+            case "recognition":
+                part = work.get(RecognitionPart, line.source_id)
+                return self.recognition(part) if part else None
+        return self.of(line.source_id)
+
+    def recognition(self, part: RecognitionPart) -> Node:
+        facts = f"{part.amount} earned in {part.month} of the deferred line {part.invoice_line_id}"
+        came_from = self.of(part.invoice_line_id)
+        return self._node("recognition", part.id, facts, [came_from] if came_from else [])
+
+    def invoice(self, invoice: Invoice) -> Node:
+        facts = f"{invoice.total} = {invoice.subtotal} + tax {invoice.tax}, dated {invoice.invoice_date}"
+        lines = [self.invoice_line(invoice, line) for line in invoice.lines]
+        return self._node("invoice", invoice.id, facts, lines, invoice.id)
+
+    def invoice_line(self, invoice: Invoice, line: InvoiceLine) -> Node:
+        facts = f"{line.description}, {line.service_period}: {line.amount} + tax {line.tax} on invoice {invoice.id}"
+        rated = self.work.get(RatedLine, line.rated_line_id)
+        return self._node("invoice line", line.id, facts, [self.rated(rated)] if rated else [], invoice.id)
+
+    def rated(self, line: RatedLine) -> Node:
+        order = self.work.parent_of_child(Order, "lines", id=line.order_line_id)
+        came_from = [self.usage(line)] if self._metered(line) else []
+        if order is not None:
+            came_from.append(self.order_line(order, line.order_line_id))
+        node = self._node("rated line", line.id, f"{line.amount} for {line.service_period}", came_from)
+        node["derivation"] = explain_rated(line).splitlines()
+        return node
+
+    def _metered(self, line: RatedLine) -> bool:
+        return self.hub.price_book.charge(line.charge_code).kind is ChargeKind.USAGE
+
+    def usage(self, line: RatedLine) -> Node:
+        meter = self.hub.price_book.charge(line.charge_code).meter
+        account = self.work.get(Account, line.account_id)
+        assert meter is not None
+        assert account is not None
+        period = line.service_period.instants(account.timezone)
+        events = self.hub.usage.events(line.account_id, line.site_id, meter, period, SHOWN_EVENTS)
+        told = line.derivation
+        facts = f"{told.events:,} events of meter {meter}, {told.measured} in all, at {line.site_id or 'all sites'}"
+        node = self._node("usage", f"{line.account_id}/{line.site_id or '*'}/{meter}", facts, [])
+        node["events"] = [
+            {"source": e.source, "id": e.id, "occurred_at": e.occurred_at.isoformat(), "quantity": str(e.quantity)}
+            for e in events
+        ]
+        return node
+
+    def order_line(self, order: Order, ident: str) -> Node:
+        line = next(line for line in order.lines if line.id == ident)
+        facts = f"{line.charge_code} x {line.quantity} at {line.unit_price} = {line.amount} on opportunity {order.id}"
+        return self._node("opportunity line", line.id, f"{facts} ({order.name})", [], order.id)
+
+    def order(self, order: Order) -> Node:
+        lines = [self.order_line(order, line.id) for line in order.lines]
+        facts = f"{order.name} of {order.account.name}: {order.total}, won on {order.closed_on}"
+        return self._node("order", order.id, facts, lines, order.id)
+
+    def subscription(self, subscription: Subscription) -> Node:
+        order = self.work.get(Order, subscription.order_id)
+        facts = f"version {subscription.version} of account {subscription.account_id}, from {subscription.starts_on}"
+        return self._node("subscription", subscription.id, facts, [self.order(order)] if order else [])
+
+    def tax(self, document: TaxDocument) -> Node:
+        by_place: dict[str, Any] = {}
+        for line in document.lines:
+            name = f"{line.jurisdiction} ({line.jurisdiction_type}) {line.tax_name}"
+            by_place[name] = by_place.get(name, line.tax - line.tax) + line.tax
+        facts = f"{document.tax} on {document.base}, {document.status.value}: "
+        facts += "; ".join(f"{name} {tax}" for name, tax in by_place.items() if tax)
+        invoice = self.work.get(Invoice, document.invoice_id)
+        return self._node("tax document", document.id, facts, [self.invoice(invoice)] if invoice else [], document.id)
+
+    def payment(self, payment: Payment) -> Node:
+        facts = f"{payment.amount} {payment.status.value} at {payment.received_at:%F %T} for {payment.invoice_id}"
+        invoice = self.work.get(Invoice, payment.invoice_id)
+        return self._node("payment", payment.id, facts, [self.invoice(invoice)] if invoice else [], payment.id)
+
+    def settlement(self, settlement: Settlement) -> Node:
+        facts = f"gross {settlement.gross} = net {settlement.net} + fee {settlement.fee}"
+        payment = self.work.get(Payment, settlement.payment_id)
+        return self._node("settlement", settlement.id, facts, [self.payment(payment)] if payment else [])
+
+    def _node(self, what: str, ident: str, facts: str, came_from: list[Node], *known_as: str) -> Node:
+        node: Node = {"what": what, "id": ident, "facts": facts}
+        proofs = self.work.outbox.proofs_of(list(known_as)) if known_as else []
+        if proofs:
+            node["held_by"] = [_held(proof) for proof in proofs]
+        if came_from:
+            node["came_from"] = came_from
+        return node
+
+
+def _held(proof: SyncRecord) -> dict[str, str]:
+    return {
+        "system": proof.system,
+        "resource": proof.resource,
+        "id": proof.vendor_id,
+        "written_at": proof.synced_at.isoformat(timespec="seconds"),
+        "mapping": proof.mapping_version,
+    }
+
+
+def tree(node: Node) -> Tree:
+    """A story as a tree for the terminal."""
+    root = Tree(f"[bold]{node['what']}[/] {node['id']}: {node['facts']}", highlight=False)
+    for held in node.get("held_by", []):
+        root.add(f"[dim]{held['system']} {held['resource']} {held['id']}, written {held['written_at']}[/]")
+    for line in node.get("derivation", []):
+        root.add(f"[green]{line}[/]")
+    for event in node.get("events", []):
+        root.add(f"[cyan]{event['source']} {event['id']} at {event['occurred_at']}: {event['quantity']}[/]")
+    for came_from in node.get("came_from", []):
+        root.children.append(tree(came_from))
+    return root
