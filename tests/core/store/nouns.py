@@ -1,0 +1,116 @@
+"""One of each stored noun, made by the business itself: an order, what follows from it, and its money."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+from core.invoicing import draft, finalise
+from core.money import Money
+from core.noun import Noun
+from core.orders import activate
+from core.payments import Payment, PaymentStatus, Settlement
+from core.period import DateSpan
+from core.posting import invoice_entries
+from core.rating import rate
+from core.revenue import straight_line
+from core.tax import TaxDocument, TaxLine, TaxStatus
+from core.ties import Break
+from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
+
+NOON = datetime(2026, 10, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=-6)))
+OCTOBER = DateSpan.month("2026-10")
+
+
+def usd(amount: str) -> Money:
+    return Money.of(amount, "USD")
+
+
+ORDER = order(
+    line(1, "VC-ENDPOINT", "10", "17.50", site_id="A-0001-S1", start_on=date(2026, 10, 12)),
+    line(2, "VC-PLAN", "1", "4800", description="Plan “Große” 1\n"),
+    line(3, "VC-MIN", "0", "0", site_id="A-0001-S2"),
+)
+SUBSCRIPTION = activate(ORDER, BOOK)
+RATED = rate(BOOK, ACCOUNT, [SUBSCRIPTION], OCTOBER, [used("conference_minutes", "30000.5", "A-0001-S2")])
+DRAFT = draft(ACCOUNT, RATED, BOOK, OCTOBER, date(2026, 11, 1))
+assert DRAFT is not None
+TAX = TaxDocument(
+    id=DRAFT.id,
+    invoice_id=DRAFT.id,
+    vendor_id="123456",
+    status=TaxStatus.UNCOMMITTED,
+    currency="USD",
+    document_date=date(2026, 11, 1),
+    base=DRAFT.subtotal,
+    tax=usd("8.83"),
+    lines=(
+        TaxLine(
+            id="T1",
+            invoice_line_id=DRAFT.lines[0].id,
+            jurisdiction="DENVER",
+            jurisdiction_type="City",
+            region="CO",
+            country="US",
+            tax_name="CO CITY TAX",
+            rate=Decimal("0.0000625"),
+            taxable=DRAFT.lines[0].amount,
+            tax=usd("8.83"),
+        ),
+    ),
+)
+INVOICE = finalise(DRAFT, TAX)
+PAYMENT = Payment(
+    id=f"PAY-{INVOICE.id}",
+    vendor_id="pi_1",
+    account_id=ACCOUNT.id,
+    invoice_id=INVOICE.id,
+    currency="USD",
+    amount=INVOICE.total,
+    status=PaymentStatus.SUCCEEDED,
+    received_at=NOON,
+)
+BREAK = Break(
+    id="B1",
+    tie="hub = CRM",
+    kind="amount",
+    subject=INVOICE.id,
+    currency="USD",
+    left_name="hub",
+    right_name="CRM",
+    left=usd("10"),
+    right=usd("-0.01"),
+    first_seen_at=NOON,
+    last_seen_at=NOON.astimezone(UTC),
+)
+
+#: Each kind with the columns that its noun does not have.
+NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
+    ([ACCOUNT, ACCOUNT.model_copy(update={"id": "A-0002", "sites": (), "tax_exemption": "E"})], {}),
+    ([ORDER], {}),
+    ([SUBSCRIPTION], {}),
+    (RATED, {"billing_period": "2026-10"}),
+    ([INVOICE], {}),
+    ([TAX], {}),
+    ([PAYMENT], {}),
+    (
+        [
+            Settlement(
+                id="txn_1",
+                payment_id=PAYMENT.id,
+                currency="BHD",
+                gross=Money(1234567890123456789, "BHD"),
+                fee=Money(-1, "BHD"),
+                net=Money(1234567890123456790, "BHD"),
+                available_on=NOON,
+                kind="charge",
+            )
+        ],
+        {},
+    ),
+    (invoice_entries(INVOICE), {}),
+    (straight_line(next(one for one in INVOICE.lines if one.defer), ACCOUNT.id), {}),
+    ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
+)
