@@ -8,7 +8,7 @@ duplicates: sending it again finds the same document. What the wire has to know 
   ``tax_adjust`` or ``tax_refund``, on purpose and with a reason.
 - A list without a criterion on ``date`` covers the last 30 days only; ``changes`` always names one.
 - Characters that a path cannot carry have encodings of their own (``/`` is ``_-ava2f-_``).
-- A company code and the document type may be left out of payloads: they come from the settings, and SalesInvoice.
+- The company code and the document type may be left out of payloads: the company of the settings, and SalesInvoice.
 - There are no webhooks for transactions.
 
 Payloads are the vendor's models; where a call needs a path parameter as well it stands in the payload under the name
@@ -289,7 +289,7 @@ def _client_header(settings: Settings) -> str:
 
 
 def _document(payload: Payload, key: ExternalKey, company: str) -> _Write:
-    model = {"companyCode": company, "type": "SalesInvoice", **payload, "code": key.value}
+    model = {"type": "SalesInvoice", **payload, "companyCode": _one_company(payload, company), "code": key.value}
     return _Write(RESOURCES["tax_document"].path, {"createTransactionModel": model}, look_first=True)
 
 
@@ -310,7 +310,7 @@ def _refund(payload: Payload, key: ExternalKey, company: str) -> _Write:
 def _adjust(payload: Payload, key: ExternalKey, company: str) -> _Write:
     new = payload.get("newTransaction") or {}
     code = _needed(new, "code", "newTransaction.code")
-    model = {"companyCode": company, "type": "SalesInvoice", **new, "referenceCode": key.value}
+    model = {"type": "SalesInvoice", **new, "companyCode": _one_company(new, company), "referenceCode": key.value}
     body = {**_without(payload, "referenceCode"), "newTransaction": model}
     return _Write(_path("tax_adjust", company, code), body, look_first=True)
 
@@ -322,6 +322,16 @@ _WRITES: Mapping[str, Callable[[Payload, ExternalKey, str], _Write]] = {
     "tax_refund": _refund,
     "tax_adjust": _adjust,
 }
+
+
+def _one_company(model: Payload, company: str) -> str:
+    """The company of the settings. Rejected when the model names another: its documents would not be found again."""
+    named = str(model.get("companyCode") or company)
+    if named.casefold() != company.casefold():
+        raise Rejected(
+            f"{SYSTEM}: this connector serves company {company}", system=SYSTEM, field="companyCode", value=named
+        )
+    return company
 
 
 def _path(resource: str, company: str, code: str) -> str:

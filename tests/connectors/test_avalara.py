@@ -156,6 +156,7 @@ def test_a_rate_limit_is_waited_out(avatax: AvaTax, vendor: httpx.Client, slept:
     ("change", "field", "value", "code"),
     [
         ({"bogus": "x"}, "bogus", "x", "ModelStateInvalid"),
+        ({"companyCode": "OTHER"}, "companyCode", "OTHER", None),
         ({"customerCode": "A" * 51}, "customerCode", "A" * 51, "StringLengthError"),
         ({"customerCode": ""}, "customerCode", "", "ValueRequiredError"),
         ({"date": "soon"}, "date", "soon", "DateFormatError"),
@@ -165,7 +166,7 @@ def test_a_rate_limit_is_waited_out(avatax: AvaTax, vendor: httpx.Client, slept:
     ],
 )
 def test_a_refusal_names_the_field_its_value_and_the_vendors_code(
-    avatax: AvaTax, change: dict[str, Any], field: str, value: str | None, code: str
+    avatax: AvaTax, change: dict[str, Any], field: str, value: str | None, code: str | None
 ) -> None:
     """In the names of the payload, not of the model that wraps it."""
     with pytest.raises(Rejected) as refused:
