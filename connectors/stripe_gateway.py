@@ -130,7 +130,10 @@ DEAD = frozenset({"canceled", "failed"})
 
 
 class Settings(BaseModel):
-    """``secret_key``: an ``sk_`` or ``rk_`` key; ``webhook_secrets``: ``whsec_`` secrets, two while one is rolled."""
+    """``secret_key``: an ``sk_`` or ``rk_`` key; ``webhook_secrets``: ``whsec_`` secrets, two while one is rolled.
+
+    The secrets may come as one text with spaces between them, so that one environment variable can hold them.
+    """
 
     secret_key: SecretStr
     webhook_secrets: tuple[SecretStr, ...] = ()
@@ -142,6 +145,19 @@ class Settings(BaseModel):
         if not key.get_secret_value().startswith(("sk_test_", "sk_live_", "rk_test_", "rk_live_")):
             raise ValueError("the key must be a secret or restricted key: sk_test_, sk_live_, rk_test_ or rk_live_")
         return key
+
+    @field_validator("webhook_secrets", mode="before")
+    @classmethod
+    def _from_one_text(cls, secrets: Any) -> Any:
+        text = secrets.get_secret_value() if isinstance(secrets, SecretStr) else secrets
+        return text.split() if isinstance(text, str) else secrets
+
+    @field_validator("webhook_secrets")
+    @classmethod
+    def _are_signing_secrets(cls, secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(secret.get_secret_value().startswith("whsec_") for secret in secrets):
+            raise ValueError("a signing secret begins with whsec_")
+        return secrets
 
     @field_validator("base_url")
     @classmethod
@@ -273,9 +289,8 @@ class StripeGateway(BaseConnector):
             yield Change(told.vendor_id, told.occurred_at, payload)
 
     def get(self, resource: str, vendor_id: str) -> Payload:
-        path, expand = self.resource(resource).path, READINGS[resource].expand
         try:
-            item = self._read(f"{path}/{quote(vendor_id, safe='')}", {"expand": list(expand)} if expand else {})
+            item = self._one(resource, vendor_id)
         except Rejected as error:
             raise _about(error, resource, {"id": vendor_id}) from None
         if item.get("deleted"):
@@ -288,6 +303,10 @@ class StripeGateway(BaseConnector):
                 code="resource_missing",
             )
         return _sound(resource, item)
+
+    def _one(self, resource: str, vendor_id: str) -> Payload:
+        path, expand = self.resource(resource).path, READINGS[resource].expand
+        return self._read(f"{path}/{quote(vendor_id, safe='')}", {"expand": list(expand)} if expand else {})
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
         """A declined payment is there too, in the state ``requires_payment_method``."""
@@ -315,8 +334,9 @@ class StripeGateway(BaseConnector):
         text = key.value.replace("\\", "\\\\").replace("'", "\\'")
         for hit in self._pages(f"{path}/search", {"query": f"metadata['{TAG}']:'{text}'"}):
             # Search compares without case and may show an older state, so the object itself decides.
-            if hit["metadata"].get(TAG) == key.value:
-                return self.get(resource, hit["id"])
+            item = self._one(resource, hit["id"])
+            if item.get("metadata", {}).get(TAG) == key.value:
+                return item
         return None
 
     def _pages(self, path: str, params: Payload, expand: Sequence[str] = ()) -> Iterator[Payload]:
@@ -380,7 +400,7 @@ class StripeGateway(BaseConnector):
         card = next((card for card in cards if card["id"] == source or tag.items() <= card["metadata"].items()), None)
         if card is None:
             path = f"payment_methods/{quote(source, safe='')}/attach"
-            card, created = self._once(path, {"customer": customer["id"]}, _name("attach", key.value, source))
+            card, created = self._once(path, {"customer": customer["id"]}, _name("attach", customer["id"], source))
         if not tag.items() <= card["metadata"].items():
             card = self._assign(f"payment_methods/{card['id']}", {"metadata": tag})
         if customer["invoice_settings"]["default_payment_method"] != card["id"]:
@@ -485,9 +505,9 @@ class StripeGateway(BaseConnector):
             if event["object"] != "event":
                 raise _forged("malformed", "the body is not a snapshot event; thin events are not listened to")
             if event["livemode"] is not self._settings.live:
-                raise _forged("livemode_mismatch", f"the event has livemode {event['livemode']}, our key has not")
+                raise _forged("livemode_mismatch", "of event and key, one is live and the other is for tests")
             told = hint(event)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise _forged("malformed", "the body is not an event of Stripe") from None
         return [told] if told else []
 

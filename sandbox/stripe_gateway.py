@@ -446,7 +446,11 @@ class Stripe:
     def searched(self, kind: str, url: str, params: Json) -> Json:
         wanted = parse_query(params["query"] or "")
         visible = self.now() - self.tuning()["search_lag"]
-        items = [item for item in reversed(self.shelf.all(kind)) if item["created"] <= visible and wanted(item)]
+        items = [
+            item
+            for item in reversed(self.shelf.all(kind))
+            if item["created"] <= visible and not item.get("deleted") and wanted(item)
+        ]
         limit, start = self._limit(params), int(params.get("page") or 0)
         more = len(items) > start + limit
         return {

@@ -346,11 +346,20 @@ def test_a_read_that_is_not_json_is_worth_another_try(gateway: StripeGateway, sa
         gateway.get("account", CUSTOMER)
 
 
-@pytest.mark.parametrize("wrong", [{"secret_key": "pk_test_1"}, {"base_url": "http://api.stripe.com"}])
-def test_settings_refuse_a_publishable_key_and_an_open_line(wrong: dict[str, str]) -> None:
-    """A key that may be public cannot write, and a secret one does not travel in the clear."""
+@pytest.mark.parametrize(
+    "wrong",
+    [{"secret_key": "pk_test_1"}, {"base_url": "http://api.stripe.com"}, {"webhook_secrets": ["env:WEBHOOK_SECRET"]}],
+)
+def test_settings_refuse_what_cannot_work(wrong: dict[str, Any]) -> None:
+    """A publishable key, a secret in the clear on the line, a signing secret that is none."""
     with pytest.raises(ValidationError):
         Settings.model_validate({"secret_key": "sk_test_1", **wrong})
+
+
+def test_signing_secrets_may_come_as_one_text() -> None:
+    """One environment variable holds both while one is rolled."""
+    made = Settings.model_validate({"secret_key": "sk_test_1", "webhook_secrets": "whsec_old whsec_new"})
+    assert [secret.get_secret_value() for secret in made.webhook_secrets] == ["whsec_old", "whsec_new"]
 
 
 # --- units -----------------------------------------------------------------------------------------------------------
@@ -426,6 +435,16 @@ def test_a_deleted_customer_is_a_change_without_fields(gateway: StripeGateway, s
     sandbox.api.delete(f"/v1/customers/{CUSTOMER}")
     (change,) = gateway.changes("account", since)
     assert (change.vendor_id, change.payload) == (CUSTOMER, None)
+
+
+def test_a_deleted_customer_carries_no_key(gateway: StripeGateway, sandbox: Sandbox) -> None:
+    """Nobody can be charged through it any more."""
+    gone = gateway.upsert("account", ACCOUNT, tagged("A-7")).vendor_id
+    sandbox.api.delete(f"/v1/customers/{gone}")
+    assert gateway.find("account", tagged("A-7")) is None
+    with pytest.raises(Rejected) as refused:
+        gateway.upsert("payment", {**payload(1), "customer": gone}, key(1))
+    assert (refused.value.field, refused.value.code) == ("id", "resource_missing")
 
 
 def test_events_fill_the_gap_that_lost_webhooks_leave(gateway: StripeGateway) -> None:
