@@ -274,15 +274,12 @@ class AvaTax:
         """Without a criterion on ``date`` only the documents of the last 30 days are looked at, as published."""
         company = self._company({"companyCode": call.path["company"]})
         test, used = parse_filter(call.query.get("$filter", ""), _QUERYABLE)
-        if "date" not in used:
-            recent = (_now() - timedelta(days=30)).date().isoformat()
-            asked = test
-            test = lambda row: row["date"] >= recent and asked(row)  # noqa: E731
+        since = "" if "date" in used else (_now() - timedelta(days=30)).date().isoformat()
         rows = [
             row
             for kind in ("transaction", "superseded_transaction")
             for row in self.shelf.all(kind)
-            if row["companyId"] == company["id"] and test(row)
+            if row["companyId"] == company["id"] and row["date"] >= since and test(row)
         ]
         answer = fetch_result(rows, call.query, call.url)
         answer["value"] = [_shown(row, call.included) for row in answer["value"]]

@@ -102,7 +102,7 @@ def _local(place: Place) -> list[list[str]]:
     if by_postal:
         return by_postal[max(by_postal, key=len)]["taxes"]  # type: ignore[no-any-return]
     named = (row for row in here if place.city.casefold() in {city.casefold() for city in row["cities"]})
-    return next(named, {"taxes": []})["taxes"]  # type: ignore[no-any-return]
+    return next(named, {"taxes": []})["taxes"]
 
 
 def region_of_postal(postal: str) -> str:
