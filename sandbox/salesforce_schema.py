@@ -230,7 +230,7 @@ OBJECTS: Mapping[str, SObject] = {
             text("Phone", 40, "phone"),
             text("AccountNumber", 40),
             text("Website", 255, "url"),
-            text("Industry", 40),
+            text("Industry", 40, "picklist"),
             number("AnnualRevenue", 18, 0, "currency"),
             Field("NumberOfEmployees", "int"),
             text("Description", 32000, "textarea"),
@@ -254,7 +254,7 @@ OBJECTS: Mapping[str, SObject] = {
             link("AccountId", "Account"),
             text("LastName", 80, required=True),
             text("FirstName", 40),
-            by_system(text("Name", 121, is_name=True)),
+            by_system(text("Name", 121, is_name=True, required=True)),
             text("Phone", 40, "phone"),
             text("Email", 80, "email"),
             text("Title", 128),
@@ -287,13 +287,13 @@ OBJECTS: Mapping[str, SObject] = {
             number("Probability", 3, 0, "percent"),
             by_system(money("ExpectedRevenue")),
             Field("CloseDate", "date", required=True),
-            text("Type"),
+            text("Type", 255, "picklist"),
             text("NextStep"),
             *(
                 by_system(Field(name, "boolean", required=True))
                 for name in ("IsClosed", "IsWon", "HasOpportunityLineItem")
             ),
-            by_system(text("ForecastCategory", 40)),
+            by_system(text("ForecastCategory", 40, "picklist", required=True)),
             link("Pricebook2Id", "Pricebook2"),
             CURRENCY,
             OWNER,

@@ -120,6 +120,10 @@ class Parser:
         self.at += len(words)
         return True
 
+    def one_of(self, usual: str, other: str) -> bool:
+        """Whether ``other`` stands here; takes it, or ``usual``, which may as well be left out."""
+        return not self.accepts(usual) and self.accepts(other)
+
     def expect(self, word: str) -> None:
         if not self.accepts(word):
             raise Refused("MALFORMED_QUERY", f"unexpected token: '{self.peek().text}' (expected '{word}')")
@@ -156,9 +160,8 @@ class Parser:
             self.expect("by")
             while True:
                 path = self.path(query.source, self.name())
-                down = self.accepts("desc") or (self.accepts("asc") and False)
-                nulls_last = self.accepts("nulls", "last") or (self.accepts("nulls", "first") and False)
-                query.order.append((path, down, nulls_last))
+                down = self.one_of("asc", "desc")
+                query.order.append((path, down, self.accepts("nulls") and self.one_of("first", "last")))
                 if not self.accepts(","):
                     break
         if self.accepts("limit"):
