@@ -1,9 +1,11 @@
 """What AvaTax REST v2 accepts in a body, and how it says no.
 
 Field names, types, lengths, enums and required fields are those of the published definition (SDK 26.9.0, read
-2026-11); error codes, numbers and wording are those of its error pages (read 2026-11). Names of fields and of enum
+2026-11); error codes, numbers and wording are those of its error pages (read 2026-11), which state no HTTP status: the
+statuses here, ``target`` and the spelling of ``refersTo`` are an assumption. Names of fields and of enum
 values are read without regard to case, as the vendor's own samples (``SingleLocation``, ``docVoided``) rely on;
-``"true"`` is taken for a boolean, as its integration guide sends it. A field the model does not have is refused.
+``"true"`` is taken for a boolean, as its integration guide sends it. A field the model does not have is
+refused, which no text of the vendor was found to promise.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """AvaTax list queries: ``$filter``, ``$orderBy``, ``$top``, ``$skip`` and the answer's ``@nextLink``.
 
-The filter language is that of the vendor's page "Filtering in REST" (read 2026-11): eq, ne, gt, ge, lt, le, between,
-in, contains, startsWith, endsWith, is null, joined by and / or, with parentheses.
+Operators: eq, ne, gt, ge, lt, le, between, in, contains, startsWith, endsWith, is null, joined by and / or, with
+parentheses. Their names are the vendor's; its page "Filtering in REST" was not at hand, so quoting, precedence and case
+are an assumption.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ ZERO = Decimal("0.00")
 #: jurisType of a detail -> jurisdictionType of a summary.
 JURISDICTION_TYPES = {"CNT": "Country", "STA": "State", "CTY": "County", "CIT": "City", "STJ": "Special"}
 
-#: Entity use codes that make a sale exempt, with their published meaning's letter; TAXABLE and unknown ones do not.
+#: Entity use codes that make a sale exempt (everywhere, which is simpler than the vendor); TAXABLE and others do not.
 EXEMPT_USES = frozenset("ABCDEFGHIJKLMNPQR")
 
 
