@@ -125,6 +125,13 @@ def test_a_payment_is_collected_from_the_default_card_of_the_customer(gateway: S
     assert sandbox.objects("payment_intent")[0]["metadata"]["tieout_id"] == key(1).value
 
 
+def test_two_invoices_of_one_customer_are_two_payments(gateway: StripeGateway) -> None:
+    """Only the key makes two payments one, not the payer."""
+    first, second = (gateway.upsert("payment", payload(n), key(n)) for n in (1, 2))
+    assert second.created
+    assert second.vendor_id != first.vendor_id
+
+
 def writes(sandbox: Sandbox) -> Mapping[str, tuple[Payload, ExternalKey, str, str]]:
     """Resource to payload, key, the line of the write, and the kind it leaves. A card has the key of its account."""
     sandbox.post(f"/v1/customers/{CUSTOMER}", **{"metadata[tieout_id]": "A-1"})
@@ -258,7 +265,7 @@ def test_the_vendor_is_waited_for_as_long_as_it_asks(
 def test_a_decline_is_rejected_with_its_code_and_stays_one_payment(gateway: StripeGateway, sandbox: Sandbox) -> None:
     """A retry confirms the same PaymentIntent with the card the customer has by then; nothing is replayed."""
     sandbox.card("pm_card_chargeCustomerFail")
-    for attempts in (1, 2):
+    for attempts in (1, 2, 3):
         with pytest.raises(Rejected) as refused:
             gateway.upsert("payment", payload(1), key(1))
         assert (refused.value.record, refused.value.field, refused.value.code) == (
