@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import ValidationError
 
 from connectors.salesforce import CUSTOM_FIELDS, RESOURCES, SalesforceConnector, Settings, connect
+from connectors.wire import SdkSession
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Unavailable
 from core.ports import ExternalKey, WebhookRequest, World
 from sandbox.salesforce import ORGANIZATION_ID, STANDARD_PRICEBOOK_ID, USERNAME, acknowledged
@@ -285,6 +286,14 @@ def test_a_garbled_answer_to_a_write_is_unknown(org: Org) -> None:
     found = org.connector.find("account", key(2))
     assert found is not None
     assert found.answer == org.connector.upsert("account", payload(2), key(2)).answer
+
+
+def test_a_link_of_the_sdk_stays_on_the_orgs_own_address() -> None:
+    """Only path and query of an SDK's URL are used, so neither https nor another host can get in."""
+    asked: list[tuple[str, ...]] = []
+    session = SdkSession(lambda *line, **_options: asked.append(line))  # type: ignore[arg-type, return-value]
+    session.request("GET", "https://org@evil.example/services/data/v64.0/query/01g-200?a=1")
+    assert asked == [("GET", "/services/data/v64.0/query/01g-200?a=1")]
 
 
 def test_a_key_with_quotes_finds_only_its_record(org: Org) -> None:
