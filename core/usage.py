@@ -39,7 +39,7 @@ def to_micro(quantity: Decimal) -> int:
 def from_micro(micro: int) -> Decimal:
     """The quantity of that many millionths, without trailing zeros (``3.5``, ``120``)."""
     whole, rest = divmod(abs(micro), MICRO)
-    text = f"{whole}.{rest:06d}".rstrip("0").rstrip(".")
+    text = f"{whole}.{rest:06d}".rstrip("0") if rest else str(whole)
     return Decimal(f"-{text}" if micro < 0 else text)
 
 

@@ -66,7 +66,7 @@ sign(e.micro) * (case when e.micro = 0 then 0 else least
 def measure(
     connection: duckdb.DuckDBPyConnection, files: Sequence[str], cuts: Sequence[Cut], meters: Sequence[Meter]
 ) -> list[MeteredQuantity]:
-    """Every group that has events, ordered by account, site, meter and dimensions.
+    """Every group that has events, ordered by account, site, meter and the values of its dimensions.
 
     ValueError when an account is cut twice, or a meter defined twice.
     """
@@ -84,7 +84,7 @@ def measure(
         rows = [(meter.reads, meter.name, *_increments(meter.increments)) for meter in alike]
         table(connection, "measured", "reads varchar, name varchar, least bigint, step bigint", rows)
         found += _scan(connection, files, alike[0], "m.name", "m.reads = e.meter")
-    return sorted(found, key=lambda q: (q.account_id, q.site_id or "", q.meter, sorted(q.dimensions.items())))
+    return sorted(found, key=lambda quantity: (quantity.account_id, quantity.site_id or "", quantity.meter))
 
 
 def _shape(meter: Meter) -> str:
@@ -148,7 +148,8 @@ def _scan(
     rows = fetch(
         connection,
         f"""select {group}, {_QUANTITY[how].format(percentile=shape.percentile)} as quantity, count(*) as events,
-            {each} as each, any_value(epoch_us(ends - starts)) as length from ({seen}) group by {group}""",
+            {each} as each, any_value(epoch_us(ends - starts)) as length from ({seen})
+        group by {group} order by {group}""",
         list(files),
     )
     names = list(splits)

@@ -18,7 +18,7 @@ _CONTENT = "row(account_id, site_id, meter, micro, moment, dimensions)"
 
 _BAD_FORM = """
 create temp table verdicts as select row, cause as verdict from staged where cause is not null;
-create temp view pending as select * from staged where row not in (select row from verdicts)
+create temp view pending as from staged s where not exists (from verdicts v where v.row = s.row)
 """
 
 _RECORDED = f"""
@@ -29,6 +29,19 @@ from pending join (select id, {_CONTENT} as content from read_parquet(?, hive_pa
 """
 
 _UNSERVED = """
+create temp table doubtful as
+select account_id, site_id, meter
+from (select account_id, site_id, meter, min(moment) as first, max(moment) as last from pending group by all) p
+where not exists (
+    from services s
+    where s.account_id = p.account_id and s.site_id = p.site_id and s.meter = p.meter
+        and s.starts_at <= p.first and p.last < s.ends_at);
+create temp table unserved as
+select row, account_id, site_id, meter, moment from pending p semi join doubtful using (account_id, site_id, meter)
+where not exists (
+    from services s
+    where s.account_id = p.account_id and s.site_id = p.site_id and s.meter = p.meter
+        and s.starts_at <= p.moment and p.moment < s.ends_at);
 insert into verdicts
 with sites as (select distinct account_id, site_id from services),
     meters as (select account_id, site_id, meter, min(starts_at) as first_start from services group by all)
@@ -38,11 +51,7 @@ select row, case
     when meters.meter is null then 'unknown_meter'
     when moment < first_start then 'before_service'
     else 'after_service' end
-from pending left join sites using (account_id, site_id) left join meters using (account_id, site_id, meter)
-where not exists (
-    from services s
-    where s.account_id = pending.account_id and s.site_id = pending.site_id and s.meter = pending.meter
-        and s.starts_at <= pending.moment and pending.moment < s.ends_at)
+from unserved left join sites using (account_id, site_id) left join meters using (account_id, site_id, meter)
 """
 
 _WITHIN_FILE = f"""
@@ -74,6 +83,13 @@ from read_parquet(?, hive_partitioning = false) where id in (select id from stag
 """
 
 
+_CURED = """
+update verdicts set verdict = 'repeated' where row in (
+    select row from staged where cause is not null and id <> ''
+        and id in (select id from read_parquet(?, hive_partitioning = false)
+            where key in (select key from staged where cause is not null)))
+"""
+
 _NO_DESK = """
 create temp table desk (id varchar, account_id varchar, site_id varchar, meter varchar, micro bigint, moment timestamp,
     dimensions varchar, form varchar)
@@ -101,6 +117,12 @@ def spare_the_desk(connection: duckdb.DuckDBPyConnection, desk: list[str]) -> No
     if fetch(connection, "select 1 from verdicts where verdict <> 'repeated' limit 1"):
         connection.execute(_DESK if desk else _NO_DESK, [desk] if desk else [])
         connection.execute(_ON_THE_DESK)
+
+
+def absorb_cured(connection: duckdb.DuckDBPyConnection, recorded: list[str]) -> None:
+    """A line of wrong form whose identity has been recorded since was sent again in good form: it is a repeat."""
+    if recorded:
+        connection.execute(_CURED, [recorded])
 
 
 def _load(connection: duckdb.DuckDBPyConnection, services: ServiceIndex) -> None:

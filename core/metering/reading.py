@@ -21,15 +21,16 @@ import duckdb
 
 from core.errors import Rejected
 from core.metering.engine import fetch, identifier, literal_path, quoted
+from core.usage import DECIMALS, LARGEST, MICRO
 
 FIELDS = ("id", "account_id", "site_id", "meter", "quantity", "occurred_at")
 OPTIONAL = {"site_id"}
 
-_MACROS = r"""
-create or replace macro micro_of(t) as case when regexp_full_match(t, '[+-]?[0-9]{1,13}(\.[0-9]{0,6}0*)?')
-    and abs(t::decimal(20, 6)) <= 1000000000000 then (t::decimal(20, 6) * 1000000::decimal(7, 0))::bigint end;
+_MACROS = rf"""
+create or replace macro micro_of(t) as case when regexp_full_match(t, '[+-]?[0-9]{{1,13}}(\.[0-9]{{0,6}}0*)?')
+    and abs(t::decimal(20, 6)) <= {LARGEST} then (t::decimal(20, 6) * {MICRO}::decimal(7, 0))::bigint end;
 create or replace macro at_of(t) as case when regexp_full_match(t,
-    '\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)')
+    '\d{{4}}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{{1,9}})?)?(Z|[+-](0\d|1[0-4])(:?[0-5]\d)?)')
     then make_timestamp(epoch_us(try_cast(t as timestamptz))) end;
 create or replace macro csv_split(t) as regexp_extract_all(',' || t, ',("(?:[^"]|"")*"|[^,"]*)', 1);
 create or replace macro csv_cells(t) as case
@@ -40,11 +41,11 @@ create or replace macro csv_cells(t) as case
 create or replace macro json_text(j) as case when starts_with(j::varchar, '"') then j ->> '$' end;
 create or replace macro json_pairs(j) as list_sort(list_zip(json_keys(j), json_extract(j, '$.*')::varchar[]));
 create or replace macro json_dimensions(j) as case
-    when j is null or j::varchar in ('{}', 'null') then '{}'
+    when j is null or j::varchar in ('{{}}', 'null') then '{{}}'
     when json_type(j) <> 'OBJECT' or len(list_distinct(json_keys(j))) <> len(json_keys(j))
         or len([p for p in json_pairs(j) if not starts_with(p[2], '"') and p[2] <> 'null']) > 0 then null
-    else '{' || array_to_string([to_json(p[1])::varchar || ':' || p[2] for p in json_pairs(j)
-        if p[2] <> '""' and p[2] <> 'null'], ',') || '}' end;
+    else '{{' || array_to_string([to_json(p[1])::varchar || ':' || p[2] for p in json_pairs(j)
+        if p[2] <> '""' and p[2] <> 'null'], ',') || '}}' end;
 """
 
 #: Separates nothing: no text holds it, so that each line is one value. What does hold it ends in ``rest``.
@@ -64,8 +65,8 @@ def stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     else:
         _refuse(path, "file", path.suffix, "is not a .csv, .ndjson, .jsonl (or .gz of these) or .parquet file")
     connection.execute(f"""
-        create temp table staged as
-        select row_number() over () as row, {quoted(path.name)} as file, line, coalesce(id, '') as id,
+        create temp table read as
+        select line, coalesce(id, '') as id,
             coalesce(account_id, '') as account_id, coalesce(site_id, '') as site_id, coalesce(meter, '') as meter,
             micro, moment, coalesce(dimensions, '{{}}') as dimensions, md5_number_lower(coalesce(id, '')) as key,
             case when broken or coalesce(id, '') = '' or coalesce(account_id, '') = '' or coalesce(meter, '') = ''
@@ -75,7 +76,8 @@ def stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
                 when moment is null then 'bad_timestamp' end as cause,
             coalesce(case cause when 'malformed' then text when 'bad_quantity' then quantity
                 when 'bad_timestamp' then occurred_at end, '') as value
-        from ({relation})""")
+        from ({relation});
+        create temp view staged as select *, line as row, {quoted(path.name)} as file from read""")
 
 
 def stage_rejected(connection: duckdb.DuckDBPyConnection, files: list[str]) -> None:
@@ -171,7 +173,11 @@ def _parquet(connection: duckdb.DuckDBPyConnection, path: Path) -> str:
 def _parquet_quantity(path: Path, kind: str) -> str:
     integers = {f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "")} | {"INTEGER"}
     if kind in integers | {"UINTEGER"}:
-        return "case when abs(quantity::hugeint) <= 1000000000000 then quantity::bigint * 1000000 end"
+        return f"case when abs(quantity::hugeint) <= {LARGEST} then quantity::bigint * {MICRO} end"
+    if kind.startswith("DECIMAL") and int(kind.rstrip(")").split(",")[1]) <= DECIMALS:
+        return (
+            f"case when abs(quantity) <= {LARGEST} then (quantity::decimal(20, 6) * {MICRO}::decimal(7, 0))::bigint end"
+        )
     if kind.startswith("DECIMAL") or kind == "VARCHAR":
         return "micro_of(quantity::varchar)"
     return _refuse(path, "quantity", kind, "must be DECIMAL, an integer or text; a binary float is not exact")

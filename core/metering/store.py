@@ -25,7 +25,8 @@ from core.errors import Rejected
 from core.metering.aggregating import load_cuts, measure
 from core.metering.batches import Batch, Batches, DayTotals, publish
 from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session, sweep
-from core.metering.judging import judge, spare_the_desk
+from core.metering.judging import absorb_cured, judge, spare_the_desk
+from core.metering.late import LateUsage, group_of
 from core.metering.meters import LOOKING_BACK, Cut, Meter
 from core.metering.reading import stage, stage_rejected
 from core.period import Period
@@ -102,8 +103,8 @@ class UsageStore:
     def retry_rejected(self, services: ServiceIndex, recorded_at: datetime) -> list[IngestReport]:
         """Judge all rejected lines again, e.g. when an account has become known; one report per source that has any.
 
-        What is accepted now leaves the desk in the same commit. A source for which nothing has changed keeps its
-        batches as they are.
+        What is accepted now leaves the desk in the same commit; so does a line of wrong form that was sent again in
+        good form under its id (it counts as repeated). Where nothing has changed, nothing is written.
         """
         sources = sorted({batch.report.source for batch in self._batches.with_open_rejects()})
         return [self._retry(source, services, recorded_at) for source in sources]
@@ -112,7 +113,9 @@ class UsageStore:
         with self._batches.writer(), self._session() as (connection, folder):
             batches = [b for b in self._batches.with_open_rejects() if b.report.source == source]
             stage_rejected(connection, self._open_rejects(source))
-            judge(connection, services, self._recorded(source))
+            recorded = self._recorded(source)
+            judge(connection, services, recorded)
+            absorb_cured(connection, recorded)
             intake = _Intake(source, "rejected lines", "", retries=tuple(batch.id for batch in batches))
             if not fetch(connection, "select * from causes except select * from verdicts"):
                 return _report(connection, intake, recorded_at, _days(connection))
@@ -129,6 +132,24 @@ class UsageStore:
             return []
         with self._session() as (connection, _):
             return measure(connection, files, cuts, meters)
+
+    def late(self, billed: Sequence[Cut], meters: Sequence[Meter] = ()) -> list[LateUsage]:
+        """What was recorded after the bills of these cuts (each with its ``known_at``) and changes their quantities.
+
+        ValueError when a cut has no ``known_at``: nothing is late for a period that is not billed.
+        """
+        if any(cut.known_at is None for cut in billed):
+            raise ValueError("a billed cut tells with known_at what its bill knew")
+        last = max((batch.report.recorded_at for batch in self._batches.all()), default=None)
+        cuts = [cut for cut in billed if last and cut.known_at and cut.known_at < last]
+        before = {group_of(quantity): quantity for quantity in self.aggregate(cuts, meters)}
+        now = self.aggregate([cut.model_copy(update={"known_at": None}) for cut in cuts], meters)
+        periods = {cut.account_id: cut.period for cut in cuts}
+        return [
+            LateUsage(period=periods[quantity.account_id], before=before.get(group_of(quantity)), now=quantity)
+            for quantity in now
+            if quantity != before.get(group_of(quantity))
+        ]
 
     def events(
         self, account_id: str, site_id: str | None, meter: str, period: Period, limit: int = 1000
