@@ -18,7 +18,7 @@ import hmac
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -29,6 +29,7 @@ from typing import Any
 import zeep
 from lxml import etree
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
 from connectors.wire import BaseConnector, Response, Wire, guarded, retrying
@@ -38,7 +39,6 @@ from core.errors import (
     Parked,
     RateLimited,
     Rejected,
-    Retryable,
     TieoutError,
     Unavailable,
 )
@@ -357,7 +357,7 @@ class NetSuite(BaseConnector):
         if not answer.status.isSuccess:
             error = self._refusal(resource, answer.status, str(payload.get("tranDate") or ""))
             if isinstance(error, Rejected) and CODES.get(error.code or "") is Meaning.DUPLICATE:
-                return self.find(resource, key) or error
+                return self._adopted(resource, key) or error
             return error
         reference = answer.baseRef
         if getattr(reference, "externalId", None) not in (None, key.value):
@@ -365,24 +365,29 @@ class NetSuite(BaseConnector):
         sent = {**payload, "externalId": key.value, "internalId": reference.internalId}
         return Receipt(SYSTEM, resource, reference.internalId, key, True, sent)
 
+    def _adopted(self, resource: str, key: ExternalKey) -> Outcome | None:
+        try:
+            return self.find(resource, key)
+        except TieoutError as error:
+            return error
+
     def _read_back(self, resource: str, outcomes: Mapping[int, Outcome]) -> dict[int, Outcome]:
-        """The Receipts again with what NetSuite holds; as they were when it cannot be read now: the write stands."""
-        receipts = {position: item for position, item in outcomes.items() if isinstance(item, Receipt)}
+        """Fresh Receipts with what NetSuite holds; none when it cannot be read now: the write stands all the same."""
+        receipts = {at: item for at, item in outcomes.items() if isinstance(item, Receipt) and item.created}
+        if not receipts:
+            return {}
         kind = KINDS[self.resource(resource).path]
         references = [self._reference(kind, {"internalId": item.vendor_id}) for item in receipts.values()]
         try:
-            body = self._call("getList", baseRef=references) if references else None
-        except Retryable:
-            return dict(receipts)
+            answers = self._call("getList", baseRef=references).readResponseList.readResponse
+        except TieoutError:
+            return {}
         read: dict[int, Outcome] = {}
-        for (position, receipt), answer in zip(
-            receipts.items(), body.readResponseList.readResponse if body else (), strict=False
-        ):
-            payload = self.contract.plain(answer.record) if answer.status.isSuccess else None
-            if payload is None or payload["internalId"] != receipt.vendor_id:
-                continue
-            created = not kind.created or payload.get(kind.created) == payload.get(kind.changed)
-            read[position] = Receipt(SYSTEM, resource, receipt.vendor_id, receipt.key, created, payload)
+        for (position, receipt), answer in zip(receipts.items(), answers, strict=False):
+            payload = self.contract.plain(answer.record) if answer.status.isSuccess else {}
+            if payload.get("internalId") == receipt.vendor_id:
+                created = not kind.created or payload.get(kind.created) == payload.get(kind.changed)
+                read[position] = replace(receipt, created=created, answer=payload)
         return read
 
     # Reading
@@ -604,7 +609,7 @@ class Contract:
     def load(cls, settings: Settings, transport: Any) -> Contract:
         strict = zeep.Settings(strict=True, forbid_dtd=True, forbid_entities=True)
         try:
-            client = zeep.Client(settings.wsdl_url, transport=transport, settings=strict)
+            client: Any = zeep.Client(settings.wsdl_url, transport=transport, settings=strict)  # type: ignore[no-untyped-call]
             binding = next(iter(client.wsdl.bindings))
         except (Rejected, zeep.exceptions.Error, OSError, StopIteration) as error:
             raise Misconfigured(
@@ -613,7 +618,7 @@ class Contract:
         for document in client.wsdl.types.documents.get_by_namespace(XSD, fail_silently=False):
             document.get_type(etree.QName(XSD, "double")).pythonvalue = Decimal
         address = f"{settings.base_url}/services/NetSuitePort_{settings.version}"
-        types = {kind.name: kind for kind in client.wsdl.types.types if isinstance(kind, zeep.xsd.ComplexType)}
+        types = {str(kind.name): kind for kind in client.wsdl.types.types if isinstance(kind, zeep.xsd.ComplexType)}
         return cls(client.create_service(binding, address), etree.QName(binding).namespace or "", types)
 
     def type(self, name: str) -> Any:
@@ -632,7 +637,7 @@ class Contract:
 
     def plain(self, value: Any) -> dict[str, Any]:
         """A record as plain data: absent fields left out, instants as ISO text, numbers as Decimal or int."""
-        pruned: dict[str, Any] = _pruned(zeep.helpers.serialize_object(value, dict))
+        pruned: dict[str, Any] = _pruned(serialize_object(value, dict))  # type: ignore[no-untyped-call]
         return pruned
 
 

@@ -812,7 +812,7 @@ def emulator(shelf: Shelf) -> Emulator:
         return JSONResponse({"now": company.now().isoformat()})
 
     folder = f"/wsdl/v{soap.VERSION}_0"
-    return Emulator(
+    made = Emulator(
         "netsuite",
         [
             Route(f"{folder}/netsuite.wsdl", wsdl),
@@ -824,3 +824,5 @@ def emulator(shelf: Shelf) -> Emulator:
         shelf,
         fault_answer=fault_answer,
     )
+    made.service = service  # type: ignore[attr-defined]
+    return made

@@ -5,8 +5,9 @@ only the operations and fields that the emulator honours are listed. From the ta
 serves, the XML Schema that refuses a wrong request, and the reading and writing of messages.
 
 An entry is ``namespace:Type < Base: field ...``, going on in lines that are set in. A field is ``name=type``; text
-when no type is given. ``*`` repeats, ``!`` must be there, ``@`` is an attribute, ``^`` a global element. ``abstract``
-after the name marks a type that only those derived from it may stand for. ``|`` lists the values of an enumeration.
+when no type is given. ``*`` repeats, ``!`` must be there, ``~`` has a default, ``@`` is an attribute, ``^`` a global
+element. ``abstract`` after the name marks a type that only those derived from it may stand for. ``|`` lists the values
+of an enumeration.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ rel:Customer < core:Record: entityId isPerson=boolean companyName parent=core:Re
     addressbookList=CustomerAddressbookList @internalId @externalId
 rel:CustomerAddressbook: defaultShipping=boolean defaultBilling=boolean label addressbookAddress=common:Address
     internalId
-rel:CustomerAddressbookList: addressbook=CustomerAddressbook* @replaceAll=boolean
+rel:CustomerAddressbookList: addressbook=CustomerAddressbook* @replaceAll=boolean~true
 rel:CustomerSearch < core:SearchRecord: basic=common:CustomerSearchBasic
 
 acct:Account < core:Record: acctType=acctTyp:AccountType acctNumber acctName currency=core:RecordRef
@@ -231,7 +232,7 @@ sales:Invoice < core:Record: createdDate=dateTime lastModifiedDate=dateTime enti
     status email itemList=InvoiceItemList @internalId @externalId
 sales:InvoiceItem: item=core:RecordRef line=long description amount=double isTaxable=boolean quantity=double
     price=core:RecordRef rate taxCode=core:RecordRef
-sales:InvoiceItemList: item=InvoiceItem* @replaceAll=boolean
+sales:InvoiceItemList: item=InvoiceItem* @replaceAll=boolean~true
 sales:TransactionSearch < core:SearchRecord: basic=common:TransactionSearchBasic
 
 cust:CustomerPayment < core:Record: createdDate=dateTime lastModifiedDate=dateTime arAcct=core:RecordRef
@@ -241,7 +242,7 @@ cust:CustomerPayment < core:Record: createdDate=dateTime lastModifiedDate=dateTi
     @internalId @externalId
 cust:CustomerPaymentApply: apply=boolean doc=long line=long applyDate=dateTime type refNum total=double due=double
     amount=double
-cust:CustomerPaymentApplyList: apply=CustomerPaymentApply* @replaceAll=boolean
+cust:CustomerPaymentApplyList: apply=CustomerPaymentApply* @replaceAll=boolean~true
 cust:CreditMemo < core:Record: createdDate=dateTime lastModifiedDate=dateTime currency=core:RecordRef
     entity=core:RecordRef tranDate=dateTime tranId postingPeriod=core:RecordRef subsidiary=core:RecordRef otherRefNum
     memo account=core:RecordRef exchangeRate=double amountPaid=double currencyName amountRemaining=double
@@ -249,16 +250,16 @@ cust:CreditMemo < core:Record: createdDate=dateTime lastModifiedDate=dateTime cu
     applyList=CreditMemoApplyList @internalId @externalId
 cust:CreditMemoItem: item=core:RecordRef line=long quantity=double description price=core:RecordRef rate amount=double
     isTaxable=boolean taxCode=core:RecordRef
-cust:CreditMemoItemList: item=CreditMemoItem* @replaceAll=boolean
+cust:CreditMemoItemList: item=CreditMemoItem* @replaceAll=boolean~true
 cust:CreditMemoApply: apply=boolean doc=long applyDate=dateTime type refNum total=double due=double amount=double
     line=long
-cust:CreditMemoApplyList: apply=CreditMemoApply* @replaceAll=boolean
+cust:CreditMemoApplyList: apply=CreditMemoApply* @replaceAll=boolean~true
 
 gen:JournalEntry < core:Record: postingPeriod=core:RecordRef tranDate=dateTime currency=core:RecordRef
     exchangeRate=double tranId reversalDate=dateTime subsidiary=core:RecordRef memo approved=boolean
     createdDate=dateTime lastModifiedDate=dateTime lineList=JournalEntryLineList @internalId @externalId
 gen:JournalEntryLine: account=core:RecordRef line=long debit=double credit=double memo entity=core:RecordRef
-gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean
+gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean~true
 """
 
 #: Each operation and the header parts it takes, as the published binding states them.
@@ -281,6 +282,7 @@ class Field:
     many: bool = False
     required: bool = False
     reference: bool = False
+    default: str = ""
 
 
 @dataclass(frozen=True)
@@ -298,8 +300,10 @@ def _field(text: str, space: str, elements: dict[str, str]) -> Field:
     if text.startswith("^"):
         name = _qualified(text[1:], space)
         return Field(name.split(":")[1], elements[name], name.split(":")[0], False, many, required, True)
+    text, _, default = text.partition("~")
     name, _, kind = text.removeprefix("@").partition("=")
-    return Field(name, _qualified(kind or "string", space), space, text.startswith("@"), many, required)
+    kind = _qualified(kind or "string", space)
+    return Field(name, kind, space, text.startswith("@"), many, required, default=default)
 
 
 def _qualified(name: str, space: str) -> str:
@@ -526,11 +530,7 @@ def _type_xsd(kind: Type) -> str:
         values = "".join(f'<xsd:enumeration value="{value}"/>' for value in kind.values)
         return f'<xsd:simpleType {name}><xsd:restriction base="xsd:string">{values}</xsd:restriction></xsd:simpleType>'
     elements = "".join(_element_xsd(field) for field in kind.fields if not field.attribute)
-    attributes = "".join(
-        f'<xsd:attribute name="{field.name}" type="{field.type}" use="{"required" if field.required else "optional"}"/>'
-        for field in kind.fields
-        if field.attribute
-    )
+    attributes = "".join(_attribute_xsd(field) for field in kind.fields if field.attribute)
     body = (f"<xsd:sequence>{elements}</xsd:sequence>" if elements else "") + attributes
     if kind.base:
         content = "simpleContent" if kind.base.startswith("xsd:") else "complexContent"
@@ -544,6 +544,11 @@ def _element_xsd(field: Field) -> str:
     least = "" if field.required else ' minOccurs="0"'
     most = ' maxOccurs="unbounded"' if field.many else ""
     return f"<xsd:element {what}{least}{most}/>"
+
+
+def _attribute_xsd(field: Field) -> str:
+    use = ' use="required"' if field.required else f' default="{field.default}"' if field.default else ""
+    return f'<xsd:attribute name="{field.name}" type="{field.type}"{use}/>'
 
 
 def _wsdl(address: str) -> bytes:
