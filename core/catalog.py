@@ -62,6 +62,7 @@ class Parts(StrEnum):
     DIFFERENCE = "difference"  # the price of all so far, less the price of what earlier parts measured
     FIRST = "first"  # whole, with the first part
     LAST = "last"  # whole, with the last part
+    CUMULATIVE = "cumulative"  # the quantity is all so far: its price, less what earlier parts billed
 
 
 class Scope(StrEnum):

@@ -7,6 +7,7 @@ by another road (closed forms over all tiers at once instead of a walk). TieBrok
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -112,20 +113,30 @@ def _check_quantities(line: RatedLine, charge: Charge) -> None:
     if told.share is not None:
         require("share of the pool = measured - included", line.id, told.share.units, left)
         left = told.share.pool
-    if charge.conversion is not None:
-        factor, conversion = Fraction(charge.conversion.factor), charge.conversion
-        left = left * factor if conversion.operation == "multiply" else left / factor
-        if conversion.rounding is not None:
-            grid = Fraction(10) ** conversion.places
-            left = _nearest(left * grid, conversion.rounding) / grid
-    require("converted = measured - included, converted", line.id, told.converted, left)
-    require("priced + free = converted", line.id, told.priced + told.included, left)
-    require(
-        "free units = what the charge includes",
-        line.id,
-        told.included,
-        min(max(left, Fraction(0)), Fraction(charge.included)),
-    )
+    groups = [_quantity(parts) for parts in _groups(charge, told).values()] if charge.group_by else [left]
+    require("groups = measured - included", line.id, sum(groups, Fraction(0)), left)
+    converted = [_convert(charge, units) for units in groups]
+    free = [min(max(units, Fraction(0)), Fraction(charge.included)) for units in converted]
+    require("converted = measured - included, converted", line.id, told.converted, sum(converted, Fraction(0)))
+    require("free units = what the charge includes", line.id, told.included, sum(free, Fraction(0)))
+    require("priced + free = converted", line.id, told.priced + told.included, told.converted)
+
+
+def _convert(charge: Charge, units: Fraction) -> Fraction:
+    conversion = charge.conversion
+    if conversion is None:
+        return units
+    factor = Fraction(conversion.factor)
+    units = units * factor if conversion.operation == "multiply" else units / factor
+    grid = Fraction(10) ** conversion.places
+    return units if conversion.rounding is None else _nearest(units * grid, conversion.rounding) / grid
+
+
+def _groups(charge: Charge, told: Derivation) -> dict[tuple[str, ...], list[Part]]:
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in told.parts:
+        groups.setdefault(tuple(part.dimensions.get(name, "") for name in charge.group_by), []).append(part)
+    return groups
 
 
 def _served(line: RatedLine, charge: Charge) -> Fraction:
@@ -144,11 +155,19 @@ def _spend(charge: Charge, amount: Fraction) -> Fraction:
 
 def _priced(charge: Charge, told: Derivation) -> Fraction:
     if not charge.group_by:
-        return _cost(charge.model, told.priced, told.parts, told.tier_by)
-    groups: dict[tuple[str, ...], list[Part]] = {}
-    for part in told.parts:
-        groups.setdefault(tuple(part.dimensions.get(name, "") for name in charge.group_by), []).append(part)
-    return sum((_cost(charge.model, _quantity(parts), parts, told.tier_by) for parts in groups.values()), Fraction(0))
+        return _cost(charge.model, told.priced, _share(told.parts, told.priced), told.tier_by)
+    cost = Fraction(0)
+    for parts in _groups(charge, told).values():
+        units = _convert(charge, _quantity(parts))
+        units -= min(max(units, Fraction(0)), Fraction(charge.included))
+        cost += _cost(charge.model, units, _share(parts, units), told.tier_by)
+    return cost
+
+
+def _share(parts: Sequence[Part], units: Fraction) -> Sequence[Part]:
+    """The parts in proportion to the units that are priced of them."""
+    whole = _quantity(parts)
+    return [replace(part, quantity=part.quantity * units / whole) for part in parts] if whole else parts
 
 
 def _quantity(parts: Sequence[Part]) -> Fraction:
@@ -326,14 +345,14 @@ def _check_commitment(charge: Charge, lines: Sequence[RatedLine], met: int, book
         if line.charge_code == charge.code and isinstance(charge.model, Commitment):
             model = _chosen(line, book).model
             pledge = Fraction(model.amount if isinstance(model, Commitment) else 0) * _served(line, charge)
-            missing = max(Fraction(0), pledge - max(0, Fraction(met, 10 ** exponent(book.currency))))
+            missing = max(Fraction(0), pledge - max(Fraction(0), Fraction(met, 10 ** exponent(book.currency))))
             require("commitment = what is missing of it", line.id, line.derivation.exact, missing)
 
 
 def _nearest(value: Fraction, mode: Rounding) -> Fraction:
     """Rounded by the rule's definition: the nearest whole number, or the neighbour the mode names."""
     below = value // 1
-    candidates = [below, below + 1] if value != below else [below]
+    candidates: list[Fraction] = [Fraction(below), Fraction(below + 1)] if value != below else [value]
     nearest = [one for one in candidates if 2 * abs(one - value) <= 1]
     match mode:
         case Rounding.UP:

@@ -15,13 +15,15 @@ from fractions import Fraction
 from core.accounts import Account
 from core.catalog import ChargeKind, PriceBook, Proration, Scope
 from core.errors import Rejected
+from core.exact import NOTHING
 from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
+from core.rating import commitment
 from core.rating.allowance import allow, size
 from core.rating.check import check_bill
 from core.rating.demand import Item, items
-from core.rating.derivation import Derivation, Share, Step, StepKind
+from core.rating.derivation import Derivation, Share, StepKind
 from core.rating.layers import Place, resolve
 from core.rating.lines import RatedLine
 from core.rating.measured import MeteredQuantity
@@ -30,8 +32,6 @@ from core.rating.rules import Entry, apply
 from core.rating.tiers import ONE
 from core.subscriptions import Due, Subscription, due
 from core.terms import Allowance, Level
-
-NOTHING = Fraction(0)
 
 
 def rate(
@@ -185,14 +185,9 @@ def _pooled(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
 
 def _missing(book: PriceBook, item: Item, counted: Money) -> Derivation:
     """What is missing of a commitment after ``counted``."""
-    model, factor = item.charge.model, _factor(item)
+    model = item.charge.model
     assert isinstance(model, Commitment)
-    pledge = Fraction(model.amount)
-    met = min(pledge * factor, max(NOTHING, Fraction(counted.amount)))
-    steps = (
-        Step(what="commitment", quantity=ONE, rate=pledge, factor=factor),
-        Step(kind=StepKind.EARLIER, what=f"met by charges of {counted}", quantity=ONE, rate=-met),
-    )
+    steps = tuple(commitment.price(model, Fraction(counted.amount), _factor(item)))
     return _derivation(book, item, Priced(item.left, NOTHING, NOTHING, steps), None)
 
 

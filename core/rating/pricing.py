@@ -6,14 +6,14 @@ take off the percentage, then what is above the maximum, then add what is missin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any
 
 from core.catalog import Charge, Parts, Timing
-from core.money import round_fraction
+from core.exact import NOTHING, round_to
 from core.prices import (
     Blocks,
     Capacity,
@@ -47,8 +47,6 @@ from core.rating import (
 from core.rating.derivation import Step, StepKind, amount_of
 from core.rating.measured import Measured, Part
 from core.rating.tiers import HUNDRED, ONE
-
-NOTHING = Fraction(0)
 
 #: How each price model becomes steps. A Matrix prices its cells by the others.
 MODELS: Mapping[type, Callable[[Any, Measured], Iterator[Step]]] = {
@@ -114,28 +112,50 @@ class Priced:
 
 def price_charge(
     charge: Charge,
-    parts: Iterable[Part],
+    parts: Sequence[Part],
     *,
     factor: Fraction = ONE,
     earlier: Earlier = Earlier(),
     tier_by: Fraction | None = None,
 ) -> Priced:
     """The price of a charge for the parts of a quantity; ``factor`` is the share of the service period served."""
-    measured = tuple(parts)
-    now = sum((part.quantity for part in measured), NOTHING)
-    before, total = _converted(charge.conversion, now, earlier.quantity)
-    free = Fraction(charge.included)
-    billed_before, billed_total = max(before - free, min(before, NOTHING)), max(total - free, min(total, NOTHING))
+    groups = grouped(charge, parts)
+    priced = [_price_group(charge, group, earlier, tier_by) for group in groups.values()]
     steps = tuple(
-        step.model_copy(update={"factor": factor})
-        for step in _split(
-            charge, Measured(billed_total, _scaled(measured, now, billed_total), tier_by), billed_before, earlier
-        )
+        step.model_copy(update={"factor": factor, "what": f"{' '.join(key)}: {step.what}" if key else step.what})
+        for key, one in zip(groups, priced, strict=True)
+        for step in one.steps
     )
-    quantity = billed_total - billed_before
     return Priced(
-        quantity, billed_before, total - before - quantity, (*steps, *_spend(charge, amount_of(steps), earlier))
+        quantity=sum((one.quantity for one in priced), NOTHING),
+        earlier_quantity=sum((one.earlier_quantity for one in priced), NOTHING),
+        included=sum((one.included for one in priced), NOTHING),
+        steps=(*steps, *_spend(charge, amount_of(steps), earlier)),
     )
+
+
+def grouped(charge: Charge, parts: Sequence[Part]) -> dict[tuple[str, ...], Sequence[Part]]:
+    """The parts of each combination of values that the charge prices alone; all under ``()`` where it names none."""
+    if not charge.group_by:
+        return {(): parts}
+    groups: dict[tuple[str, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault(tuple(part.dimensions.get(name, "") for name in charge.group_by), []).append(part)
+    return dict(groups)
+
+
+def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> Priced:
+    now = sum((part.quantity for part in parts), NOTHING)
+    before, total = _converted(charge.conversion, now, earlier.quantity)
+    billed_before, billed = _above(Fraction(charge.included), before), _above(Fraction(charge.included), total)
+    measured = Measured(billed, _scaled(parts, now, billed), tier_by)
+    steps = tuple(_split(charge, measured, billed_before, earlier))
+    return Priced(billed - billed_before, billed_before, total - before - (billed - billed_before), steps)
+
+
+def _above(free: Fraction, quantity: Fraction) -> Fraction:
+    """What is left of a quantity after free units; a negative quantity (a correction) stays as it is."""
+    return max(quantity - free, min(quantity, NOTHING))
 
 
 def _converted(conversion: Conversion | None, now: Fraction, earlier: Fraction) -> tuple[Fraction, Fraction]:
@@ -154,14 +174,13 @@ def convert(conversion: Conversion, quantity: Fraction) -> Fraction:
     exact = quantity * factor if conversion.operation == "multiply" else quantity / factor
     if conversion.rounding is None:
         return exact
-    grid = Fraction(10) ** conversion.places
-    return round_fraction(exact * grid, conversion.rounding) / grid
+    return round_to(exact, conversion.places, conversion.rounding)
 
 
-def _scaled(parts: tuple[Part, ...], measured: Fraction, billed: Fraction) -> tuple[Part, ...]:
+def _scaled(parts: Sequence[Part], measured: Fraction, billed: Fraction) -> tuple[Part, ...]:
     """The parts in proportion to what of the whole is billed."""
     if not measured or measured == billed:
-        return parts
+        return tuple(parts)
     share = billed / measured
     return tuple(Part(part.dimensions, part.quantity * share, part.events, part.each) for part in parts)
 
@@ -170,11 +189,15 @@ def _split(charge: Charge, measured: Measured, before: Fraction, earlier: Earlie
     """The steps of this part of the service period."""
     match charge.parts or _usual_parts(charge):
         case Parts.FIRST:
-            yield from _grouped(charge, measured) if earlier.opens else ()
+            yield from price(charge.model, measured) if earlier.opens else ()
         case Parts.LAST:
-            yield from _grouped(charge, measured) if earlier.closes else ()
+            yield from price(charge.model, measured) if earlier.closes else ()
+        case Parts.CUMULATIVE:
+            yield from price(charge.model, measured)
+            if earlier.amount:
+                yield Step(kind=StepKind.EARLIER, what="billed earlier", quantity=ONE, rate=-earlier.amount)
         case Parts.DIFFERENCE:
-            yield from _grouped(charge, measured)
+            yield from price(charge.model, measured)
             if before or not earlier.opens:
                 for step in price(charge.model, Measured(before)):
                     less = {"kind": StepKind.EARLIER, "what": f"earlier, {step.what}", "quantity": -step.quantity}
@@ -185,20 +208,6 @@ def _usual_parts(charge: Charge) -> Parts:
     if not isinstance(charge.model, Flat):
         return Parts.DIFFERENCE
     return Parts.FIRST if charge.timing is Timing.ADVANCE else Parts.LAST
-
-
-def _grouped(charge: Charge, measured: Measured) -> Iterator[Step]:
-    """Each combination of the grouping dimensions priced alone."""
-    if not charge.group_by:
-        yield from price(charge.model, measured)
-        return
-    groups: dict[tuple[str, ...], list[Part]] = {}
-    for part in measured.parts:
-        groups.setdefault(tuple(part.dimensions.get(name, "") for name in charge.group_by), []).append(part)
-    for key, parts in groups.items():
-        quantity = sum((part.quantity for part in parts), NOTHING)
-        for step in price(charge.model, Measured(quantity, tuple(parts), measured.tier_by)):
-            yield step.model_copy(update={"what": f"{' '.join(key)}: {step.what}"})
 
 
 def _spend(charge: Charge, amount: Fraction, earlier: Earlier) -> Iterator[Step]:

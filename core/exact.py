@@ -1,0 +1,71 @@
+"""Exact figures: rounding to decimal places, and splitting a whole into parts that sum back to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from fractions import Fraction
+from itertools import pairwise
+
+from core.money import Exact, Rounding, as_fraction, round_fraction
+
+NOTHING = Fraction(0)
+
+
+def round_to(value: Exact, places: int, mode: Rounding = Rounding.HALF_UP) -> Fraction:
+    """``value`` rounded to ``places`` decimals; negative places round to tens, hundreds..."""
+    grid = Fraction(10) ** places
+    return round_fraction(as_fraction(value) * grid, mode) / grid
+
+
+class Remainder(StrEnum):
+    """Who takes what rounding leaves over."""
+
+    LARGEST = "largest_remainder"  # parts rounded down, spare units to the largest fractions, the earlier among equals
+    LAST = "last"  # parts rounded, the last takes the rest
+    LAST_FLOOR = "last_floor"  # parts rounded down, the last takes the rest
+    FIRST = "first"  # parts rounded, the first takes the rest
+    CUMULATIVE = "cumulative"  # differences of rounded running totals
+    NONE = "none"  # exact shares, not rounded
+
+
+def apportion(
+    whole: Exact,
+    weights: Sequence[Exact],
+    places: int,
+    remainder: Remainder = Remainder.LARGEST,
+    mode: Rounding = Rounding.HALF_UP,
+) -> list[Fraction]:
+    """``whole`` in proportion to ``weights`` (>= 0, not all zero), on ``places`` decimals; the parts sum to ``whole``.
+
+    The whole itself need not lie on the grid: the part that takes the rest then does not either.
+    """
+    exact = [as_fraction(weight) for weight in weights]
+    if any(weight < 0 for weight in exact) or not any(exact):
+        raise ValueError("weights must be >= 0 and not all zero")
+    total, scale = as_fraction(whole), sum(exact, NOTHING)
+    shares = [total * weight / scale for weight in exact]
+    match remainder:
+        case Remainder.NONE:
+            return shares
+        case Remainder.CUMULATIVE:
+            running = [round_to(sum(shares[: index + 1], NOTHING), places, mode) for index in range(len(shares))]
+            return [running[0], *(after - before for before, after in pairwise(running))]
+        case Remainder.LARGEST:
+            return _largest(total, shares, places)
+    down = Rounding.FLOOR if remainder is Remainder.LAST_FLOOR else mode
+    parts = [round_to(share, places, down) for share in shares]
+    taker = 0 if remainder is Remainder.FIRST else len(parts) - 1
+    parts[taker] += total - sum(parts, NOTHING)
+    return parts
+
+
+def _largest(total: Fraction, shares: Sequence[Fraction], places: int) -> list[Fraction]:
+    unit = Fraction(1, 10**places)
+    parts = [round_to(share, places, Rounding.FLOOR) for share in shares]
+    spare = total - sum(parts, NOTHING)
+    for index in sorted(range(len(parts)), key=lambda i: (parts[i] - shares[i], i)):
+        step = min(spare, unit)
+        parts[index] += step
+        spare -= step
+    return parts

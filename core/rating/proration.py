@@ -1,0 +1,103 @@
+"""Proration: the part of a period that was served, as an exact Fraction, under a declared way to count days.
+
+Service and period are half-open unless the count says so. Parts of a cut period sum to 1 for every count except
+``fixed_30`` and ``actual_365``, whose denominators are not the length of the period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from fractions import Fraction
+from typing import TypeAlias
+
+from core.exact import NOTHING
+
+Moment: TypeAlias = date | datetime
+
+
+class DayCount(StrEnum):
+    """How long a span is."""
+
+    CALENDAR_DAYS = "calendar_days"  # calendar days, the end excluded
+    INCLUSIVE = "calendar_days_inclusive"  # calendar days, first and last included
+    SECONDS = "seconds"  # elapsed seconds; 23 and 25 hour days count as they are
+    FIXED_30 = "fixed_30"  # every month has 30 days
+    ACTUAL_365 = "actual_365"  # calendar days of the service over 365
+
+
+class EmptyPeriod(StrEnum):
+    """The factor of a period without length."""
+
+    FULL = "full"
+    NOTHING = "nothing"
+
+
+def length(start: Moment, end: Moment, count: DayCount) -> Fraction:
+    """How long a span is, in the unit of the count; never below zero."""
+    if count is DayCount.SECONDS:
+        span = _instant(end) - _instant(start)
+        return max(NOTHING, Fraction(span // timedelta(microseconds=1), 10**6))
+    first, last = _day(start), _day(end)
+    if count is DayCount.FIXED_30:
+        months = (last.year - first.year) * 12 + last.month - first.month
+        return max(NOTHING, Fraction(months * 30 + min(last.day, 30) - min(first.day, 30)))
+    days = (last - first).days + (count is DayCount.INCLUSIVE)
+    return Fraction(max(0, days))
+
+
+def factor(
+    service: tuple[Moment, Moment],
+    period: tuple[Moment, Moment],
+    count: DayCount = DayCount.CALENDAR_DAYS,
+    *,
+    at_most: Fraction | None = None,
+    empty: EmptyPeriod = EmptyPeriod.NOTHING,
+) -> Fraction:
+    """Length of the service over length of the period, up to ``at_most`` (None: no limit)."""
+    whole = Fraction(365) if count is DayCount.ACTUAL_365 else length(*period, count)
+    if not whole:
+        return Fraction(empty is EmptyPeriod.FULL)
+    part = length(*service, count) / whole
+    return part if at_most is None else min(part, at_most)
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A price that stops or starts when a contract changes; ``full_period`` prices are not cut."""
+
+    amount: Fraction
+    discount: Fraction = NOTHING
+    cut: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change costs, exact: what is credited of the old prices and charged of the new."""
+
+    credit: Fraction
+    charge: Fraction
+
+
+def change(removed: Sequence[Priced], added: Sequence[Priced], share: Fraction) -> Change:
+    """Credit and charge of a change that has ``share`` of the period before it."""
+
+    def cost(prices: Sequence[Priced]) -> Fraction:
+        return sum(((one.amount - one.discount) * (share if one.cut else 1) for one in prices), NOTHING)
+
+    return Change(credit=cost(removed), charge=cost(added))
+
+
+def capped_credit(wanted: Fraction, original: Fraction, credited: Fraction) -> Fraction:
+    """A credit that, with those given before, never exceeds what was charged."""
+    return max(NOTHING, min(wanted, original - credited))
+
+
+def _day(moment: Moment) -> date:
+    return moment.date() if isinstance(moment, datetime) else moment
+
+
+def _instant(moment: Moment) -> datetime:
+    return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001
