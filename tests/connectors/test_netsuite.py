@@ -1,0 +1,593 @@
+"""The NetSuite connector against its emulator, and its messages against the vendor's published WSDL."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+from xml.etree.ElementTree import canonicalize
+
+import httpx
+import pytest
+import respx
+from lxml import etree
+
+from connectors.netsuite import KINDS, RESOURCES, Contract, NetSuite, Settings, Transport, connect, signature
+from connectors.wire import Wire
+from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Rejected, TieoutError, Unavailable
+from core.mapping import load_book
+from core.ports import ExternalKey, Guard, Receipt, World
+from sandbox import netsuite as emulator
+from sandbox import server
+from tests.connectors.contract_netsuite import key, payload, settings
+
+SPECS = Path(os.environ.get("TIEOUT_VENDOR_SPECS", Path(__file__).parents[2] / "../shared/vendor-specs"))
+PUBLISHED = SPECS / "netsuite" / "soap-2023_2" / "netsuite.wsdl"
+NOON = "2026-10-31T12:00:00-07:00"
+
+INVOICE: dict[str, Any] = {
+    "entity": {"externalId": "A-0001"},
+    "tranDate": NOON,
+    "currency": {"internalId": "1"},
+    "itemList": {
+        "item": [
+            {
+                "item": {"externalId": "VC-MIN"},
+                "quantity": Decimal("333.333"),
+                "price": {"internalId": "-1"},
+                "amount": Decimal("100.10"),
+                "description": "Minutes & more <b>]]></b>",
+            }
+        ]
+    },
+}
+JOURNAL: dict[str, Any] = {
+    "tranDate": NOON,
+    "subsidiary": {"internalId": "1"},
+    "memo": "Invoice",
+    "lineList": {
+        "line": [
+            {"account": {"externalId": "1190"}, "debit": Decimal("100.10"), "memo": "a"},
+            {"account": {"externalId": "4010"}, "credit": Decimal("100.10"), "memo": "b"},
+        ]
+    },
+}
+
+
+def payment(document: str, amount: str = "100.10") -> dict[str, Any]:
+    return {
+        "customer": {"externalId": "A-0001"},
+        "payment": Decimal(amount),
+        "tranDate": NOON,
+        "undepFunds": False,
+        "account": {"externalId": "1050"},
+        "applyList": {"apply": [{"apply": True, "doc": document, "amount": Decimal(amount)}]},
+    }
+
+
+#: One record of each kind that is written, for the two WSDLs to be compared on.
+RECORDS: dict[str, dict[str, Any]] = {
+    "account": {
+        **payload(1),
+        "isPerson": False,
+        "parent": {"internalId": "7"},
+        "addressbookList": {
+            "addressbook": [
+                {
+                    "defaultBilling": True,
+                    "label": "Billing",
+                    "addressbookAddress": {
+                        "country": "_unitedStates",
+                        "addr1": "1 Main St",
+                        "city": "Austin",
+                        "state": "TX",
+                    },
+                }
+            ]
+        },
+    },
+    "product": {"itemId": "VC-MIN", "incomeAccount": {"externalId": "1190"}, "isTaxable": False},
+    "ledger_account": {"acctNumber": "4010", "acctName": "Revenue", "acctType": "_income"},
+    "invoice": INVOICE,
+    "payment": payment("5001"),
+    "credit_note": {**INVOICE, "applyList": {"apply": [{"apply": True, "doc": 5001, "amount": Decimal("1.00")}]}},
+    "journal_entry": JOURNAL,
+}
+
+
+@pytest.fixture
+def running() -> Iterator[server.Running]:
+    with server.start(["netsuite"]) as running:
+        yield running
+
+
+class Waits(list[float]):
+    """A sleep that only remembers."""
+
+    def __call__(self, seconds: float, /) -> None:
+        self.append(seconds)
+
+
+@pytest.fixture
+def waits() -> Waits:
+    return Waits()
+
+
+@pytest.fixture
+def netsuite(running: server.Running, waits: Waits) -> Iterator[NetSuite]:
+    connector = connect(settings(running.urls["netsuite"]), World(sleep=waits))
+    yield connector
+    connector.close()
+
+
+def put(connector: NetSuite, resource: str, ident: str, fields: dict[str, Any]) -> Receipt:
+    return connector.upsert(resource, fields, ExternalKey("externalId", ident))
+
+
+@pytest.fixture
+def books(netsuite: NetSuite) -> NetSuite:
+    """The connector, with a small chart of accounts, a customer and an item."""
+    kinds = {"1050": "_bank", "1100": "_accountsReceivable", "1190": "_otherCurrentAsset", "4010": "_income"}
+    for code, kind in kinds.items():
+        put(netsuite, "ledger_account", code, {"acctNumber": code, "acctName": code, "acctType": kind})
+    put(netsuite, "account", "A-0001", dict(payload(1)))
+    put(netsuite, "product", "VC-MIN", RECORDS["product"])
+    return netsuite
+
+
+def objects(running: server.Running) -> dict[str, int]:
+    return httpx.get(f"{running.urls['netsuite']}/_sandbox/objects").json()  # type: ignore[no-any-return]
+
+
+def plant(running: server.Running, **fault: Any) -> None:
+    httpx.post(f"{running.urls['netsuite']}/_sandbox/faults", json={"match": "^POST /services/", **fault})
+
+
+def floats(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [found for item in value.values() for found in floats(item)]
+    if isinstance(value, list):
+        return [found for item in value for found in floats(item)]
+    return [value] if isinstance(value, float) else []
+
+
+# Writing
+
+
+def test_a_second_upsert_of_a_key_leaves_one_record(books: NetSuite, running: server.Running) -> None:
+    first = put(books, "invoice", "INV-1", INVOICE)
+    second = put(books, "invoice", "INV-1", INVOICE)
+    assert (first.created, second.created, first.vendor_id == second.vendor_id) == (True, False, True)
+    assert objects(running)["invoice"] == 1
+
+
+def test_the_answer_is_what_netsuite_holds_with_its_own_total(books: NetSuite) -> None:
+    receipt = put(books, "invoice", "INV-1", INVOICE)
+    found = books.find("invoice", ExternalKey("externalId", "INV-1"))
+    assert receipt.answer["total"] == Decimal("100.10")
+    assert found is not None
+    assert (found.vendor_id, found.answer) == (receipt.vendor_id, receipt.answer)
+    assert books.find("invoice", ExternalKey("externalId", "INV-2")) is None
+
+
+def test_each_record_of_a_batch_is_settled_by_itself(books: NetSuite, running: server.Running) -> None:
+    """One that the WSDL refuses, one that NetSuite refuses and one in a closed period do not stop the others."""
+    bad = {
+        "INV-2": {**INVOICE, "memoo": "x"},
+        "INV-3": {**INVOICE, "entity": {"externalId": "A-0009"}},
+        "INV-4": {**INVOICE, "tranDate": "2026-08-31T12:00:00-07:00"},
+    }
+    items = {"INV-1": INVOICE, **bad, "INV-5": INVOICE}
+    outcomes = books.upsert_many("invoice", [(one, ExternalKey("externalId", name)) for name, one in items.items()])
+    first, unknown_field, unknown_customer, closed, last = outcomes
+    assert isinstance(first, Receipt)
+    assert isinstance(unknown_field, Rejected)
+    assert (unknown_field.record, unknown_field.field) == ("invoice", "memoo")
+    assert isinstance(unknown_customer, Rejected)
+    assert (unknown_customer.field, unknown_customer.value) == ("entity", "A-0009")
+    assert unknown_customer.code == "INVALID_KEY_OR_REF"
+    assert isinstance(closed, Parked)
+    assert closed.waits_for == "period:2026-08"
+    assert isinstance(last, Receipt)
+    assert last.answer["externalId"] == "INV-5"
+    assert objects(running)["invoice"] == 2
+
+
+def test_a_record_that_makes_the_whole_call_fail_is_found_and_the_others_are_written(netsuite: NetSuite) -> None:
+    """The schema has no such account type, so NetSuite refuses the envelope; the connector traces it by halving."""
+    items = [
+        ({"acctName": f"{n}", "acctNumber": f"{n}", "acctType": "_nonsense" if n == 3 else "_bank"}, f"{n}")
+        for n in range(6)
+    ]
+    outcomes = netsuite.upsert_many("ledger_account", [(one, ExternalKey("externalId", name)) for one, name in items])
+    assert [isinstance(one, Receipt) for one in outcomes] == [True, True, True, False, True, True]
+    assert isinstance(outcomes[3], Rejected)
+
+
+def test_more_records_than_a_call_may_carry_are_sent_in_several(netsuite: NetSuite, running: server.Running) -> None:
+    outcomes = netsuite.upsert_many("account", [(payload(n), key(n)) for n in range(201)])
+    assert [one.key for one in outcomes if isinstance(one, Receipt)] == [key(n) for n in range(201)]
+    assert objects(running)["customer"] == 201
+
+
+@pytest.mark.parametrize("fault", ["lose_reply", "garbage"])
+def test_a_lost_reply_is_an_unknown_outcome_and_the_look_up_finds_the_record(
+    netsuite: NetSuite, running: server.Running, fault: str
+) -> None:
+    plant(running, kind=fault, body="upsertList")
+    with pytest.raises(OutcomeUnknown):
+        netsuite.upsert("account", payload(1), key(1))
+    found = netsuite.find("account", key(1))
+    assert found is not None
+    assert netsuite.upsert("account", payload(1), key(1)).vendor_id == found.vendor_id
+    assert objects(running)["customer"] == 1
+
+
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_server_error_on_a_write_is_an_unknown_outcome(
+    netsuite: NetSuite, running: server.Running, status: int
+) -> None:
+    plant(running, kind="error_after", body="upsertList", status=status)
+    with pytest.raises(OutcomeUnknown):
+        netsuite.upsert("account", payload(1), key(1))
+    assert objects(running)["customer"] == 1
+
+
+def test_a_record_stands_written_although_it_cannot_be_read_back(netsuite: NetSuite, running: server.Running) -> None:
+    plant(running, kind="error", body="getList", times=0)
+    receipt = netsuite.upsert("account", payload(1), key(1))
+    assert receipt.answer == {**payload(1), "externalId": "A-0001", "internalId": receipt.vendor_id}
+
+
+def test_a_blocked_request_is_sent_again_after_a_wait(
+    netsuite: NetSuite, running: server.Running, waits: Waits
+) -> None:
+    plant(running, kind="rate_limit", body="upsertList", times=2)
+    netsuite.upsert("account", payload(1), key(1))
+    assert waits == [2.0, 2.0]
+    assert objects(running)["customer"] == 1
+
+
+def test_reads_are_repeated_after_a_server_error(netsuite: NetSuite, running: server.Running, waits: Waits) -> None:
+    netsuite.upsert("account", payload(1), key(1))
+    plant(running, kind="error", status=503)
+    assert netsuite.find("account", key(1)) is not None
+    assert len(waits) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("UNEXPECTED_ERROR", "An unexpected error occurred.", OutcomeUnknown),
+        ("CANT_APPLY_PMT", "It is too much.", Rejected),
+        ("UNDEFINED_ACCTNG_PRD", "There is none.", Parked),
+        ("USER_ERROR", "The posting period is closed.", Parked),
+        ("USER_ERROR", "The record is locked by a workflow.", Rejected),
+        ("DUP_ENTITY", "The name is taken.", Rejected),
+    ],
+)
+def test_the_vendors_codes_say_what_to_do(
+    books: NetSuite,
+    running: server.Running,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    message: str,
+    kind: type[TieoutError],
+) -> None:
+    company = running.emulators["netsuite"].service.company  # type: ignore[attr-defined]
+
+    def refuse(*_given: Any, **_options: Any) -> Any:
+        raise emulator.Refused(code, message)
+
+    monkeypatch.setattr(company, "write", refuse)
+    outcome = books.upsert_many("invoice", [(INVOICE, ExternalKey("externalId", "INV-1"))])[0]
+    assert type(outcome) is kind
+    if isinstance(outcome, Parked):
+        assert outcome.waits_for == "period:2026-10"
+
+
+def test_a_duplicate_is_adopted_when_it_carries_our_key(
+    books: NetSuite, running: server.Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = running.emulators["netsuite"].service.company  # type: ignore[attr-defined]
+
+    def refuse(*_given: Any, **_options: Any) -> Any:
+        raise emulator.Refused("DUP_ENTITY", "The name is taken.")
+
+    monkeypatch.setattr(company, "write", refuse)
+    receipt = put(books, "account", "A-0001", dict(payload(1)))
+    assert (receipt.created, receipt.answer["entityId"]) == (False, "A-0001")
+
+
+# What does not fit is refused before it is sent
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"tranDate": "2026-10-31"}, "tranDate"),
+        ({"tranDate": "2026-10-31T12:00:00"}, "tranDate"),
+        ({"exchangeRate": 1.5}, "exchangeRate"),
+        ({"exchangeRate": "much"}, "exchangeRate"),
+        ({"entity": "A-0001"}, "entity"),
+        ({"itemList": {"item": {"amount": Decimal(1)}}}, "itemList.item"),
+        ({"itemList": {"item": [{}, {"amount": 0.1}]}}, "itemList.item.1.amount"),
+        ({"memo": "a\x00b"}, "memo"),
+        ({"externalId": "INV-2"}, "externalId"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named_by_its_path(
+    netsuite: NetSuite, changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(Rejected) as refused:
+        put(netsuite, "invoice", "INV-1", {**INVOICE, **changes})
+    assert (refused.value.system, refused.value.record, refused.value.field) == ("netsuite", "invoice", field)
+
+
+def test_text_crosses_the_wire_as_it_is(books: NetSuite) -> None:
+    text = 'a <b/> ]]> &amp; "quoted" </soapenv:Body> ünï 会議'
+    put(books, "invoice", "INV-1", {**INVOICE, "memo": text})
+    assert books.find("invoice", ExternalKey("externalId", "INV-1")).answer["memo"] == text  # type: ignore[union-attr]
+
+
+def test_what_is_only_read_is_not_written(netsuite: NetSuite) -> None:
+    with pytest.raises(Misconfigured):
+        put(netsuite, "period", "2026-10", {"periodName": "Oct 2026"})
+
+
+# Reading
+
+
+@pytest.mark.parametrize("amount", ["0.30", "1234567890.12", "100.10", "-0.07", "1000000"])
+def test_amounts_come_back_as_the_exact_decimal(books: NetSuite, amount: str) -> None:
+    lines = [{**INVOICE["itemList"]["item"][0], "amount": Decimal(amount)}]
+    lines.append({**lines[0], "amount": Decimal("0.07")})
+    answer = put(books, "invoice", "INV-1", {**INVOICE, "itemList": {"item": lines}}).answer
+    assert answer["total"] == Decimal(amount) + Decimal("0.07")
+    assert floats(answer) == []
+
+
+def test_changes_are_read_page_by_page_to_the_end(running: server.Running) -> None:
+    connector = connect(settings(running.urls["netsuite"], page_size=5), World())
+    connector.upsert_many("account", [(payload(n), key(n)) for n in range(12)])
+    changes = list(connector.changes("account", None))
+    assert [one.payload["externalId"] for one in changes if one.payload] == [key(n).value for n in range(12)]
+
+
+def test_changes_since_an_instant_are_those_at_or_after_it(netsuite: NetSuite) -> None:
+    netsuite.upsert("account", payload(1), key(1))
+    second = netsuite.upsert("account", payload(2), key(2))
+    since = second.answer["lastModifiedDate"]
+    assert [one.vendor_id for one in netsuite.changes("account", since)] == [second.vendor_id]
+    assert next(netsuite.changes("account", since)).changed_at == datetime.fromisoformat(since)
+
+
+def test_changes_of_a_document_are_of_its_own_kind(books: NetSuite) -> None:
+    document = put(books, "invoice", "INV-1", INVOICE).vendor_id
+    paid = put(books, "payment", "PAY-1", payment(document))
+    journal = put(books, "journal_entry", "JE-1", JOURNAL)
+    found = {
+        name: [one.vendor_id for one in books.changes(name, None)] for name in ("invoice", "payment", "journal_entry")
+    }
+    assert found == {"invoice": [document], "payment": [paid.vendor_id], "journal_entry": [journal.vendor_id]}
+    assert books.get("invoice", document)["status"] == "Paid In Full"
+    assert len(next(books.changes("journal_entry", None)).payload["lineList"]["line"]) == 2  # type: ignore[index]
+
+
+def test_a_record_that_is_not_there_is_refused_by_get(netsuite: NetSuite) -> None:
+    with pytest.raises(Rejected) as refused:
+        netsuite.get("invoice", "404")
+    assert (refused.value.field, refused.value.value) == ("internalId", "404")
+
+
+def test_balances_are_read_by_account_and_month_debits_less_credits(books: NetSuite) -> None:
+    document = put(books, "invoice", "INV-1", INVOICE).vendor_id
+    put(books, "payment", "PAY-1", {**payment(document), "tranDate": "2026-11-02T12:00:00-08:00"})
+    put(books, "journal_entry", "JE-1", JOURNAL)
+    rows = [one.payload for one in books.changes("gl_balance", None)]
+    amounts = {(one["account"]["externalId"], one["month"]): one["amount"] for one in rows if one}
+    assert amounts == {
+        ("1100", "2026-10"): Decimal("100.1"),
+        ("1100", "2026-11"): Decimal("-100.1"),
+        ("1050", "2026-11"): Decimal("100.1"),
+        ("1190", "2026-10"): Decimal("0"),
+        ("4010", "2026-10"): Decimal("-100.1"),
+    }
+    november = [one.payload for one in books.changes("gl_balance", "2026-11")]
+    assert {one["month"] for one in november if one} == {"2026-11"}
+
+
+def test_the_lock_of_a_period_is_read_from_the_period(netsuite: NetSuite) -> None:
+    periods = {
+        one.payload["periodName"]: one.payload["closed"] for one in netsuite.changes("period", None) if one.payload
+    }
+    assert (periods["Aug 2026"], periods["Oct 2026"], len(periods)) == (True, False, 36)
+
+
+# Who we are
+
+
+def test_the_signature_is_the_base64_of_an_hmac_sha256() -> None:
+    """Reckoned independently: openssl dgst -sha256 -hmac 'cs&ts' -binary | base64."""
+    given = Settings.model_validate(
+        {"account": "1234567-sb1", "consumer_key": "ck", "consumer_secret": "cs", "token": "tk", "token_secret": "ts"}
+    )
+    assert signature(given, "nonce1", 1790000000) == "RR3IXDIUIoqjLjT5xSKLWvgSiugjrcnHyH1ClLNDCgk="
+
+
+def test_account_and_host_are_spelled_as_the_vendor_demands() -> None:
+    given = settings("", account="1234567-sb1")
+    assert given.account == "1234567_SB1"
+    assert given.base_url == "https://1234567-sb1.suitetalk.api.netsuite.com"
+    assert given.wsdl_url == "https://1234567-sb1.suitetalk.api.netsuite.com/wsdl/v2023_2_0/netsuite.wsdl"
+
+
+def test_a_wrong_secret_stops_the_system_and_is_not_named(running: server.Running) -> None:
+    connector = connect(settings(running.urls["netsuite"], token_secret="a-wrong-secret"), World())
+    with pytest.raises(Misconfigured) as refused:
+        connector.find("account", key(1))
+    assert "secret" not in str(refused.value)
+
+
+def test_a_refusal_after_a_long_wait_is_the_queue_and_not_the_credentials(
+    running: server.Running, waits: Waits
+) -> None:
+    """Above the limit NetSuite queues a call about a minute and then calls its signature wrong."""
+    ticks = iter(datetime.now(UTC) + timedelta(seconds=60 * n) for n in range(100))
+    given = settings(running.urls["netsuite"], token_secret="a-wrong-secret")
+    with pytest.raises(RateLimited):
+        connect(given, World(clock=lambda: next(ticks), sleep=waits)).find("account", key(1))
+    assert waits
+
+
+def test_the_doctor_finds_a_sound_system_sound(books: NetSuite) -> None:
+    put(books, "invoice", "INV-1", INVOICE)
+    assert [one for one in books.check() if not one.ok] == []
+
+
+def test_the_doctor_says_what_to_do_without_naming_a_secret(running: server.Running) -> None:
+    findings = connect(settings(running.urls["netsuite"], token_secret="hush-hush"), World()).check()
+    failed = [one for one in findings if not one.ok]
+    assert [one.check for one in failed] == [
+        "netsuite: credentials and clock",
+        "netsuite: accounting periods",
+        "netsuite: general ledger",
+    ]
+    assert all(one.cure and "hush" not in one.detail for one in failed)
+
+
+# What comes in is not trusted
+
+BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]><x>&b;</x>'
+
+
+@pytest.mark.parametrize("answer", [BOMB, "<!DOCTYPE x><x/>", "<x/>", "not xml"])
+def test_an_answer_that_is_no_soap_is_not_believed(netsuite: NetSuite, answer: str) -> None:
+    assert netsuite.contract
+    with respx.mock() as vendor:
+        vendor.post(url__regex=".*/services/.*").respond(200, text=answer)
+        with pytest.raises(OutcomeUnknown):
+            netsuite.upsert("account", payload(1), key(1))
+        with pytest.raises(Unavailable):
+            netsuite.find("account", key(1))
+
+
+def test_a_wsdl_with_a_document_type_is_refused(tmp_path: Path, running: server.Running) -> None:
+    file = tmp_path / "netsuite.wsdl"
+    file.write_text(BOMB)
+    connector = connect(settings(running.urls["netsuite"], wsdl_url=str(file)), World())
+    with pytest.raises(Misconfigured):
+        connector.find("account", key(1))
+
+
+def test_a_wsdl_of_another_host_is_not_fetched(running: server.Running) -> None:
+    given = settings(running.urls["netsuite"], wsdl_url="http://elsewhere.example/netsuite.wsdl")
+    with pytest.raises(Misconfigured, match="another host"):
+        connect(given, World()).find("account", key(1))
+
+
+# The vendor's own WSDL
+
+
+def contract(wsdl: str, url: str) -> Contract:
+    given = settings(url, wsdl_url=wsdl)
+    return Contract.load(given, Transport(Wire("netsuite", given.base_url, World()), 30))
+
+
+def body(given: Contract, resource: str) -> str:
+    """The canonical envelope of one record."""
+    path = RESOURCES[resource].path
+    record = given.build(resource, path, {**RECORDS[resource], "externalId": "X"})
+    envelope = given.service._client.create_message(given.service, "upsertList", record=[record])
+    xsi = "{http://www.w3.org/2001/XMLSchema-instance}type"
+    text = etree.tostring(envelope, encoding="unicode")
+    return canonicalize(text, rewrite_prefixes=True, qname_aware_attrs=[xsi], strip_text=True)
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="skipped: no vendor specs at hand")
+def test_both_wsdls_make_the_same_envelopes(running: server.Running) -> None:
+    url = running.urls["netsuite"]
+    ours, theirs = contract(settings(url).wsdl_url, url), contract(str(PUBLISHED), url)
+    written = [name for name, row in RESOURCES.items() if row.guard is not Guard.READ_ONLY]
+    assert sorted(RECORDS) == sorted(written)
+    for resource in written:
+        assert body(ours, resource) == body(theirs, resource), resource
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="skipped: no vendor specs at hand")
+def test_the_published_wsdl_has_every_type_that_is_named_here(running: server.Running) -> None:
+    types = contract(str(PUBLISHED), running.urls["netsuite"]).types
+    assert {*KINDS, *(kind.search for kind in KINDS.values()), "RecordRef"} <= types.keys()
+
+
+@pytest.mark.skipif(not PUBLISHED.exists(), reason="skipped: no vendor specs at hand")
+def test_the_published_wsdl_carries_a_whole_conversation_with_exact_decimals(running: server.Running) -> None:
+    connector = connect(settings(running.urls["netsuite"], wsdl_url=str(PUBLISHED)), World())
+    for code, kind in {"1100": "_accountsReceivable", "1190": "_otherCurrentAsset", "4010": "_income"}.items():
+        put(connector, "ledger_account", code, {"acctNumber": code, "acctName": code, "acctType": kind})
+    put(connector, "account", "A-0001", dict(payload(1)))
+    put(connector, "product", "VC-MIN", RECORDS["product"])
+    put(connector, "invoice", "INV-1", INVOICE)
+    put(connector, "journal_entry", "JE-1", JOURNAL)
+    [change] = connector.changes("invoice", "2026-01-01T00:00:00Z")
+    assert change.payload is not None
+    assert (change.payload["total"], floats(change.payload)) == (Decimal("100.1"), [])
+    assert len(list(connector.changes("gl_balance", "2026-10"))) == 3
+    assert [one for one in connector.check() if not one.ok] == []
+
+
+# The mappings
+
+
+def test_what_the_mappings_make_is_taken_and_read_back_as_the_same_figures(netsuite: NetSuite, tmp_path: Path) -> None:
+    """The worked examples of the mapping files go to NetSuite in the order of business, and come back as figures."""
+    root = Path(__file__).parents[2] / "mappings"
+    for folder in ("netsuite", "tables"):
+        copytree(root / folder, tmp_path / folder)
+    book = load_book(tmp_path)
+    known: dict[str, str] = {}
+
+    def deliver(record: str, changes: dict[str, Any] | None = None, example: int = 0) -> None:
+        mapping = book.find("netsuite", record, "out")
+        given = {**mapping.examples[example].given, **(changes or {})}
+        noun = mapping.noun.model_validate_json(json.dumps(given, default=str))
+        sent = mapping.out(noun, lambda system, resource, ident: known.get(f"{system}:{resource}:{ident}"))
+        receipt = netsuite.upsert(mapping.resource, sent, mapping.key(noun))
+        known[f"netsuite:{mapping.resource}:{receipt.key.value}"] = receipt.vendor_id
+
+    for code, kind in {
+        "1050": "asset",
+        "1100": "asset",
+        "1190": "asset",
+        "2200": "liability",
+        "4010": "income",
+    }.items():
+        deliver("ledger_account", {"code": code, "name": code, "kind": kind})
+    deliver("product")
+    deliver("product", {"code": "TAX", "name": "Sales tax"})
+    deliver("account")
+    deliver("account", example=1)
+    for record in ("invoice", "payment", "journal_entry"):
+        deliver(record)
+
+    def figures(resource: str) -> dict[str, str]:
+        mapping = book.find("netsuite", "figure", "in", resource)
+        read = [mapping.into(one.payload) for one in netsuite.changes(resource, None) if one.payload]
+        return {figure.key: str(figure.amount) for figure in read}  # type: ignore[attr-defined]
+
+    assert figures("invoice") == {"INV-2026-10-A-0001": "129.90 USD"}
+    assert figures("payment") == {"PAY-INV-2026-10-A-0001": "129.90 USD"}
+    assert figures("journal_entry") == {"JE-INV-2026-10-A-0001": "129.90 USD"}
+    balances = [
+        (one.payload["account"]["externalId"], one.payload["amount"])
+        for one in netsuite.changes("gl_balance", None)
+        if one.payload
+    ]
+    whole = {code: sum(amount for each, amount in balances if each == code) for code, _ in balances}
+    assert whole == {"1050": Decimal("129.9"), "1100": 0, "1190": 0, "2200": Decimal("-9.9"), "4010": Decimal("-120")}
+    assert set(figures("gl_balance")) == set(whole)
