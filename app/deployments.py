@@ -10,8 +10,9 @@ import yaml
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.flows import Flow
+from prefect.types.entrypoint import EntrypointType
 
 #: ``prefect.yaml`` lies beside the packages, in the source tree.
 PREFECT_YAML = Path(__file__).resolve().parent.parent / "prefect.yaml"

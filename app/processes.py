@@ -67,8 +67,8 @@ def end_with_parent() -> None:
     """Interrupts this process when the pipe on its standard input closes, because its parent is gone."""
 
     def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while sys.stdin.buffer.read(1024):
+        with contextlib.suppress(OSError):
+            while os.read(0, 1024):
                 pass
         os.kill(os.getpid(), signal.SIGINT)
 

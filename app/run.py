@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import os
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -30,11 +31,12 @@ def run_flow(name: str, period: str | None, *, as_json: bool) -> int:
         DateSpan.month(parameters["period"])
     elif period is not None:
         raise ValueError(f"{name} takes no --period")
+    plain: Callable[..., State[Any]] = flow.fn
     if os.environ.get("PREFECT_API_URL"):
         state: State[Any] = flow(**parameters, return_state=True)
     else:
         logging.getLogger("prefect").setLevel(logging.ERROR)
-        state = flow.fn(**parameters)
+        state = plain(**parameters)
     if as_json:
         print(json.dumps({"flow": name, "state": state.name, "message": state.message}))
     else:

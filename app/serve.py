@@ -12,7 +12,6 @@ from pathlib import Path
 
 import uvicorn
 
-from app.deployments import deployments
 from app.processes import end_with_parent, free_port, prefect_environment, prefect_server, tell
 from app.webhooks import receiver
 from flows.context import hub
@@ -75,7 +74,9 @@ def serve(ready_file: Path | None, prefect_port: int | None, *, with_parent: boo
         if not url:
             url = stack.enter_context(prefect_server(folder, prefect_port or free_port()))
             os.environ["PREFECT_API_URL"] = url
-        from prefect import serve as serve_deployments
+        from prefect import serve as serve_deployments  # only now: Prefect reads its settings when it is imported
+
+        from app.deployments import deployments
 
         settings = hub().settings
         webhooks = stack.enter_context(_receiver(settings.webhook_host, settings.webhook_port))

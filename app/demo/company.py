@@ -112,7 +112,7 @@ def _customer(number: int, rng: Random) -> Customer:
         exemption="E" if number % 10 == 7 else None,
         sites=sites,
         deals=tuple(deals),
-        usage=tuple(DemoSite(ident, site.code, site.place.timezone, meters) for site in sites),
+        usage=tuple(DemoSite(ident, site.code, places[0].timezone, meters) for site in sites),
     )
 
 

@@ -53,7 +53,8 @@ class SalesPerson:
 
     def _ids(self, query: str, field: str) -> dict[str, str]:
         """The named field of each record to its id."""
-        found, answer = {}, self._call("GET", f"query?q={urllib.parse.quote(query)}")
+        found: dict[str, str] = {}
+        answer = self._call("GET", f"query?q={urllib.parse.quote(query)}")
         while True:
             found |= {record[field]: record["Id"] for record in answer["records"]}
             if answer["done"]:

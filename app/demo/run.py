@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -137,7 +138,7 @@ def _stack(state: Path) -> Iterator[Stack]:
         arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(state / "serve.json")]
         process = opened.enter_context(child(arguments, log, environ))
         served = until(lambda: told(state / "serve.json"), process, log, "tieout serve")
-        os.environ.update({**environ, "PREFECT_API_URL": served["prefect_api"]})
+        opened.enter_context(temporary_settings({PREFECT_API_URL: served["prefect_api"]}))
         hub = Hub(load(state / "tieout.toml"))
         opened.callback(hub.close)
         yield Stack(hub, vendors, served["prefect_api"], served["prefect_ui"])
