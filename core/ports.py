@@ -6,6 +6,8 @@ vendor: five verbs and one bulk form, payloads in the vendor's own field names.
 
 from __future__ import annotations
 
+import os
+import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,6 +56,28 @@ def random_ids() -> str:
 
 def no_faults(_point: str, /) -> None:
     return
+
+
+def crash_at(spec: str) -> Faults:
+    """Ends this process by SIGKILL when it reaches a point for the n-th time: ``"outbox.sent:2"``. Empty: never.
+
+    SIGKILL leaves no chance to clean up, as a power cut would. ValueError for another form.
+    """
+    if not spec:
+        return no_faults
+    wanted, _, times = spec.rpartition(":")
+    if not wanted:
+        raise ValueError(f"{spec!r} is not a point and how often it is reached; write it like outbox.sent:1")
+    left = int(times)
+
+    def fault(point: str, /) -> None:
+        nonlocal left
+        if point == wanted:
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    return fault
 
 
 @dataclass(frozen=True, slots=True)

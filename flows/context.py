@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured
 from core.mapping import MappingBook, load_book
 from core.metering import UsageStore
-from core.ports import Connector, World
+from core.ports import Connector, World, crash_at
 from core.store import Database, Work
 from flows.settings import Settings, load
+
+CRASH_VARIABLE = "TIEOUT_CRASH_AT"
 
 #: What a mapping asks for: (system, resource, our key) to the vendor's id, or None when it is not there yet.
 Refs = Callable[[str, str, str], str | None]
@@ -96,5 +99,5 @@ class Hub:
 
 @cache
 def hub() -> Hub:
-    """The hub of this process, from the configuration that TIEOUT_CONFIG names."""
-    return Hub(load())
+    """The hub of this process, from the configuration that TIEOUT_CONFIG names; tests crash it by TIEOUT_CRASH_AT."""
+    return Hub(load(), World(faults=crash_at(os.environ.get(CRASH_VARIABLE, ""))))

@@ -2,22 +2,24 @@
 
 A command is leased, mapped, sent, and settled with its proof in the transaction that ends it. Whatever is not certain
 is looked up by its key before anything is sent again, so killing the process at any line leaves one object per record.
+A record that fails never stops the others; a system that cannot work at all stands on the desk once, not per record.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from pydantic import ValidationError
 
 from core.errors import (
-    MappingError,
     Misconfigured,
     OutcomeUnknown,
     Parked,
@@ -25,9 +27,11 @@ from core.errors import (
     Rejected,
     Retryable,
     TieoutError,
+    Unavailable,
 )
 from core.mapping import Mapping
 from core.mapping.records import RECORDS
+from core.noun import Noun
 from core.ports import ExternalKey, Outcome, Payload, Receipt
 from core.store.codec import dump
 from core.sync import CommandState, DeskEntry, OutboxCommand, SyncRecord
@@ -35,8 +39,9 @@ from flows import desk
 from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
-BATCH = 100
-LEASE = timedelta(seconds=60)
+BATCH = 200
+#: Longer than one call to a vendor with all its waits: a lease with less than three quarters left is renewed before it.
+LEASE = timedelta(minutes=4)
 #: Pause before the next try of a retryable command: doubled per attempt, at most an hour.
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(hours=1)
 #: A retryable failure goes to the error desk after so many attempts, and is still tried on.
@@ -48,22 +53,28 @@ Prepared = tuple[OutboxCommand, Mapping, Payload, ExternalKey]
 class Delivery:
     """The delivery of one system's outbox, batch by batch."""
 
-    def __init__(self, hub: Hub, system: str) -> None:
-        self.hub, self.system = hub, system
-        self.connector = hub.connector(system)
+    def __init__(self, hub: Hub, system: str, lease: timedelta = LEASE) -> None:
+        self.hub, self.system, self.lease = hub, system, lease
         self.done: list[tuple[OutboxCommand, Receipt]] = []
         self.failures: list[DeskEntry] = []
         self.postponed = 0
+        self.stopped = False
+        """Whether the whole system turned out to be out of reach or misconfigured."""
 
     def run(self) -> None:
-        """Delivers until nothing of this system is ready."""
-        while self.batch():
+        """Delivers until nothing of this system is ready, or the system cannot work now."""
+        try:
+            self.connector = self.hub.connector(self.system)
+        except Misconfigured as error:
+            self._stop(error, self.hub.now(), given_up=True)
+        while not self.stopped and self.batch():
             pass
 
     def batch(self) -> bool:
         """Leases and settles one batch. False when there was none."""
+        self.leased_at = self.hub.now()
         with self.hub.database.work() as work:
-            claimed = work.outbox.claim(self.system, BATCH, self.hub.now(), LEASE)
+            claimed = work.outbox.claim(self.system, BATCH, self.leased_at, self.lease)
         self.hub.world.faults("outbox.claimed")
         by_resource: dict[str, list[Prepared]] = {}
         for command in claimed:
@@ -71,53 +82,81 @@ class Delivery:
             if prepared is not None:
                 by_resource.setdefault(command.resource, []).append(prepared)
         for resource, items in by_resource.items():
-            self._send(resource, items)
+            known = self.connector.resources.get(resource)
+            size = known.batch if known else 1
+            for start in range(0, len(items), size):
+                self._send(resource, items[start : start + size])
         return bool(claimed)
 
     def _prepare(self, command: OutboxCommand) -> Prepared | None:
-        """Maps a command; adopts it when it may have been sent and is found. None when it is settled already."""
+        """Maps a command; adopts it when it may have been sent and is found. None when it is settled already.
+
+        What is found proves only that the record is there: a later version is sent again, onto the same object.
+        """
+        if self.stopped:
+            self._release([command])
+            return None
         try:
-            noun = RECORDS[command.record].model_validate_json(command.body)
+            noun = _noun(command)
             mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
             with self.hub.database.reading() as work:
                 payload = mapping.out(noun, self.hub.refs(work))
-            key = mapping.key(noun)
-            if command.probe:
-                found = self.connector.find(command.resource, key)
-                if found is not None:
-                    self._settle([((command, mapping, payload, key), found)])
-                    return None
+            prepared = command, mapping, payload, mapping.key(noun)
+            found = self.connector.find(command.resource, prepared[3]) if _may_be_there(command) else None
         except TieoutError as error:
             self._fail(command, error)
             return None
-        return command, mapping, payload, key
+        if found is None:
+            return prepared
+        self._settle([(prepared, found)])
+        return None
 
     def _send(self, resource: str, items: Sequence[Prepared]) -> None:
+        items = self._held(items)
+        if self.stopped:
+            self._release([command for command, *_ in items])
+            return
+        if not items:
+            return
         self.hub.world.faults("outbox.before_send")
         try:
             outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
         except TieoutError as error:
-            for command, *_ in items:
-                self._fail(command, error)
-            return
+            outcomes = [error] * len(items)
         self.hub.world.faults("outbox.sent")
         self._settle(zip(items, outcomes, strict=True))
+
+    def _held(self, items: Sequence[Prepared]) -> Sequence[Prepared]:
+        """Those whose lease is still ours, and will outlive a call."""
+        now = self.hub.now()
+        if now - self.leased_at < self.lease / 4:
+            return items
+        with self.hub.database.work() as work:
+            held = work.outbox.renew([command for command, *_ in items], now + self.lease)
+        return [item for item in items if item[0] in held]
+
+    def _release(self, commands: Sequence[OutboxCommand]) -> None:
+        """Gives leases back unused."""
+        with self.hub.database.work() as work:
+            for command in commands:
+                work.outbox.settle(command, _unsent(command))
+        self.postponed += len(commands)
 
     def _settle(self, settled: Iterable[tuple[Prepared, Outcome]]) -> None:
         """Ends commands in one transaction, each by its own outcome."""
         proved, failed = [], []
-        for (command, mapping, payload, _), outcome in settled:
-            if isinstance(outcome, Receipt):
-                proved.append((command, mapping, payload, outcome))
-            else:
-                failed.append((command, outcome))
         with self.hub.database.work() as work:
-            for command, mapping, payload, receipt in proved:
-                work.outbox.prove(command, self._proof(command, mapping, payload, receipt))
-                work.desk.resolve(f"outbox:{command.system}/{command.resource}/{command.record_id}")
-                self.hub.world.faults("outbox.before_commit")
+            for (command, mapping, payload, _), outcome in settled:
+                if not isinstance(outcome, Receipt):
+                    failed.append((command, outcome))
+                elif work.outbox.prove(command, self._proof(command, mapping, payload, outcome)):
+                    work.desk.resolve(_desk_id(command))
+                    proved.append((command, outcome))
+                    self.hub.world.faults("outbox.before_commit")
+            if proved:
+                work.desk.resolve(f"system:{self.system}")
         self.hub.world.faults("outbox.settled")
-        self.done += [(command, receipt) for command, _, _, receipt in proved]
+        self.done += proved
         for command, error in failed:
             self._fail(command, error)
 
@@ -133,35 +172,74 @@ class Delivery:
             payload_digest=hashlib.sha256(dump(payload).encode()).hexdigest()[:16],
             created=receipt.created,
             synced_at=self.hub.now(),
-            answer=dict(receipt.answer),
+            answer=json.loads(dump(receipt.answer)),
         )
 
     def _fail(self, command: OutboxCommand, error: TieoutError) -> None:
         """Settles a command that was not proved: parked, postponed, or rejected onto the desk."""
         now = self.hub.now()
-        pause = min(FIRST_PAUSE * 2 ** min(command.attempts, 12), LONGEST_PAUSE)
+        pause = min(FIRST_PAUSE * 2 ** min(command.attempts - 1, 12), LONGEST_PAUSE)
+        given_up = command.attempts >= PATIENCE
         state, due, waits = CommandState.REJECTED, now, None
         match error:
             case Parked():
                 state, waits = CommandState.PARKED, error.waits_for
-            case RateLimited():
-                state, due = CommandState.PENDING, now + max(pause, timedelta(seconds=error.wait_seconds))
             case OutcomeUnknown():
                 state, due = CommandState.UNKNOWN, now + (timedelta(0) if command.attempts <= 1 else pause)
-            case Retryable():
-                state, due = (CommandState.UNKNOWN if command.probe else CommandState.PENDING), now + pause
-            case Misconfigured() | Rejected() | MappingError():
-                pass
-        on_desk = state is CommandState.REJECTED or (isinstance(error, Retryable) and command.attempts >= PATIENCE)
+            case RateLimited():
+                state, due = _unsent(command), now + max(pause, timedelta(seconds=error.wait_seconds))
+            case Retryable() | Misconfigured():
+                state, due = _unsent(command), now + pause
+        stops = isinstance(error, Misconfigured | RateLimited | Unavailable)
+        failure = None
+        if state is CommandState.REJECTED or (given_up and isinstance(error, Retryable) and not stops):
+            ident = _desk_id(command)
+            failure = desk.entry(error, ident, self.system, command.record, command.record_id, now, command.money)
         with self.hub.database.work() as work:
-            work.outbox.settle(command, state, due_at=due, waits_for=waits)
-            if on_desk:
-                ident = f"outbox:{command.system}/{command.resource}/{command.record_id}"
-                failure = desk.entry(error, ident, self.system, command.record, command.record_id, now, command.money)
+            settled = work.outbox.settle(command, state, due_at=due, waits_for=waits)
+            if settled and failure:
                 work.desk.report(failure)
-                self.failures.append(failure)
-            elif state is not CommandState.PARKED:
-                self.postponed += 1
+        if settled and failure:
+            self.failures.append(failure)
+        elif state is not CommandState.PARKED:
+            self.postponed += settled
+        if stops:
+            self._stop(error, now, given_up=given_up or isinstance(error, Misconfigured))
+
+    def _stop(self, error: TieoutError, now: datetime, *, given_up: bool) -> None:
+        """Leaves the system alone for this run; it stands on the desk when that does not end by itself."""
+        if given_up and not self.stopped:
+            failure = desk.entry(error, f"system:{self.system}", self.system, "system", self.system, now)
+            with self.hub.database.work() as work:
+                work.desk.report(failure)
+            self.failures.append(failure)
+        self.stopped = True
+
+
+def _noun(command: OutboxCommand) -> Noun:
+    """The noun of the intent. Rejected when a later version of the product does not read it any more."""
+    try:
+        return RECORDS[command.record].model_validate_json(command.body)
+    except (KeyError, ValidationError):
+        raise Rejected(
+            f"the stored intent of {command.record} {command.record_id} was made by another version; intend it again",
+            system=command.system,
+            record=command.record_id,
+        ) from None
+
+
+def _may_be_there(command: OutboxCommand) -> bool:
+    """Whether an earlier try of the first version may have reached the system."""
+    return command.probe and command.sequence == 1
+
+
+def _unsent(command: OutboxCommand) -> CommandState:
+    """The state after a try that wrote nothing: an earlier one may have."""
+    return CommandState.UNKNOWN if command.probe else CommandState.PENDING
+
+
+def _desk_id(command: OutboxCommand) -> str:
+    return f"outbox:{command.system}/{command.resource}/{command.record_id}"
 
 
 #: Runs a function once per system, side by side, and gives the results in order.

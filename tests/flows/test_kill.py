@@ -1,0 +1,91 @@
+"""A delivery that is killed at any named point and started again leaves one object per record at the vendor."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from pydantic import BaseModel
+
+from core.ports import World, crash_at
+from core.sync import CommandState
+from flows.deliver import Delivery
+from sandbox import server
+from tests.connectors import contract_netsuite, contract_stripe_gateway
+from tests.flows.hubs import account, hub_with, intent
+
+pytestmark = pytest.mark.server
+
+#: Settings of a system at its emulator, and the kind under which the emulator keeps customers.
+SYSTEMS = {
+    "stripe": (contract_stripe_gateway.settings, "customer"),
+    "netsuite": (contract_netsuite.settings, "customer"),
+}
+RECORDS = 3
+POINTS = [
+    "outbox.claimed:1",
+    "outbox.before_send:1",
+    "outbox.sent:1",
+    "outbox.before_commit:1",
+    "outbox.settled:1",
+]
+SECOND_RECORD = ["outbox.before_send:2", "outbox.sent:2", "outbox.before_commit:2", "outbox.settled:3"]
+
+
+@pytest.fixture(scope="module")
+def vendors() -> Iterator[server.Running]:
+    with server.start(list(SYSTEMS)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[multiprocessing.context.ForkServerContext]:
+    """Child processes that start with everything imported."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.flows.test_kill"])
+    yield context
+    from multiprocessing import forkserver
+
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+
+
+def deliver(database_url: str, folder: Path, system: str, settings: BaseModel, crash: str) -> None:
+    """What runs in the child: one delivery whose leases end at once, so that the next one needs not wait."""
+    hub = hub_with(database_url, folder, {system: settings}, World(faults=crash_at(crash)))
+    Delivery(hub, system, lease=timedelta(0)).run()
+    hub.close()
+
+
+@pytest.mark.parametrize(
+    ("system", "point"),
+    [*(("stripe", point) for point in [*POINTS, *SECOND_RECORD]), *(("netsuite", point) for point in POINTS)],
+)
+def test_killed_at_a_named_point_and_started_again_one_object_per_record(
+    system: str, point: str, database_url: str, tmp_path: Path, vendors: server.Running, forks
+) -> None:
+    make_settings, kind = SYSTEMS[system]
+    url = vendors.urls[system]
+    httpx.post(f"{url}/_sandbox/reset")
+    settings = make_settings(url)
+    hub = hub_with(database_url, tmp_path, {system: settings})
+    with hub.database.work() as work:
+        work.outbox.enqueue(intent(system, account(number)) for number in range(RECORDS))
+    ends = []
+    for crash in (point, ""):
+        child = forks.Process(target=deliver, args=(database_url, tmp_path, system, settings, crash))
+        child.start()
+        child.join(60)
+        ends.append(child.exitcode)
+    assert ends == [-signal.SIGKILL, 0]
+    with hub.database.reading() as work:
+        assert work.outbox.counts() == {CommandState.DONE: RECORDS}
+        proofs = work.outbox.proofs(system, "account")
+    hub.close()
+    assert [proof.record_id for proof in proofs] == [f"A-{number:04d}" for number in range(RECORDS)]
+    assert len({proof.vendor_id for proof in proofs}) == RECORDS
+    assert httpx.get(f"{url}/_sandbox/objects").json()[kind] == RECORDS
