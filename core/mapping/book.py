@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from core.errors import MappingError, Parked
-from core.mapping.compiler import Compiled, Refs, Scope, Take, compile_spec
+from core.mapping.compiler import Compiled, compile_spec
 from core.mapping.examples import Failure, run_examples
 from core.mapping.paths import spell
 from core.mapping.records import RECORDS
 from core.mapping.shapes import Kind, Shape
+from core.mapping.site import Refs, Scope, Take
 from core.mapping.spec import OPERATORS, Each, Example, Lookup, Object, Operator, Spec, Table
 from core.mapping.strict_yaml import Document, Route, YamlProblem, read
 from core.mapping.values import Unfit, shown

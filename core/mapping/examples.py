@@ -42,11 +42,11 @@ def run_examples(mapping: Mapping) -> Iterator[Failure]:
 def _run_example(mapping: Mapping, example: Example) -> Iterator[Failure]:
     try:
         if mapping.direction == "out":
-            got: Any = mapping.out(_noun(mapping.noun, example.given), lambda *ref: example.refs.get(":".join(ref)))
+            got: Any = mapping.out(noun_of(mapping.noun, example.given), example.known)
             expected: Any = example.gives
         else:
             got = mapping.into(example.given).model_dump()
-            expected = _noun(mapping.noun, example.gives).model_dump() if example.gives is not None else None
+            expected = noun_of(mapping.noun, example.gives).model_dump() if example.gives is not None else None
     except Parked as parked:
         if parked.waits_for != example.parks:
             yield Failure(example.name, "parks", example.parks, parked.waits_for)
@@ -55,17 +55,18 @@ def _run_example(mapping: Mapping, example: Example) -> Iterator[Failure]:
             yield Failure(example.name, error.field, example.fails or "no error", str(error))
     except TieBroken as broken:
         if broken.tie != example.fails:
-            yield Failure(example.name, "", broken.tie, f"{broken.left} is not {broken.right}")
+            yield Failure(example.name, broken.tie, example.fails or "no error", str(broken))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         yield Failure(example.name, spell(first["loc"]), f"a valid {mapping.record}", first["msg"])
     else:
         if example.gives is None:
             yield Failure(example.name, "", example.parks or example.fails, got)
-        yield from _differences(example.name, "", expected, got)
+        else:
+            yield from _differences(example.name, "", expected, got)
 
 
-def _noun(kind: type[Noun], example: object) -> Noun:
+def noun_of(kind: type[Noun], example: object) -> Noun:
     """A noun from its JSON form in an example; numbers may be written plain."""
     return kind.model_validate_json(json.dumps(example, default=_number_as_text))
 

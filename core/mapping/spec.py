@@ -301,6 +301,9 @@ class Example(Node):
     refs: dict[str, str] = {}
     """Ids known to the example, by ``system:resource:key``."""
 
+    def known(self, system: str, resource: str, key: str) -> str | None:
+        return self.refs.get(f"{system}:{resource}:{key}")
+
     @model_validator(mode="after")
     def _one_end(self) -> Example:
         if sum(end is not None for end in (self.gives, self.parks, self.fails)) != 1:
