@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from core.money import Exact, Money, Rounding, exponent, round_fraction, round_money
 from core.period import local_date, zone
 
-InstantFormat = Literal["iso", "epoch_s", "epoch_ms", "salesforce"]
+InstantFormat = Literal["iso", "epoch_s", "epoch_ms", "iso_ms"]
 
 
 class Absent:
@@ -31,7 +31,7 @@ _INSTANT = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:?[0-9]{2})"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "salesforce": 1_000}
+_MICROSECONDS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "iso_ms": 1_000}
 _LAST_MICROSECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
@@ -162,7 +162,7 @@ def instant_out(value: datetime, form: InstantFormat, rounding: Rounding | None)
     if rounding is None and exact.denominator != 1:
         raise Unfit(f"is finer than {form} can say; state `round:` to narrow it", value.isoformat())
     whole = round_fraction(exact, rounding or Rounding.FLOOR)
-    if form != "salesforce":
+    if form != "iso_ms":
         return whole
     moment = _EPOCH + timedelta(microseconds=whole * step)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "+0000")

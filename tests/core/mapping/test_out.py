@@ -109,7 +109,7 @@ def order() -> Order:
         ("{date: changed_at, timezone: Europe/Berlin}", "2026-11-01"),
         ("{date: changed_at, format: noon_instant, timezone: America/Los_Angeles}", "2026-10-31T12:00:00-07:00"),
         ("{instant: changed_at}", "2026-11-01T03:30:15.250000Z"),
-        ("{instant: changed_at, format: salesforce}", "2026-11-01T03:30:15.250+0000"),
+        ("{instant: changed_at, format: iso_ms}", "2026-11-01T03:30:15.250+0000"),
         ("{instant: changed_at, format: epoch_ms}", 1793503815250),
         ("{instant: changed_at, format: epoch_s, round: floor}", 1793503815),
     ],

@@ -118,7 +118,7 @@ def test_an_instant_is_narrowed_only_where_the_rounding_is_said() -> None:
     with pytest.raises(Unfit, match="finer"):
         instant_out(fine, "epoch_s", None)
     assert instant_out(fine, "epoch_s", Rounding.FLOOR) == 1793448000
-    assert instant_out(fine, "salesforce", Rounding.FLOOR) == "2026-10-31T12:00:00.999+0000"
+    assert instant_out(fine, "iso_ms", Rounding.FLOOR) == "2026-10-31T12:00:00.999+0000"
 
 
 def test_an_instant_goes_out_in_utc() -> None:
