@@ -70,6 +70,10 @@ class Paid:
     def applied(self) -> Fraction:
         return sum((one.amount for one in self.draws), NOTHING)
 
+    @property
+    def left(self) -> Fraction:
+        return sum(self.due, NOTHING)
+
     def used(self, wallet: int) -> Fraction:
         return sum((one.amount for one in self.draws if one.wallet == wallet), NOTHING)
 

@@ -26,6 +26,7 @@ class Remainder(StrEnum):
     LAST_FLOOR = "last_floor"  # parts rounded down, the last takes the rest
     FIRST = "first"  # parts rounded, the first takes the rest
     CUMULATIVE = "cumulative"  # differences of rounded running totals
+    ALONE = "alone"  # each part rounded alone: the only one whose parts may miss the whole
     NONE = "none"  # exact shares, not rounded
 
 
@@ -36,9 +37,9 @@ def apportion(
     remainder: Remainder = Remainder.LARGEST,
     mode: Rounding = Rounding.HALF_UP,
 ) -> list[Fraction]:
-    """``whole`` in proportion to ``weights`` (>= 0, not all zero), on ``places`` decimals; the parts sum to ``whole``.
+    """``whole`` in proportion to ``weights`` (>= 0, not all zero), on ``places`` decimals; the parts sum to it.
 
-    The whole itself need not lie on the grid: the part that takes the rest then does not either.
+    Only ``ALONE`` may miss the whole. The whole itself need not lie on the grid: the part that takes the rest then does not either.
     """
     exact = [as_fraction(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not any(exact):
@@ -55,6 +56,8 @@ def apportion(
             return _largest(total, shares, places)
     down = Rounding.FLOOR if remainder is Remainder.LAST_FLOOR else mode
     parts = [round_to(share, places, down) for share in shares]
+    if remainder is Remainder.ALONE:
+        return parts
     taker = 0 if remainder is Remainder.FIRST else len(parts) - 1
     parts[taker] += total - sum(parts, NOTHING)
     return parts

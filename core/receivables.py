@@ -46,6 +46,19 @@ def interest(outstanding: Fraction, annual_percent: Fraction, days: Fraction, ye
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What is asked of a late payer."""
+
+    outstanding: Fraction
+    interest: Fraction
+    fee: Fraction
+
+    @property
+    def total(self) -> Fraction:
+        return self.outstanding + self.interest + self.fee
+
+
+@dataclass(frozen=True, slots=True)
 class DunningLevel:
     level: int
     after_days: int

@@ -64,6 +64,11 @@ def schedule(
     return dict(zip(by_month, apportion(amount, list(by_month.values()), places, remainder), strict=True))
 
 
+def after(months: Mapping[str, Fraction], month: str) -> Fraction:
+    """What is earned in the months after one."""
+    return sum((amount for name, amount in months.items() if name > month), NOTHING)
+
+
 def deferred_at(amount: Fraction, start: date, end: date, cutoff: date) -> Fraction:
     """What is not yet earned by days once ``cutoff`` has passed; exact."""
     whole = (end - start).days + 1

@@ -3,7 +3,7 @@ all call it."""
 
 from core.rating.derivation import Derivation, Draw, Step, StepKind
 from core.rating.engine import rate
-from core.rating.lines import RatedLine, explain
+from core.rating.lines import RatedLine, drawn, explain
 from core.rating.measured import Measured, MeteredQuantity, Part
 from core.rating.pricing import Earlier, Position, Priced, price, price_charge
 
@@ -19,6 +19,7 @@ __all__ = [
     "RatedLine",
     "Step",
     "StepKind",
+    "drawn",
     "explain",
     "price",
     "price_charge",

@@ -80,7 +80,8 @@ def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: S
         for key, indexes in users.items():
             for index in indexes:
                 if drawn[key]:
-                    note = Draw(allowance=allowance.id, units=drawn[key])
+                    taken = drawn[key] * weight if key in fresh and index == indexes[0] else NOTHING
+                    note = Draw(allowance=allowance.id, units=drawn[key], taken=taken)
                     result[index] = replace(result[index], draws=(*result[index].draws, note))
     return result
 

@@ -6,6 +6,7 @@ decimals before it is added (None: exact).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
@@ -50,6 +51,21 @@ def _part(service: Service, period: tuple[date, date], places: int | None, count
     served = (max(service.starts_on, period[0]), min(service.ends_on or period[1], period[1]))
     share = factor(served, period, count)
     return share if places is None else round_to(share, places)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A price per cycle while a service lasts."""
+
+    amount: Fraction
+    service: Service
+
+
+def owed(
+    phases: Sequence[Phase], until: date, places: int | None = None, count: DayCount = DayCount.CALENDAR_DAYS
+) -> Fraction:
+    """What all phases owe in advance; exact but for the declared rounding of cycles."""
+    return sum((phase.amount * in_advance(phase.service, until, places, count) for phase in phases), NOTHING)
 
 
 @dataclass(frozen=True, slots=True)

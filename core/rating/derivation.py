@@ -49,10 +49,14 @@ def amount_of(steps: Iterable[Step], *kinds: StepKind) -> Fraction:
 
 
 class Draw(Noun):
-    """Included units that covered usage of this line."""
+    """Included units that covered usage of this line: ``units`` of its usage, ``taken`` units of the allowance.
+
+    Where several charges price the same usage, the first of them takes, and the others go without for nothing.
+    """
 
     allowance: Id
     units: Fraction
+    taken: Fraction
 
 
 class Adjustment(Noun):

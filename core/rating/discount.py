@@ -57,12 +57,17 @@ class Discounted:
 
     coupons: tuple[Fraction, ...]
     lines: tuple[Fraction, ...]
+    nets: tuple[Fraction, ...]
     remaining: tuple[Fraction | None, ...]
     """The unused rest of each fixed coupon; None for a percentage."""
 
     @property
     def total(self) -> Fraction:
         return sum(self.coupons, NOTHING)
+
+    @property
+    def net(self) -> Fraction:
+        return sum(self.nets, NOTHING)
 
 
 def discount(lines: Sequence[Line], coupons: Sequence[Coupon], terms: Terms) -> Discounted:
@@ -81,7 +86,7 @@ def discount(lines: Sequence[Line], coupons: Sequence[Coupon], terms: Terms) -> 
                 taken[number] += part
     off = tuple(line.amount - rest for line, rest in zip(lines, left, strict=True))
     rest = tuple(None if one.amount is None else one.amount - used for one, used in zip(coupons, taken, strict=True))
-    return Discounted(tuple(taken), off, rest)
+    return Discounted(tuple(taken), off, tuple(left), rest)
 
 
 def _shares(coupon: Coupon, costs: Sequence[Fraction], terms: Terms) -> list[Fraction]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
 
 from core.money import Money
 from core.noun import Id, Noun, Quantity
@@ -66,3 +67,12 @@ def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
     for change in told.adjustments:
         yield f"{change.rule}: {change.what}: {change.amount}"
     yield f"price book {told.book}, version {told.book_version}"
+
+
+def drawn(lines: Iterable[RatedLine]) -> dict[str, Fraction]:
+    """Allowance units drawn by a bill, per allowance. Usage that several charges price counts once."""
+    units: dict[str, Fraction] = {}
+    for line in lines:
+        for draw in line.derivation.draws:
+            units[draw.allowance] = units.get(draw.allowance, Fraction(0)) + draw.taken
+    return units

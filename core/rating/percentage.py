@@ -28,6 +28,10 @@ class Paid:
     each: tuple[Fraction, ...]
     free: Fraction
 
+    @property
+    def total(self) -> Fraction:
+        return sum(self.each, NOTHING)
+
 
 def paid(model: Percentage, amounts: Sequence[Decimal]) -> Paid:
     """The paid part of each event after the free start."""
@@ -60,10 +64,9 @@ def price(model: Percentage, measured: Measured) -> Iterator[Step]:
     if sum(map(Fraction, amounts), NOTHING) != measured.quantity:
         raise Rejected("a percentage with limits needs the amount of each event", record="charge", field="each")
     due = paid(model, amounts)
-    total = sum(due.each, NOTHING)
     if due.free:
         yield Step(what="free amount", quantity=due.free, rate=NOTHING)
-    yield Step(what=f"{model.rate} percent of {len(due.each)} events", quantity=total, rate=rate)
+    yield Step(what=f"{model.rate} percent of {len(due.each)} events", quantity=due.total, rate=rate)
     if fixed:
         yield Step(what="fixed part per event", quantity=Fraction(len(due.each)), rate=fixed)
     for amount in due.each:

@@ -66,11 +66,15 @@ def factor(
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """A price that stops or starts when a contract changes; ``full_period`` prices are not cut."""
+    """A price that stops or starts when a contract changes; ``cut``: whether only its part of the period counts."""
 
-    amount: Fraction
+    unit_amount: Fraction
+    quantity: Fraction = Fraction(1)
     discount: Fraction = NOTHING
     cut: bool = True
+
+    def cost(self, share: Fraction) -> Fraction:
+        return (self.unit_amount * self.quantity - self.discount) * (share if self.cut else 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +84,15 @@ class Change:
     credit: Fraction
     charge: Fraction
 
+    @property
+    def net(self) -> Fraction:
+        return self.charge - self.credit
+
 
 def change(removed: Sequence[Priced], added: Sequence[Priced], share: Fraction) -> Change:
     """Credit and charge of a change that has ``share`` of the period before it."""
-
-    def cost(prices: Sequence[Priced]) -> Fraction:
-        return sum(((one.amount - one.discount) * (share if one.cut else 1) for one in prices), NOTHING)
-
-    return Change(credit=cost(removed), charge=cost(added))
+    credit, charge = (sum((one.cost(share) for one in prices), NOTHING) for prices in (removed, added))
+    return Change(credit, charge)
 
 
 def capped_credit(wanted: Fraction, original: Fraction, credited: Fraction) -> Fraction:

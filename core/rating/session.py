@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from fractions import Fraction
 
 from core.errors import Rejected
@@ -50,6 +51,13 @@ class Tariff:
     max_cost: Fraction | None = None
 
 
+class Stage(StrEnum):
+    """Whether the connect fee is due."""
+
+    OPENED = "opened"
+    CONTINUED = "continued"
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     """``cost`` in major units, not rounded; ``seconds`` billed, in whole increments."""
@@ -58,18 +66,12 @@ class Session:
     seconds: Fraction
 
 
-def rate_session(
-    tariff: Tariff, start: datetime, seconds: Fraction, *, connected_before: Fraction = NOTHING
-) -> Session:
-    """The price of a session of ``seconds``. ``connected_before`` > 0: it goes on, so no connect fee is due.
-
-    Rejected when no window or group covers a second.
-    """
-    at, cost = NOTHING, NOTHING
-    if not connected_before:
-        cost += _window(tariff.windows, start).connect_fee
+def rate_session(tariff: Tariff, start: datetime, seconds: Fraction, stage: Stage = Stage.OPENED) -> Session:
+    """The price of a session of ``seconds``. Rejected when no window or group covers one of them."""
+    at = NOTHING
+    cost = _window(tariff.windows, start).connect_fee if stage is Stage.OPENED else NOTHING
     while at < seconds:
-        group = _group(_window(tariff.windows, start + timedelta(microseconds=int(at * 10**6))), at + connected_before)
+        group = _group(_window(tariff.windows, start + timedelta(microseconds=int(at * 10**6))), at)
         price = group.rate * group.increment / group.per
         cost += price if tariff.increment_places is None else round_to(price, tariff.increment_places)
         at += group.increment
