@@ -2,7 +2,7 @@
 
 A batch is ``events/<id>.parquet`` and ``rejects/<id>.parquet`` (each only when it has rows) and then
 ``batches/<id>.json``. A file without a manifest is what a killed process left: nobody reads it, the next writer
-writes over it. Manifests are never changed; a retry is a batch of its own that takes over the rejects of others.
+removes it. Manifests are never changed; a retry is a batch of its own that takes over the rejects of others.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from core.errors import Unavailable
+from core.metering.engine import sweep
 from core.noun import Id, Instant, Noun
 from core.usage import ControlTotals, IngestReport
 
@@ -55,14 +56,11 @@ class Batches:
         return [self._known[name] for name in names]
 
     def next_id(self) -> str:
-        """Greater than every id before it."""
-        return f"{len(self.all()) + 1:08d}"
-
-    def events(self, batch: Batch) -> Path | None:
-        return self.events_path(batch.id) if batch.report.accepted else None
-
-    def rejects(self, batch: Batch) -> Path | None:
-        return self.rejects_path(batch.id) if batch.report.rejected else None
+        """Greater than every id before it; what a killed process may have left under it is removed."""
+        batch_id = f"{len(self.all()) + 1:08d}"
+        self.events_path(batch_id).unlink(missing_ok=True)
+        self.rejects_path(batch_id).unlink(missing_ok=True)
+        return batch_id
 
     def events_path(self, batch_id: str) -> Path:
         return self.folder / "events" / f"{batch_id}.parquet"
@@ -92,6 +90,7 @@ class Batches:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Unavailable(f"the usage store {self.folder.name} is being written by another process") from None
+            sweep(self.folder / "scratch")
             yield
 
 

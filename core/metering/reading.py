@@ -48,8 +48,8 @@ create or replace macro json_dimensions(j) as case
         if p[2] <> '""' and p[2] <> 'null'], ',') || '}}' end;
 """
 
-#: Separates nothing: no text holds it, so that each line is one value. What does hold it ends in ``rest``.
-_NO_DELIMITER = "\x01\x02\x03\x04"
+#: Each line is one value: U+10FFFF is not a character, so no text holds it. (A line that does is read up to it.)
+_NO_DELIMITER = "\U0010ffff"
 
 
 def stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
@@ -106,11 +106,11 @@ def _lines(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     connection.execute(
         f"""
         create temp table readable as
-        select row_number() over () as n, text, rest is not null as broken
-        from read_csv(?, columns = {{'text': 'varchar', 'rest': 'varchar'}}, auto_detect = false, header = false,
-            delim = '{_NO_DELIMITER}', quote = '', escape = '', comment = '', null_padding = true,
-            strict_mode = false, hive_partitioning = false, ignore_errors = true, store_rejects = true,
-            rejects_table = 'unreadable', rejects_scan = 'unreadable_files', rejects_limit = 0)""",
+        select row_number() over () as n, text
+        from read_csv(?, columns = {{'text': 'varchar'}}, auto_detect = false, header = false,
+            delim = '{_NO_DELIMITER}', quote = '', escape = '', comment = '', strict_mode = false,
+            hive_partitioning = false, ignore_errors = true, store_rejects = true, rejects_table = 'unreadable',
+            rejects_scan = 'unreadable_files', rejects_limit = 0)""",
         [literal_path(path)],
     )
     connection.execute("""
@@ -118,7 +118,8 @@ def _lines(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         select line::bigint as line, min(csv_line) as text, row_number() over (order by line) as n
         from unreadable group by line;
         create temp view lines as
-        select n + (select count(*) from broken where broken.line - broken.n < readable.n) as line, text, broken
+        select n + (select count(*) from broken where broken.line - broken.n < readable.n) as line, text,
+            false as broken
         from readable where text is not null
         union all select line, text, true from broken""")
 

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from core.errors import Rejected
 from core.metering.aggregating import load_cuts, measure
 from core.metering.batches import Batch, Batches, DayTotals, publish
-from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session, sweep
+from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session
 from core.metering.judging import absorb_cured, judge, spare_the_desk
 from core.metering.late import LateUsage, group_of
 from core.metering.meters import LOOKING_BACK, Cut, Meter
@@ -88,7 +88,6 @@ class UsageStore:
         the file as a whole is not usable, Unavailable when another process writes; then nothing has changed.
         """
         with self._batches.writer(), self._session() as (connection, folder):
-            sweep(self.folder / "scratch")
             digest = _digest(path)
             for batch in self._batches.all():
                 if (batch.report.source, batch.report.digest) == (source, digest):
