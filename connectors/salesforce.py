@@ -373,7 +373,7 @@ class SalesforceConnector(BaseConnector):
         return f"/services/data/v{self._settings.api_version}/{below}"
 
     def _query_part(self, soql: str) -> Json:
-        return {"method": "GET", "url": self._path(f"query?q={quote(soql)}")}
+        return {"method": "GET", "url": self._path(f"query?q={quote(soql)}"), "httpHeaders": self._wire.headers}
 
     def _found(self, sobject: str, part: Json) -> list[Json]:
         """All records of one query of a composite, its further pages fetched."""
@@ -508,7 +508,7 @@ class SalesforceConnector(BaseConnector):
         return outcomes
 
     def _write(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
-        """Writes records and reads them back, in one call."""
+        """Writes records and reads them back, in one call; in halves when one of them spoils the whole request."""
         row = self._row(resource, items[0][1])
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)
@@ -530,7 +530,8 @@ class SalesforceConnector(BaseConnector):
         )
         if written["httpStatusCode"] >= 300:
             if len(items) > 1 and written["httpStatusCode"] < 500:
-                return [outcome for item in items for outcome in self._write(resource, [item])]
+                half = len(items) // 2
+                return self._write(resource, items[:half]) + self._write(resource, items[half:])
             return [_fault(written["body"][0], record=resource, payload=items[0][0])] * len(items)
         kept: Mapping[str, Json] = {}
         if read["httpStatusCode"] < 300:

@@ -269,13 +269,16 @@ def _kind_of(record: Json) -> SObject:
 
 
 def _each(call: Call, records: list[Json], one: Callable[[Json], Json], all_or_none: Any) -> Answer:
-    """One result per record; with allOrNone a failure takes the others back."""
+    """One result per record; with allOrNone a failure takes the others back. What cannot be parsed spoils the call."""
     mark = call.work.mark()
     results: list[Json] = []
     for record in records:
         try:
             results.append(one(record))
         except Refusal as refusal:
+            if refusal.code == "JSON_PARSER_ERROR":
+                call.work.back_to(mark)
+                raise
             results.append(refusal.result)
         except SeveralMatch:
             results.append(
@@ -333,6 +336,8 @@ def _upsert_many(call: Call, kind: str, name: str) -> Answer:
         try:
             saved, created = _upsert(call, _kind(kind), name, value or "", fields)
         except Refusal as refusal:
+            if refusal.code == "JSON_PARSER_ERROR":
+                raise
             return refusal.result | {"created": False}
         return {"id": saved["Id"], "success": True, "errors": [], "created": created}
 
@@ -530,7 +535,7 @@ class Org:
 
     async def rest(self, request: Request) -> Response:
         token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
-        if not token or self.shelf.get("session", token) is None:
+        if not token or self.shelf.get("_session", token) is None:
             return ExactJSONResponse(
                 Refusal(401, "INVALID_SESSION_ID", "Session expired or invalid").body,
                 401,
@@ -577,7 +582,7 @@ class Org:
         except Refusal as refusal:
             return JSONResponse({"error": refusal.code, "error_description": refusal.message}, refusal.status)
         token = f"{ORGANIZATION_ID[:15]}!{secrets.token_urlsafe(48)}"
-        self.shelf.keep("session", token, {"user": USER_ID})
+        self.shelf.keep("_session", token, {"user": USER_ID})
         base = str(request.base_url).rstrip("/")
         return JSONResponse(
             {
@@ -602,7 +607,7 @@ class Org:
             raise bad("invalid_client", "invalid client credentials")
 
     def _check_assertion(self, assertion: str, base: str) -> None:
-        certificate = self.shelf.get("certificate", CLIENT_ID)
+        certificate = self.shelf.get("_certificate", CLIENT_ID)
         if certificate is None:
             raise bad("invalid_client", "the connected app has no certificate")
         try:
@@ -621,11 +626,11 @@ class Org:
             raise bad("invalid_grant", "user hasn't approved this consumer")
 
     async def certificate(self, request: Request) -> Response:
-        self.shelf.keep("certificate", CLIENT_ID, {"pem": (await request.body()).decode()})
+        self.shelf.keep("_certificate", CLIENT_ID, {"pem": (await request.body()).decode()})
         return JSONResponse({})
 
     async def revoke(self, request: Request) -> Response:
-        self.shelf.drop("session", (await _form(request)).get("token", ""))
+        self.shelf.drop("_session", (await _form(request)).get("token", ""))
         return Response(status_code=200)
 
 

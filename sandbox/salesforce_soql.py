@@ -273,8 +273,6 @@ class Parser:
             test, more = self.term(source)
             tests.append(test)
             ids = ids if more is None else more
-        if self.sees("and") or self.sees("or"):
-            raise Refused("MALFORMED_QUERY", f"unexpected token: '{self.peek().text}'")
         if joint == "or":
             return lambda record: any(test(record) for test in tests), None
         return lambda record: all(test(record) for test in tests), ids

@@ -316,6 +316,9 @@ def test_a_collection_answers_each_record_and_all_or_none_takes_all_back(org: Or
     one, two = org.call("POST", "/composite/sobjects", {"allOrNone": True, "records": [good, bad]}, 200)
     assert one["errors"][0]["statusCode"] == "ALL_OR_NONE_OPERATION_ROLLED_BACK"
     assert len(org.rows("SELECT Id FROM Account")) == 1
+    unreadable = {"records": [good, {**good, "Payment_Terms_Days__c": "soon"}]}
+    assert org.error("POST", "/composite/sobjects", unreadable) == (400, "JSON_PARSER_ERROR")
+    assert len(org.rows("SELECT Id FROM Account")) == 1
     assert org.error("POST", "/composite/sobjects", {"records": [good] * 201}) == (400, "EXCEEDED_MAX_SIZE_REQUEST")
 
 
