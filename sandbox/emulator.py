@@ -303,7 +303,7 @@ class Emulator:
     async def _objects(self, request: Request) -> Response:
         kind = request.path_params.get("kind")
         return ExactJSONResponse(
-            self.shelf.all(kind) if kind else {k: n for k, n in self.shelf.counts().items() if k != "_sandbox"}
+            self.shelf.all(kind) if kind else {k: n for k, n in self.shelf.counts().items() if not k.startswith("_")}
         )
 
     async def _faults(self, request: Request) -> Response:

@@ -1137,7 +1137,7 @@ def serve(stripe: Stripe, method: str, spec: Spec, act: Operation) -> Callable[[
     def once(request: Request, given: Json, key: str | None) -> tuple[int, Json, dict[str, str]]:
         if not key:
             return *run(request, given), {}
-        path, kept = request.url.path, stripe.shelf.get("idempotency_key", key)
+        path, kept = request.url.path, stripe.shelf.get("_idempotency_key", key)
         if kept and stripe.now() - kept["created"] < IDEMPOTENCY_WINDOW:
             if kept["path"] != path:
                 what = f"for the same endpoint they were first used for ('{kept['path']}')"
@@ -1158,7 +1158,7 @@ def serve(stripe: Stripe, method: str, spec: Spec, act: Operation) -> Callable[[
         status, body = run(request, given)
         if status not in (400, 404):
             result = {"created": stripe.now(), "path": path, "params": given, "status": status, "body": body}
-            stripe.shelf.keep("idempotency_key", key, {**result, "request": stripe.request_id})
+            stripe.shelf.keep("_idempotency_key", key, {**result, "request": stripe.request_id})
         return status, body, {}
 
     def run(request: Request, given: Json) -> tuple[int, Json]:
