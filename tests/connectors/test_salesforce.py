@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import respx
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -259,6 +260,17 @@ def test_jwt_bearer_signs_in_with_the_private_key_alone(org: Org) -> None:
     with pytest.raises(Misconfigured, match="sign-in was refused"):
         stranger.find("account", key(1))
     stranger.close()
+
+
+@respx.mock
+def test_a_token_of_another_address_is_never_used() -> None:
+    """The session's calls go to base_url alone, so an org that says it lives elsewhere is a misconfiguration."""
+    answer = {"access_token": "t", "instance_url": "https://other.my.salesforce.com", "id": "", "token_type": "Bearer"}
+    respx.post("https://acme.my.salesforce.com/services/oauth2/token").respond(json=answer)
+    connector = connect(settings("https://acme.my.salesforce.com"), World(sleep=lambda _seconds: None))
+    with pytest.raises(Misconfigured, match=r"other\.my\.salesforce\.com"):
+        connector.find("account", key(1))
+    connector.close()
 
 
 def test_a_wrong_secret_is_a_misconfiguration_that_does_not_tell_it(org: Org) -> None:
