@@ -47,12 +47,16 @@ class Align(StrEnum):
 
     CALENDAR = "calendar"  # on the charge's billing day, in the months that ``every_months`` divides
     ANNIVERSARY = "anniversary"  # on the day the charge started; a shorter month clamps, the next returns to the day
+    SUBSCRIPTION = "subscription"  # on the day the subscription started, so that charges added later end with it
 
 
 class Proration(StrEnum):
     """What a service period that is cut short costs."""
 
     DAY = "day"  # calendar days served / days of the whole service period
+    SECOND = (
+        "second"  # elapsed seconds of the same days in the account's zone: days of 23 and 25 hours count as they are
+    )
     NONE = "none"  # the full price
 
 
@@ -109,6 +113,8 @@ class Charge(Noun):
     """Dimensions whose every combination of values is priced alone, then added."""
     scope: Scope = Scope.SITE
     proration: Proration = Proration.DAY
+    trial_days: Annotated[int, Field(ge=0)] = 0
+    """Days from the ordered start that are free; the charge starts after them."""
     rounding: Rounding | None = None
     """None: the rounding of the price book."""
 

@@ -39,7 +39,7 @@ def apportion(
 ) -> list[Fraction]:
     """``whole`` in proportion to ``weights`` (>= 0, not all zero), on ``places`` decimals; the parts sum to it.
 
-    Only ``ALONE`` may miss the whole. The whole itself need not lie on the grid: the part that takes the rest then does not either.
+    Only ``ALONE`` may miss the whole. A whole that does not lie on the grid leaves one part off the grid too.
     """
     exact = [as_fraction(weight) for weight in weights]
     if any(weight < 0 for weight in exact) or not any(exact):

@@ -112,7 +112,7 @@ def _bought(order: Order, line: OrderLine, book: PriceBook, ends_on: date | None
         raise refuse(f"price book {book.name} has no such charge", "charge_code", line.charge_code) from None
     if line.site_id is not None and line.site_id not in {site.id for site in order.account.sites}:
         raise refuse(f"account {order.account.id} has no site {line.site_id}", "site_id", line.site_id)
-    starts_on = line.start_on or order.start_on
+    starts_on = (line.start_on or order.start_on) + relativedelta(days=charge.trial_days)
     if ends_on is not None and starts_on >= ends_on:
         raise refuse(f"it starts on {starts_on}, when the order has ended ({ends_on})", "start_on", starts_on)
     priced = charge.kind is not ChargeKind.USAGE

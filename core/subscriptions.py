@@ -72,11 +72,17 @@ class Due:
 
 
 def service_periods(
-    charge: Charge, starts_on: date, ends_on: date | None, around: DateSpan
+    charge: Charge, line: SubscriptionCharge, around: DateSpan, subscribed_on: date
 ) -> Iterator[tuple[DateSpan, DateSpan]]:
-    """(part, whole) of each service period that touches ``around``, in order: no gap, no overlap."""
-    calendar = charge.align is Align.CALENDAR
-    anchor = date(2000, 1, charge.billing_day) if calendar else starts_on
+    """(part served, whole) of each service period that touches ``around``, in order: no gap, no overlap.
+
+    ``subscribed_on``: when the subscription started, where the charge counts its periods from there.
+    """
+    anchor = {
+        Align.CALENDAR: date(2000, 1, charge.billing_day),
+        Align.ANNIVERSARY: line.starts_on,
+        Align.SUBSCRIPTION: subscribed_on,
+    }[charge.align]
 
     def start(n: int) -> date:
         return anchor + relativedelta(months=n * charge.every_months)
@@ -85,7 +91,7 @@ def service_periods(
     n = months // charge.every_months - 1
     while start(n) < around.end:
         whole = DateSpan(start(n), start(n + 1))
-        served = whole.overlap(DateSpan(starts_on, ends_on or date.max))
+        served = whole.overlap(DateSpan(line.starts_on, line.ends_on or date.max))
         if served is not None and served.overlap(around):
             yield served, whole
         n += 1
@@ -102,7 +108,7 @@ def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, bi
         if day.overlap(billing):
             yield Due(subscription, line, charge, day, day)
         return
-    for service, whole in service_periods(charge, line.starts_on, line.ends_on, billing):
+    for service, whole in service_periods(charge, line, billing, subscription.starts_on):
         deciding = service.start if charge.timing is Timing.ADVANCE else service.last_day
         if billing.start <= deciding < billing.end:
             yield Due(subscription, line, charge, service, whole)

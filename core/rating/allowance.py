@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
 
+from core.accounts import Account
 from core.catalog import Charge
+from core.exact import NOTHING
+from core.period import DateSpan
 from core.rating.demand import Item
 from core.rating.derivation import Draw
+from core.rating.measured import MeteredQuantity
+from core.subscriptions import Subscription
 from core.terms import Allowance
-
-NOTHING = Fraction(0)
 
 
 def size(allowance: Allowance, usage: Mapping[str, Fraction], sites: int, granted: Fraction) -> Fraction:
@@ -25,6 +28,25 @@ def size(allowance: Allowance, usage: Mapping[str, Fraction], sites: int, grante
         earned = Fraction(usage.get(allowance.earned.driver, NOTHING) // Fraction(allowance.earned.per))
         units += earned if allowance.earned.cap is None else min(earned, Fraction(allowance.earned.cap))
     return units * granted
+
+
+def granted(
+    allowance: Allowance,
+    account: Account,
+    subscriptions: Sequence[Subscription],
+    billing: DateSpan,
+    metered: Sequence[MeteredQuantity],
+) -> Fraction:
+    """The units of an allowance in a billing period: its size times how often it was bought."""
+    bought = Fraction(1)
+    if allowance.granted_by is not None:
+        lines = [line for subscription in subscriptions for line in subscription.charges]
+        served = [line for line in lines if line.charge_code == allowance.granted_by and line.in_force(billing)]
+        bought = sum((Fraction(line.quantity) for line in served), NOTHING)
+    usage: dict[str, Fraction] = {}
+    for one in metered:
+        usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
+    return size(allowance, usage, len(account.sites), bought)
 
 
 def draw(granted: Fraction, used: Sequence[Fraction], places: int) -> list[Fraction]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from core.catalog import Charge, ChargeKind, PriceBook, Proration, acts_on, counted, evaluation_order
 from core.money import Money, Rounding, exponent
+from core.period import start_of_day
 from core.prices import (
     Blocks,
     Capacity,
@@ -140,9 +141,13 @@ def _groups(charge: Charge, told: Derivation) -> dict[tuple[str, ...], list[Part
 
 
 def _served(line: RatedLine, charge: Charge) -> Fraction:
-    if charge.kind is not ChargeKind.RECURRING or charge.proration is not Proration.DAY:
+    if charge.kind is not ChargeKind.RECURRING or charge.proration is Proration.NONE:
         return Fraction(1)
     served, whole = line.service_period, line.derivation.full_period
+    if charge.proration is Proration.SECOND:
+        day = [start_of_day(one, line.derivation.timezone or "UTC").timestamp() for one in (served.start, served.end)]
+        end = [start_of_day(one, line.derivation.timezone or "UTC").timestamp() for one in (whole.start, whole.end)]
+        return Fraction(int(day[1] - day[0]), int(end[1] - end[0]))
     return Fraction((served.end - served.start).days, (whole.end - whole.start).days)
 
 

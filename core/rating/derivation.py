@@ -99,6 +99,8 @@ class Derivation(Noun):
     tier_by: Fraction | None = None
     parts: tuple[Part, ...] = ()
     full_period: DateSpan
+    timezone: str | None = None
+    """The zone whose seconds count, where the charge is prorated by them."""
     steps: tuple[Step, ...]
     exact: Fraction
     rounding: Rounding

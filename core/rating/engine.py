@@ -20,7 +20,7 @@ from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
 from core.rating import commitment
-from core.rating.allowance import allow, size
+from core.rating.allowance import allow, granted
 from core.rating.check import check_bill
 from core.rating.demand import Item, items
 from core.rating.derivation import Derivation, Share, StepKind
@@ -28,10 +28,11 @@ from core.rating.layers import Place, resolve
 from core.rating.lines import RatedLine
 from core.rating.measured import MeteredQuantity
 from core.rating.pricing import Priced, convert, price_charge
+from core.rating.proration import seconds_share
 from core.rating.rules import Entry, apply
 from core.rating.tiers import ONE
 from core.subscriptions import Due, Subscription, due
-from core.terms import Allowance, Level
+from core.terms import Level
 
 
 def rate(
@@ -61,7 +62,7 @@ def rate(
         for item in items(dues, account, metered, book.layers)
     ]
     for allowance in book.allowances:
-        units = _granted(allowance, account, subscriptions, billing_period, metered)
+        units = granted(allowance, account, subscriptions, billing_period, metered)
         todo = allow(allowance, units, todo, [site.id for site in account.sites])
     drafts = _drafts(book, todo)
     entries = [
@@ -91,7 +92,16 @@ def _dues(book: PriceBook, account: Account, subscription: Subscription, billing
             record=subscription.id,
         )
     for line in subscription.charges:
-        yield from due(subscription, line, book.charge(line.charge_code), billing)
+        try:
+            charge = book.charge(line.charge_code)
+        except KeyError:
+            raise Rejected(
+                f"subscription {subscription.id}: price book {book.name} has no charge {line.charge_code}",
+                record=subscription.id,
+                field="charge_code",
+                value=line.charge_code,
+            ) from None
+        yield from due(subscription, line, charge, billing)
 
 
 def _place(item: Item, account: Account, above: Mapping[str, str]) -> Place:
@@ -113,31 +123,6 @@ def _layered(book: PriceBook, item: Item, place: Place, known_at: datetime | Non
     one = item.due
     charge, choices = resolve(one.charge, book.layers, place, one.service.start, known_at, one.line.unit_price)
     return replace(item, charge=charge, choices=choices)
-
-
-def _granted(
-    allowance: Allowance,
-    account: Account,
-    subscriptions: Sequence[Subscription],
-    billing: DateSpan,
-    metered: Sequence[MeteredQuantity],
-) -> Fraction:
-    """The units of an allowance in this period: its size times how often it was bought."""
-    bought = Decimal(1)
-    if allowance.granted_by is not None:
-        bought = sum(
-            (
-                line.quantity
-                for subscription in subscriptions
-                for line in subscription.charges
-                if line.charge_code == allowance.granted_by and line.in_force(billing)
-            ),
-            Decimal(0),
-        )
-    usage: dict[str, Fraction] = {}
-    for one in metered:
-        usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
-    return size(allowance, usage, len(account.sites), Fraction(bought))
 
 
 def _drafts(book: PriceBook, todo: Sequence[Item]) -> list[Derivation | None]:
@@ -194,8 +179,11 @@ def _missing(book: PriceBook, item: Item, counted: Money) -> Derivation:
 def _factor(item: Item) -> Fraction:
     """Only time-based prices shrink with the days served; usage measures itself."""
     one = item.due
-    prorated = item.charge.kind is ChargeKind.RECURRING and item.charge.proration is Proration.DAY
-    return one.service.fraction_of(one.whole) if prorated else ONE
+    if item.charge.kind is not ChargeKind.RECURRING or item.charge.proration is Proration.NONE:
+        return ONE
+    if item.charge.proration is Proration.DAY:
+        return one.service.fraction_of(one.whole)
+    return seconds_share(one.service, one.whole, one.subscription.timezone)
 
 
 def _events(item: Item) -> int:
@@ -221,6 +209,7 @@ def _derivation(book: PriceBook, item: Item, priced: Priced, tier_by: Fraction |
         tier_by=tier_by,
         parts=item.left_parts if looks_at_parts else (),
         full_period=item.due.whole,
+        timezone=item.due.subscription.timezone if charge.proration is Proration.SECOND else None,
         steps=priced.steps,
         exact=priced.exact,
         rounding=mode,

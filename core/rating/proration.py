@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import TypeAlias
 
 from core.exact import NOTHING
+from core.period import DateSpan
 
 Moment: TypeAlias = date | datetime
 
@@ -62,6 +63,12 @@ def factor(
         return Fraction(empty is EmptyPeriod.FULL)
     part = length(*service, count) / whole
     return part if at_most is None else min(part, at_most)
+
+
+def seconds_share(service: DateSpan, whole: DateSpan, tz: str) -> Fraction:
+    """The share of a service period by elapsed seconds in a zone; shares of a cut period sum to 1."""
+    part, all_of_it = service.instants(tz), whole.instants(tz)
+    return factor((part.start, part.end), (all_of_it.start, all_of_it.end), DayCount.SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
