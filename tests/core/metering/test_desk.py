@@ -196,3 +196,14 @@ def test_a_service_that_begins_later_does_not_serve_earlier_usage(store: UsageSt
     late = Service(account_id="A", site_id="S", meter="minutes", starts_at=datetime(2026, 10, 6, tzinfo=UTC))
     (report,) = store.retry_rejected(ServiceIndex(services=(late,)), LATER)
     assert [r.cause for r in report.rejections] == [Cause.BEFORE_SERVICE]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_batch(
+    store: UsageStore, write: Write, tmp_path: Path
+) -> None:
+    """Event files of a batch that never was do not stay under the number of the next one."""
+    folder = tmp_path / "usage"
+    assert _run(_ingest_until, "usage.events_written", folder, write("1.csv", line("1"))) == -signal.SIGKILL
+    assert len(list((folder / "events").iterdir())) == 1
+    store.ingest(write("2.csv", line("2", "x")), "bridge", MINUTES, RECORDED)
+    assert list((folder / "events").iterdir()) == []

@@ -194,6 +194,8 @@ def test_service_spans_are_half_open(store: UsageStore, write: Write) -> None:
     report = store.ingest(write("u.csv", *lines), "bridge", services, RECORDED)
     assert [e.id for e in store.events("A", "S", "minutes", OCTOBER)] == ["1", "4", "10", "19"]
     assert causes(report) == {"after_service": [4, 5, 8]}
+    alone = write("alone.csv", line("alone", at="2026-10-20T00:00:00Z"))
+    assert causes(store.ingest(alone, "bridge", services, RECORDED)) == {"after_service": [2]}
 
 
 def test_a_service_ends_after_it_starts() -> None:
