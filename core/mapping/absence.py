@@ -16,8 +16,11 @@ def gone(site: Site, op: s.Sourced, path: str, *, may_miss: bool, currency: Take
     """What the operator does when its value is absent or null."""
     if site.going_out and op.null is not None:
         site.at("null").problem("a noun knows no difference of absent and null; state `missing:` alone")
-    if (may_miss or op.empty == "missing") and op.missing is None:
+    may_miss = may_miss or op.empty is not None
+    if may_miss and op.missing is None:
         site.problem(f"{path} may be missing; state `missing:` default, skip, park or fail")
+    if not may_miss and op.missing is not None:
+        site.at("missing").problem(f"{path} is never missing")
     missing = op.missing or "fail"
     default = _default(site, op, currency) if op.stated("default") else None
     absent = act(site, missing, "is absent", path, default)

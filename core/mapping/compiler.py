@@ -270,6 +270,8 @@ def _value(site: Site, op: s.Sourced) -> Take:
         return nothing
     if site.going_out and source.kind not in _READS[type(op)]:
         return site.at(name).problem(f"{path} is {source.kind}: use `{_CARRIES[source.kind]}:`")
+    if op.empty is not None and source.kind not in (Kind.TEXT, Kind.ANYTHING):
+        site.at("empty").problem(f"is for text; {path} is {source.kind}")
     currency = _currency(site, op.currency) if isinstance(op, s.MoneyOf) and op.currency else None
     converted = convert(site, op, source, currency)
     without = gone(site, op, path, may_miss=source.optional, currency=currency)

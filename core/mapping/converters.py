@@ -30,6 +30,8 @@ def convert(site: Site, op: s.Sourced, source: Shape, currency: Take | None) -> 
         case s.InstantOf(format=form, round=rounding):
             if site.going_out:
                 return lambda value, _: v.instant_out(value, form, rounding)
+            if rounding is not None:
+                site.at("round").problem("an instant of ours keeps every microsecond; `round:` is for direction `out`")
             return lambda value, _: v.instant_in(value, form)
         case s.Lookup():
             return _lookup(site, op)
@@ -62,6 +64,8 @@ def shorten(op: s.Narrow) -> Callable[[str], str]:
 def _money_out(site: Site, op: s.MoneyOf) -> Convert:
     if op.currency is not None:
         site.at("currency").problem("money carries its currency; `currency:` is for direction `in`")
+    if op.round is not None:
+        site.at("round").problem("money is exact already; `round:` is for direction `in`")
     signed: Callable[[Money], Money] = Money.__neg__ if op.sign else _same
     part: Callable[[Money], Any] = attrgetter("minor" if op.unit == "minor" else "amount")
     if signed is _same and op.form is None:

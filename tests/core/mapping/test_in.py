@@ -275,6 +275,8 @@ def test_every_required_field_must_be_mapped() -> None:
     ("rule", "message"),
     [
         ("received_at: {date: at, missing: fail}", "fields.received_at: the field is an instant: use `instant:`"),
+        ("received_at: {instant: at, round: floor, missing: fail}",
+         "fields.received_at.round: an instant of ours keeps every microsecond; `round:` is for direction `out`"),
         ("received_at: {path: at, missing: fail}", "fields.received_at: the field is an instant: use `instant:`"),
         ("status: {path: paid, missing: fail}", "fields.status: the field is one of a few words: use `enum:`"),
         ("status: {enum: paid, values: {done: true}, missing: fail}",
