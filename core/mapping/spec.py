@@ -52,7 +52,7 @@ Name: TypeAlias = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
 class Node(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_enum_values=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     def stated(self, name: str) -> bool:
         """Whether the file itself says it."""
