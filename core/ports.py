@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import sleep as _sleep
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from core.errors import TieoutError
 
@@ -219,6 +219,15 @@ class Connector(Protocol):
 
     def close(self) -> None:
         """Release sockets. Calling it twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class Acknowledges(Protocol):
+    """A connector whose vendor looks for a certain answer to its webhooks."""
+
+    def acknowledge(self, events: Sequence[WebhookEvent], /) -> tuple[bytes, str]:
+        """Body and content type of the answer, once the events are stored."""
         ...
 
 

@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.accounts import Account
 from core.errors import Misconfigured, TieBroken
@@ -59,6 +59,9 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
         Shape(Break, rows.BreakRow),
     )
 }
+
+#: What a unit of work raises when the database fails it: away, full, read-only, locked.
+StoreFailed = SQLAlchemyError
 
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
