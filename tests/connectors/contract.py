@@ -11,12 +11,15 @@ from core.ports import ExternalKey, Payload, WebhookRequest
 
 @dataclass(frozen=True)
 class ContractCase:
-    """``count`` tells how many objects of the resource the emulator keeps, from ``GET /_sandbox/objects`` (kind: count).
+    """One kind of record of one system.
 
+    ``count`` tells how many objects of the resource the emulator keeps, from ``GET /_sandbox/objects`` (kind: count).
     ``write_line`` is a pattern of ``"METHOD /path"`` (as sandbox faults match it) of the call that creates the record.
     ``page`` makes enough records for two pages when it is not None: it gives the number to create.
     ``prepare`` seeds what the record depends on, through the emulator's own API.
     ``webhook`` signs a body as the vendor does for the settings; None when the vendor has no webhooks here.
+    ``webhook_only`` names the secrets of the settings that prove webhooks, and no call.
+    ``own_wait``: seconds to wait at a rate limit when the vendor does not say how long; None when it says.
     """
 
     system: str
@@ -30,3 +33,5 @@ class ContractCase:
     prepare: Callable[[str], None] = lambda _url: None
     page: int | None = None
     webhook: Callable[[], WebhookRequest] | None = None
+    webhook_only: frozenset[str] = frozenset()
+    own_wait: float | None = None

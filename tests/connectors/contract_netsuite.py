@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from connectors.netsuite import Settings
+from connectors.netsuite import BLOCKED_WAIT, Settings
 from core.ports import ExternalKey, Payload
 from sandbox.netsuite import ACCOUNT, CONSUMER_KEY, CONSUMER_SECRET, TOKEN, TOKEN_SECRET
 from tests.connectors.contract import ContractCase
@@ -55,4 +55,5 @@ CASE = ContractCase(
     write_line=r"^POST /services/",
     count=count,
     page=51,
+    own_wait=BLOCKED_WAIT,
 )

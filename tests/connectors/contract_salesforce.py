@@ -79,4 +79,5 @@ CASE = ContractCase(
     count=count,
     page=201,
     webhook=message,
+    webhook_only=frozenset({"webhook_token"}),
 )
