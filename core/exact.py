@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
@@ -16,6 +17,14 @@ def round_to(value: Exact, places: int, mode: Rounding = Rounding.HALF_UP) -> Fr
     """``value`` rounded to ``places`` decimals; negative places round to tens, hundreds..."""
     grid = Fraction(10) ** places
     return round_fraction(as_fraction(value) * grid, mode) / grid
+
+
+def to_decimal(value: Fraction, places: int = 12) -> Decimal:
+    """The decimal digits of a figure, without trailing zeros; rounded half even at ``places`` where they do not end."""
+    digits = round(value * 10**places)
+    while places and digits % 10 == 0:
+        digits, places = digits // 10, places - 1
+    return Decimal(f"{digits}E-{places}")
 
 
 class Remainder(StrEnum):

@@ -107,7 +107,8 @@ class Money:
     @property
     def amount(self) -> Decimal:
         """Major units, with exactly the decimals of the currency."""
-        return Decimal(self.minor).scaleb(-exponent(self.currency))
+        # Through text: Decimal arithmetic would round at the 28 digits of its context.
+        return Decimal(f"{self.minor}E-{exponent(self.currency)}")
 
     def _same(self, other: Money) -> int:
         if not isinstance(other, Money):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from fractions import Fraction
 from typing import Self
 
 from dateutil.relativedelta import relativedelta
@@ -116,7 +117,7 @@ def _bought(order: Order, line: OrderLine, book: PriceBook, ends_on: date | None
     if ends_on is not None and starts_on >= ends_on:
         raise refuse(f"it starts on {starts_on}, when the order has ended ({ends_on})", "start_on", starts_on)
     priced = charge.kind is not ChargeKind.USAGE
-    if priced and round_money(line.quantity * line.unit_price, order.currency) != line.amount:
+    if priced and round_money(Fraction(line.quantity) * Fraction(line.unit_price), order.currency) != line.amount:
         raise refuse(f"{line.quantity} x {line.unit_price} is not {line.amount}", "amount", line.amount)
     model = charge.model
     if isinstance(model, Flat) and line.quantity != 1:

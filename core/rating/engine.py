@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from decimal import Decimal
 from fractions import Fraction
 
 from core.accounts import Account
 from core.catalog import ChargeKind, PriceBook, Proration, Scope
 from core.errors import Rejected
-from core.exact import NOTHING
+from core.exact import NOTHING, to_decimal
 from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
@@ -232,13 +231,8 @@ def _line(item: Item, told: Derivation) -> RatedLine:
         product_code=item.charge.product_code,
         description=item.charge.name,
         service_period=one.service,
-        quantity=_decimal(told.priced if told.share is None else told.share.units),
-        unit_price=_decimal(prices[0].rate) if single else None,
+        quantity=to_decimal(told.priced if told.share is None else told.share.units),
+        unit_price=to_decimal(prices[0].rate) if single else None,
         amount=total([told.rounded, *(change.amount for change in told.adjustments)], told.rounded.currency),
         derivation=told,
     )
-
-
-def _decimal(value: Fraction) -> Decimal:
-    """For print: the decimal digits of a figure, to 12 places where they do not end."""
-    return Decimal(round(value * 10**12)).scaleb(-12).normalize() + 0
