@@ -156,6 +156,12 @@ def test_a_whole_document_comes_in_typed() -> None:
     assert [(line.id, line.invoice_line_id, line.tax) for line in document.lines] == [("L1-1", "L1", Money(625, "USD"))]
 
 
+def test_a_path_goes_out_one_list_at_a_time() -> None:
+    fields = TAX.replace('id: {text: ["{^.line}-{id}"]', 'id: {text: ["{^.^.code}-{^.line}-{id}"]')
+    document: Any = into(fields, "tax_document").into(answer())
+    assert document.lines[0].id == "INV-1-L1-1"
+
+
 def test_a_document_whose_figures_do_not_agree_is_no_mapping_error() -> None:
     """The mapping is right, the document is not: that is a broken tie."""
     with pytest.raises(TieBroken):
