@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,6 +33,8 @@ ReadyFile = Annotated[Path | None, typer.Option(hidden=True)]
 
 def main() -> None:
     """Entry point: turns our errors into one sentence on stderr and exit code 2."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     try:
         app()
     except TieoutError as error:

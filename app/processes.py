@@ -117,11 +117,16 @@ def answers(url: str) -> bool:
 @contextlib.contextmanager
 def prefect_server(folder: Path, port: int) -> Iterator[str]:
     """A Prefect server with its UI on loopback, its data in ``folder``; gives the address of its API."""
-    environ = {**prefect_environment(folder), "PREFECT_API_URL": ""}
+    url = f"http://127.0.0.1:{port}/api"
+    environ = {
+        **prefect_environment(folder),
+        "PREFECT_API_URL": url,
+        "PREFECT_SERVER_UI_API_URL": url,
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
     log = folder / "logs" / "prefect-server.log"
     arguments = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with child(arguments, log, environ) as process:
-        url = f"http://127.0.0.1:{port}/api"
         until(lambda: answers(f"{url}/health"), process, log, "the Prefect server")
         yield url
 
@@ -133,7 +138,6 @@ def prefect_environment(folder: Path) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_RUNNER_POLL_FREQUENCY": "1",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
         "PREFECT_CLI_COLORS": "false",

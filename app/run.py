@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from prefect.client.schemas.objects import State
@@ -33,7 +33,7 @@ def run_flow(name: str, period: str | None, *, as_json: bool) -> int:
         raise ValueError(f"{name} takes no --period")
     plain: Callable[..., State[Any]] = flow.fn
     if os.environ.get("PREFECT_API_URL"):
-        state: State[Any] = flow(**parameters, return_state=True)
+        state = cast("State[Any]", flow(**parameters, return_state=True))
     else:
         logging.getLogger("prefect").setLevel(logging.ERROR)
         state = plain(**parameters)

@@ -37,7 +37,7 @@ from core.store.codec import dump
 from core.sync import CommandState, DeskEntry, OutboxCommand, SyncRecord
 from flows import desk
 from flows.context import Hub, hub
-from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
+from flows.report import Report, conclude, counted, dollars, sum_by_currency
 
 BATCH = 200
 #: Longer than one call to a vendor with all its waits: a lease with less than three quarters left is renewed before it.
@@ -305,8 +305,6 @@ def deliver_all(hub: Hub, fan_out: FanOut = in_threads) -> Report:
     total.money = sum_by_currency(total.money)
     total.counts["waiting"] = _waiting(hub)
     total.headline = f"{counted(total.counts['created'], 'record')} created, {total.counts['updated']} updated"
-    if total.money:
-        total.headline += f", {amounts(total.money)} carried"
     return total
 
 

@@ -11,16 +11,21 @@ from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from core.invoicing import Invoice
+from core.period import DateSpan
 from flows.bill import bill, finalise_drafts
 from flows.collect import collect
+from flows.context import Hub, hub
 from flows.deliver import deliver
 from flows.ingest import ingest
 from flows.intake import intake, settle
 from flows.prepare import prepare
 from flows.rate import rate
 from flows.recognise import recognise
+from flows.report import amounts, counted, name_run, sum_by_currency
 from flows.tie_out import tie_out
 from flows.write_back import write_back
 
@@ -50,7 +55,16 @@ def order_to_cash(period: str) -> State[Any]:
         lambda: tie_out(period, return_state=True),
     ]
     states = [step() for step in steps]
-    failed = [state for state in states if not state.is_completed()]
-    if failed:
-        return Failed(message=" | ".join(str(state.message) for state in failed))
-    return Completed(message=str(states[-1].message))
+    failed = [str(state.message) for state in states if not state.is_completed()]
+    told = f"{month_in_words(hub(), period)}; {states[-1].message}"
+    if flow_run.id:
+        name_run(f"order to cash {period}: {told}")
+    return Failed(message=" | ".join([told, *failed])) if failed else Completed(message=told)
+
+
+def month_in_words(hub: Hub, period: str) -> str:
+    """What was billed for a month: ``20 invoices, $48,210.33``."""
+    with hub.database.reading() as work:
+        invoices = work.find(Invoice, billing_period_start=DateSpan.month(period).start)
+    whole = amounts(sum_by_currency(invoice.total for invoice in invoices))
+    return counted(len(invoices), "invoice") + (f", {whole}" if whole else "")

@@ -15,7 +15,6 @@ from core.sync import OutboxCommand
 from flows.context import Hub, hub
 from flows.report import Report, conclude, counted
 
-
 #: The item under which an ERP invoice carries its tax.
 TAX_ITEM = Product(code="TAX", name="Sales tax", tax_code="", revenue_account=TAX_PAYABLE)
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client
+from prefect import get_client, get_run_logger
 from prefect.artifacts import (
-    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -80,10 +79,18 @@ def amounts(monies: Iterable[Money]) -> str:
     return ", ".join(map(dollars, monies))
 
 
+#: Most rows that an artifact shows.
+SHOWN = 500
+
+
 def conclude(step: str, report: Report) -> State[Any]:
     """Names the run, publishes its tables, and gives its final state: Failed when a record failed."""
     if flow_run.id:
         name_run(f"{step}: {report.headline}")
+        logger = get_run_logger()
+        logger.info(report.verdict)
+        for entry in report.failures:
+            logger.warning("%s %s: %s", entry.record, entry.record_id, entry.message)
         _publish(step, report)
     if report.failures:
         return Failed(message=report.verdict, data=None)
@@ -99,11 +106,7 @@ def name_run(name: str) -> None:
 def _publish(step: str, report: Report) -> None:
     key = "-".join("".join(c if c.isalnum() else " " for c in step.lower()).split())
     if report.rows:
-        create_table_artifact(
-            table=[dict(row) for row in report.rows[:500]], key=key, description=f"### {report.verdict}"
-        )
-    else:
-        create_markdown_artifact(f"### {step}\n\n{report.verdict}", key=key)
+        create_table_artifact(table=report.rows[:SHOWN], key=key, description=report.verdict)
     if report.failures:
         failed = [
             {
@@ -115,10 +118,10 @@ def _publish(step: str, report: Report) -> None:
                 "message": entry.message,
                 "what cures it": entry.cure,
             }
-            for entry in report.failures[:500]
+            for entry in report.failures[:SHOWN]
         ]
         create_table_artifact(
-            table=failed, key=f"{key}-failures", description=f"### {counted(len(failed), 'record')} failed"
+            table=failed, key=f"{key}-failures", description=f"{counted(len(report.failures), 'record')} failed"
         )
 
 
@@ -131,8 +134,13 @@ def progress(title: str, whole: int) -> Iterator[Callable[[int], None]]:
     ident = create_progress_artifact(progress=0.0, description=title)
     assert isinstance(ident, UUID)
 
+    told = 0
+
     def tell(done: int) -> None:
-        update_progress_artifact(artifact_id=ident, progress=100.0 * done / whole)
+        nonlocal told
+        if (percent := 100 * done // whole) >= told + 5:
+            told = percent
+            update_progress_artifact(artifact_id=ident, progress=float(percent))
 
     yield tell
     update_progress_artifact(artifact_id=ident, progress=100.0)

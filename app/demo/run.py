@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -353,8 +354,8 @@ def _show(
         style = "green" if good else "red"
         ties.add_row(
             shown["tie"],
-            shown["left"],
-            shown["right"],
+            _grouped(shown["left"]),
+            _grouped(shown["right"]),
             f"[{style}]{shown['difference']}[/]",
             shown["unit"],
             shown["records"],
@@ -375,6 +376,11 @@ def _show(
             expand=False,
         )
     )
+
+
+def _grouped(number: str) -> str:
+    """1234.50 as 1,234.50."""
+    return f"{Decimal(number):,}"
 
 
 def _nonzero(text: str) -> bool:
