@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
@@ -292,13 +293,22 @@ class PriceBookError(Misconfigured):
 
 
 class _ExactLoader(yaml.SafeLoader):
-    """YAML whose numbers stay exact: ``0.1`` is Decimal("0.1")."""
+    """YAML that keeps what is written: ``0.1`` is Decimal("0.1"), ``on`` and ``NO`` are text, ``0010`` is not octal."""
 
 
 def _decimal(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Decimal:
-    return Decimal(str(loader.construct_scalar(node)).replace("_", ""))
+    return Decimal(str(loader.construct_scalar(node)))
 
 
+_ExactLoader.yaml_implicit_resolvers = {}
+for _tag, _form, _first in (
+    ("null", r"~|null|", ["~", "n", ""]),
+    ("bool", r"true|false", "tf"),
+    ("int", r"-?(?:0|[1-9][0-9]*)", "-0123456789"),
+    ("float", r"-?(?:0|[1-9][0-9]*)\.[0-9]+", "-0123456789"),
+    ("timestamp", r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "0123456789"),
+):
+    _ExactLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_form})$"), [*_first])
 _ExactLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
@@ -319,7 +329,8 @@ def load_price_book(path: Path) -> PriceBook:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
         found += [(fault["loc"], fault["msg"]) for fault in faults if fault["loc"] or not found]
     if found:
-        raise PriceBookError([f"{path}:{_line(root, where)}: {_spell(where)}: {what}" for where, what in found])
+        told = sorted((_line(root, where), f"{_spell(where)}: {what}") for where, what in found)
+        raise PriceBookError([f"{path}:{line}: {what}" for line, what in told])
     return book
 
 
