@@ -126,10 +126,12 @@ def _described(mapping: Mapping) -> dict[str, Any]:
 
 def _print_table(columns: list[str], records: list[dict[str, Any]]) -> None:
     used = [column for column in columns if any(record[column] for record in records)]
-    table = Table(*used)
+    table = Table()
+    for column in used:
+        table.add_column(column, overflow="fold")
     for record in records:
         table.add_row(*(str(record[column]) for column in used))
-    Console(soft_wrap=False).print(table, markup=False)
+    Console(markup=False).print(table)
 
 
 def _print_json(data: Any) -> None:
