@@ -122,7 +122,12 @@ class Wire:
 
     def __post_init__(self) -> None:
         self._client = httpx.Client(
-            base_url=self.base_url, auth=self.auth, headers=dict(self.headers), timeout=TIMEOUT, follow_redirects=False
+            base_url=self.base_url,
+            auth=self.auth,
+            headers=dict(self.headers),
+            timeout=TIMEOUT,
+            follow_redirects=False,
+            transport=self.world.transport,
         )
 
     @property

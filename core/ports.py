@@ -82,12 +82,16 @@ def crash_at(spec: str) -> Faults:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Time, chance, waiting and planted faults, as one bundle."""
+    """Time, chance, waiting, planted faults and the wire, as one bundle.
+
+    ``transport`` carries every call to a vendor in place of sockets; only ``connectors.wire`` knows its kind.
+    """
 
     clock: Clock = system_clock
     ids: Ids = random_ids
     sleep: Sleep = _sleep
     faults: Faults = no_faults
+    transport: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -274,7 +274,7 @@ class AvaTax:
         """Without a criterion on ``date`` only the documents of the last 30 days are looked at, as published."""
         company = self._company({"companyCode": call.path["company"]})
         test, used = parse_filter(call.query.get("$filter", ""), _QUERYABLE)
-        since = "" if "date" in used else (_now() - timedelta(days=30)).date().isoformat()
+        since = "" if "date" in used else (self.shelf.now() - timedelta(days=30)).date().isoformat()
         rows = [
             row
             for kind in ("transaction", "superseded_transaction")
@@ -395,7 +395,7 @@ class AvaTax:
         return self._keep(document)
 
     def _keep(self, document: Json) -> Json:
-        document["modifiedDate"] = _now().replace(tzinfo=None).isoformat(timespec="microseconds")
+        document["modifiedDate"] = self.shelf.now().replace(tzinfo=None).isoformat(timespec="microseconds")
         self.shelf.keep("transaction", _identity(document), document)
         return document
 
@@ -493,7 +493,7 @@ class AvaTax:
             "description": model.get("description", ""),
             "email": model.get("email", ""),
             "businessIdentificationNo": model.get("businessIdentificationNo", ""),
-            "modifiedDate": _now().replace(tzinfo=None).isoformat(timespec="microseconds"),
+            "modifiedDate": self.shelf.now().replace(tzinfo=None).isoformat(timespec="microseconds"),
             "modifiedUserId": 54057,
             "taxDate": override.get("taxDate", model["date"]),
             "lines": lines,
@@ -516,10 +516,6 @@ class AvaTax:
 
 def _identity(document: Json) -> str:
     return f"{document['companyId']}/{document['type']}/{document['code'].upper()}"
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _sum(amounts: Any) -> Decimal:

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -59,13 +60,19 @@ class ExactJSONResponse(JSONResponse):
         return write_json(content).encode()
 
 
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
 class Shelf:
     """JSON objects by kind and id, in the order they were first kept; survives a restart when ``path`` is a file.
 
-    Objects handed out are copies; nothing changes until ``keep``. Safe to use from several threads.
+    Objects handed out are copies; nothing changes until ``keep``. Safe to use from several threads. ``now`` is the
+    vendor's clock.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, now: Callable[[], datetime] = _now) -> None:
+        self.now = now
         self._db = sqlite3.connect(str(path) if path else ":memory:", check_same_thread=False, isolation_level=None)
         self._lock = threading.RLock()
         with self._lock:
@@ -187,6 +194,8 @@ class Webhooks:
     """Whether the receiver's answer (status 2xx) also says yes in its body, where the vendor looks there."""
     url: str = ""
     secret: str = ""
+    carry: Callable[[str, Json, bytes, str], None] | None = None
+    """Takes (kind, event, body, content type) in place of the sockets, for whoever owns time and the wire."""
     sent: Counter[str] = field(default_factory=Counter)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _loop: asyncio.AbstractEventLoop | None = None
@@ -194,7 +203,9 @@ class Webhooks:
 
     def send(self, kind: str, event: Json, body: bytes, content_type: str = "application/json") -> None:
         """Queue one event. Callable from any thread; does nothing while no receiver is registered."""
-        if self.url and self._loop:
+        if self.carry:
+            self.carry(kind, event, body, content_type)
+        elif self.url and self._loop:
             self._loop.call_soon_threadsafe(self._start, kind, event, body, content_type)
 
     def _start(self, kind: str, event: Json, body: bytes, content_type: str) -> None:

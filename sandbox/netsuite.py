@@ -21,7 +21,7 @@ from calendar import monthrange
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -174,7 +174,7 @@ class Company:
         self.open_books()
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self.offset
+        return self.shelf.now() + self.offset
 
     def open_books(self) -> None:
         """Periods, the one subsidiary and the one currency, when the shelf is new or was just emptied."""
@@ -808,7 +808,7 @@ def emulator(shelf: Shelf) -> Emulator:
 
     async def clock(request: Request) -> Response:
         wanted = read_json(await request.body())
-        company.offset = datetime.fromisoformat(wanted["now"]) - datetime.now(UTC)
+        company.offset = datetime.fromisoformat(wanted["now"]) - shelf.now()
         return JSONResponse({"now": company.now().isoformat()})
 
     folder = f"/wsdl/v{soap.VERSION}_0"

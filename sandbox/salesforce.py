@@ -18,7 +18,6 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -526,7 +525,7 @@ class Org:
             ),
         ):
             blank = dict.fromkeys(OBJECTS[kind].fields)
-            dates = dict.fromkeys(("CreatedDate", "LastModifiedDate", "SystemModstamp"), stamp())
+            dates = dict.fromkeys(("CreatedDate", "LastModifiedDate", "SystemModstamp"), stamp(self.shelf.now()))
             self.shelf.keep(kind, ident, blank | {"Id": ident, "IsDeleted": False} | dates | fields)
             self.shelf.next(kind)
 
@@ -590,7 +589,7 @@ class Org:
                 "instance_url": base,
                 "id": f"{base}/id/{ORGANIZATION_ID}/{USER_ID}",
                 "token_type": "Bearer",
-                "issued_at": str(int(datetime.now(UTC).timestamp() * 1000)),
+                "issued_at": str(int(self.shelf.now().timestamp() * 1000)),
                 "signature": base64.b64encode(secrets.token_bytes(32)).decode(),
                 "scope": "api",
             }

@@ -54,9 +54,9 @@ class SeveralMatch(Exception):
         self.urls = urls
 
 
-def stamp() -> str:
-    """Now, in whole seconds and the zone form of the API."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.000+0000")
+def stamp(now: datetime) -> str:
+    """An instant, in whole seconds and the zone form of the API."""
+    return now.strftime("%Y-%m-%dT%H:%M:%S.000+0000")
 
 
 class Work:
@@ -315,7 +315,7 @@ def save(work: Work, kind: SObject, body: Json, before: Record | None) -> Record
                         f"duplicate value found: {name} duplicates value on record with id: {other['Id'][:15]}",
                         name,
                     )
-    now = stamp()
+    now = stamp(work.shelf.now())
     if before is None:
         record["Id"] = make_id(kind.prefix, work.shelf.next(kind.name))
         record |= {"CreatedDate": now, "CreatedById": USER_ID}
@@ -380,7 +380,7 @@ def _opportunity_rule(work: Work, record: Record, given: Record, before: Record 
     if "StageName" in given and given.get("Probability") is None:
         record["Probability"] = as_double(Decimal(probability), 0, ROUND_HALF_UP)
     if before is None or before["StageName"] != record["StageName"]:
-        record["LastStageChangeDate"] = stamp()
+        record["LastStageChangeDate"] = stamp(work.shelf.now())
     record["HasOpportunityLineItem"] = bool(before and before["HasOpportunityLineItem"])
     if before and before["HasOpportunityLineItem"]:
         record["Amount"] = before["Amount"]
@@ -469,7 +469,7 @@ def roll_up(work: Work, opportunity_id: str) -> None:
     changed = opportunity | {
         "Amount": as_double(total, 2, ROUND_HALF_EVEN),
         "HasOpportunityLineItem": bool(lines),
-        **dict.fromkeys(("LastModifiedDate", "SystemModstamp"), stamp()),
+        **dict.fromkeys(("LastModifiedDate", "SystemModstamp"), stamp(work.shelf.now())),
     }
     if lines and changed.get("Pricebook2Id") is None:
         entry = work.get("PricebookEntry", lines[0]["PricebookEntryId"]) or {}
@@ -525,7 +525,7 @@ def remove(work: Work, kind: SObject, record: Record) -> None:
             f"Your attempt to delete {record.get('Name')} could not be completed because it is associated with records"
             " that depend on it",
         )
-    now = stamp()
+    now = stamp(work.shelf.now())
     work.put(kind.name, record | {"IsDeleted": True, "LastModifiedDate": now, "SystemModstamp": now})
     for child, by in kind.children.values():
         if (kind.name, child) == ("Account", "Account"):

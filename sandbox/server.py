@@ -24,11 +24,9 @@ EMULATORS: Mapping[str, str] = {
 }
 
 
-def build(name: str, folder: Path | None = None) -> Emulator:
-    """The emulator of that vendor, its objects kept in ``folder`` (None: in memory)."""
-    if folder:
-        folder.mkdir(parents=True, exist_ok=True)
-    emulator: Emulator = import_module(EMULATORS[name]).emulator(Shelf(folder / f"{name}.db" if folder else None))
+def build(name: str, shelf: Shelf) -> Emulator:
+    """The emulator of that vendor over ``shelf``."""
+    emulator: Emulator = import_module(EMULATORS[name]).emulator(shelf)
     return emulator
 
 
@@ -68,8 +66,10 @@ def start(
     """Starts emulators (all of them by default) on the given or free loopback ports, and returns when they answer."""
     running = Running()
     sockets: list[tuple[uvicorn.Server, socket.socket]] = []
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     for name in names or list(EMULATORS):
-        emulator = build(name, folder)
+        emulator = build(name, Shelf(folder / f"{name}.db" if folder else None))
         # A stated protocol, because asyncio turns off delayed sending (40 ms an answer) only for sockets that state it.
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

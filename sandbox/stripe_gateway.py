@@ -16,7 +16,6 @@ import base64
 import binascii
 import hmac
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -1232,7 +1231,8 @@ def signer(clock: Callable[[], float]) -> Callable[[Json, bytes, str], dict[str,
     return sign
 
 
-def emulator(shelf: Shelf, clock: Callable[[], float] = time.time) -> Emulator:
+def emulator(shelf: Shelf, clock: Callable[[], float] | None = None) -> Emulator:
+    clock = clock or (lambda: shelf.now().timestamp())
     stripe = Stripe(shelf, clock)
 
     async def tune(request: Request) -> Response:
