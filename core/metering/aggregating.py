@@ -9,7 +9,7 @@ bits. Meter, dimension and file names reach SQL as values or quoted literals onl
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import time, timedelta
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
@@ -55,6 +55,7 @@ _SINCE: Mapping[Aggregation, str] = {
 _AVERAGED = {Aggregation.TIME_WEIGHTED_CHANGES, Aggregation.TIME_WEIGHTED_LEVELS}
 
 _NO_INCREMENTS = (0, 1)
+_MICROSECOND = timedelta(microseconds=1)
 
 #: 0 stays 0; otherwise ``least``, then whole ``step`` beyond it, with the sign of the quantity.
 _BILLED = """
@@ -75,6 +76,8 @@ def measure(
     if len({meter.name for meter in meters}) < len(meters):
         raise ValueError("a meter is defined twice")
     load_cuts(connection, cuts)
+    if any(meter.bands for meter in meters):
+        _load_local_cuts(connection, cuts)
     table(connection, "defined", "meter varchar", [(name,) for name in sorted({meter.reads for meter in meters})])
     shapes: dict[str, list[Meter]] = {}
     for meter in meters:
@@ -96,32 +99,40 @@ def _increments(increments: Increments | None) -> tuple[int, int]:
 
 
 def load_cuts(connection: duckdb.DuckDBPyConnection, cuts: Sequence[Cut]) -> None:
-    """``cuts``, and ``local_cuts``: the same cut further where the zone changes its ``shift`` from UTC."""
-    declaration = "account_id varchar, s bigint, e bigint, k bigint, shift bigint"
-    whole = [
-        (c.account_id, microseconds(c.period.start), microseconds(c.period.end), microseconds(c.known_at), 0)
-        for c in cuts
-    ]
-    spans = {(cut.period, cut.timezone) for cut in cuts}
-    parts = {span: offsets(*span) for span in spans}
-    local = [
-        (c.account_id, microseconds(start), microseconds(end), microseconds(c.known_at), int(shift.total_seconds()))
-        for c in cuts
-        for start, end, shift in parts[c.period, c.timezone]
-    ]
-    for name, rows in (("cuts", whole), ("local_cuts", local)):
-        table(connection, "given", declaration, rows)
-        connection.execute(f"""
-            create or replace temp table {name} as
-            select account_id, make_timestamp(s) as starts, make_timestamp(e) as ends, to_seconds(shift) as shift,
-                coalesce(make_timestamp(k), 'infinity'::timestamp) as known_at from given""")
+    """Make ``cuts`` (account_id, starts, ends, known_at, shift: none)."""
+    _cut_table(connection, "cuts", [(cut, cut.period.start, cut.period.end, timedelta()) for cut in cuts])
+
+
+def _load_local_cuts(connection: duckdb.DuckDBPyConnection, cuts: Sequence[Cut]) -> None:
+    """Make ``local_cuts``: the same, cut further where the zone changes its ``shift`` from UTC."""
+    parts = {span: offsets(*span) for span in {(cut.period, cut.timezone) for cut in cuts}}
+    rows = [(cut, *part) for cut in cuts for part in parts[cut.period, cut.timezone]]
+    _cut_table(connection, "local_cuts", rows)
+
+
+def _cut_table(
+    connection: duckdb.DuckDBPyConnection, name: str, rows: Sequence[tuple[Cut, datetime, datetime, timedelta]]
+) -> None:
+    table(
+        connection,
+        "given",
+        "account_id varchar, s bigint, e bigint, known bigint, shift bigint",
+        [
+            (cut.account_id, microseconds(start), microseconds(end), microseconds(cut.known_at), shift // _MICROSECOND)
+            for cut, start, end, shift in rows
+        ],
+    )
+    connection.execute(f"""
+        create or replace temp table {name} as
+        select account_id, make_timestamp(s) as starts, make_timestamp(e) as ends, to_microseconds(shift) as shift,
+            coalesce(make_timestamp(known), 'infinity'::timestamp) as known_at from given""")
 
 
 def _scan(
     connection: duckdb.DuckDBPyConnection, files: Sequence[str], shape: Meter, name: str, which: str
 ) -> list[MeteredQuantity]:
     """One query: ``shape`` tells how, ``name`` what the meter is called, ``which`` the events it reads."""
-    how, gap = shape.aggregation, (shape.gap or timedelta()) // timedelta(microseconds=1)
+    how, gap = shape.aggregation, (shape.gap or timedelta()) // _MICROSECOND
     splits = {name: _dimension(name) for name in shape.dimensions}
     if shape.bands:
         splits[shape.bands.dimension] = _band(shape.bands)
@@ -161,7 +172,7 @@ def _scan(
             dimensions={key: value for key, value in zip(names, values, strict=True) if value},
             quantity=_average(quantity, length) if how in _AVERAGED else from_micro(int(quantity)),
             events=count,
-            each=tuple(from_micro(micro) for micro in each or ()),
+            each=tuple(map(from_micro, each)) if each else (),
         )
         for account_id, site_id, meter, *values, quantity, count, each, length in rows
     ]

@@ -261,6 +261,7 @@ def test_hostile_text_is_only_text(store: UsageStore, write: Write) -> None:
     nasty = ["'; drop table x; --", 'say "hi"', "a*b?[c]", "ключ\u2028", "$.x", "/a~b", "{y}", "%s", "\\"]
     meters = served(*nasty)
     lines = [event(text, meter=text, dimensions={text: text}) for text in nasty]
+    write("u1x'y.ndjson", event("decoy, which the name read as a pattern would match"))
     report = store.ingest(write("u[1]*'?.ndjson", *lines), "b'*\"", meters, RECORDED)
     assert (report.accepted, report.rejected) == (len(nasty), 0)
     assert [q.meter for q in store.aggregate([CUT])] == sorted(nasty, key=lambda text: text.encode())
