@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import IntEnum
 from fractions import Fraction
 
 from core.calendar import Interval, nth
 from core.exact import NOTHING
+
+#: Later than every expiry.
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ def pay(fees: Sequence[Fee], wallets: Sequence[Wallet], at: datetime | None = No
     """
     due, balances = [fee.amount for fee in fees], [wallet.balance for wallet in wallets]
     draws: list[Draw] = []
-    for number in sorted(range(len(wallets)), key=lambda i: (wallets[i].priority, _expiry(wallets[i].expires_at), i)):
+    for number in sorted(range(len(wallets)), key=lambda i: (wallets[i].priority, wallets[i].expires_at or NEVER, i)):
         wallet = wallets[number]
         for index, fee in enumerate(fees if wallet.usable(at) else ()):
             amount = min(balances[number], due[index])
@@ -95,10 +98,6 @@ def pay(fees: Sequence[Fee], wallets: Sequence[Wallet], at: datetime | None = No
                 balances[number] -= amount
                 draws.append(Draw(number, index, amount))
     return Paid(tuple(draws), tuple(due), tuple(balances))
-
-
-def _expiry(at: datetime | None) -> tuple[bool, float]:
-    return at is None, 0.0 if at is None else at.timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +173,7 @@ def burn(
     Usage no grant covers is overage; the next grant, refill or roll-over burns it first.
     """
     order = sorted(
-        range(len(grants)), key=lambda i: (grants[i].priority, _expiry(grants[i].ends_at), grants[i].effective_at, i)
+        range(len(grants)), key=lambda i: (grants[i].priority, grants[i].ends_at or NEVER, grants[i].effective_at, i)
     )
     state = Burned({grant.id: _opening(grant, start) for grant in grants})
     for at, what, index, units in sorted(_happenings(grants, usage, start, end, resets), key=lambda one: one[:2]):

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
 from core.exact import NOTHING
+
+#: Where an event without an instant stands in the order of time.
+FIRST = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ def highest(events: Sequence[Event]) -> Fraction:
 
 def latest(events: Sequence[Event]) -> Fraction:
     """The value of the last event by time, the later in order among equals; zero without events."""
-    timed = sorted(enumerate(events), key=lambda one: (one[1].at.timestamp() if one[1].at else 0.0, one[0]))
+    timed = sorted(enumerate(events), key=lambda one: (one[1].at or FIRST, one[0]))
     return timed[-1][1].value if timed else NOTHING
 
 
@@ -64,7 +67,7 @@ def prorated_total(events: Sequence[Event], first: date, last: date, days: int |
 def prorated_unique(events: Sequence[Event], first: date, last: date, days: int | None = None) -> Fraction:
     """Each key once, from the day it was first seen."""
     seen: dict[str, Event] = {}
-    for one in sorted(_until(events, last), key=lambda one: one.at.timestamp() if one.at else 0.0):
+    for one in sorted(_until(events, last), key=lambda one: one.at or FIRST):
         seen.setdefault(one.key, one)
     return sum((_days_share(one, first, last, days) for one in seen.values()), NOTHING)
 
