@@ -1,0 +1,84 @@
+"""Sums of the stored money are exact and by currency."""
+
+from __future__ import annotations
+
+from datetime import date
+
+from core.ledger import JournalEntry, JournalLine, Via
+from core.money import Money
+from core.payments import PaymentStatus
+from core.revenue import RecognitionPart
+from core.store import Database
+from core.store.codec import CHUNK
+from tests.core.store.nouns import PAYMENT, usd
+
+#: More than a 64-bit float holds exactly.
+LARGE = 9_007_199_254_740_993
+
+
+def _entry(ident: str, posted_on: date, amount: Money, debit: str = "1100", credit: str = "4000") -> JournalEntry:
+    def line(position: int, account: str, **side: Money) -> JournalLine:
+        return JournalLine(
+            id=f"{ident}-{position}", position=position, ledger_account=account, source="test", source_id="x", **side
+        )
+
+    return JournalEntry(
+        id=ident,
+        event="invoice",
+        via=Via.JOURNAL,
+        currency=amount.currency,
+        posted_on=posted_on,
+        memo="",
+        lines=(line(1, debit, debit=amount), line(2, credit, credit=amount)),
+    )
+
+
+def test_ledger_balances_are_debits_minus_credits_of_the_days_asked_for(database: Database) -> None:
+    with database.work() as work:
+        work.add(
+            [
+                _entry("before", date(2026, 9, 30), usd("7")),
+                _entry("first", date(2026, 10, 1), Money(LARGE, "USD")),
+                _entry("back", date(2026, 10, 31), usd("0.01"), debit="4000", credit="1100"),
+                _entry("yen", date(2026, 10, 2), Money(5, "JPY")),
+                _entry("after", date(2026, 11, 1), usd("7")),
+            ]
+        )
+        balances = work.sums.ledger_balances(date(2026, 10, 1), date(2026, 11, 1))
+    assert balances == {
+        ("1100", "USD"): Money(LARGE - 1, "USD"),
+        ("4000", "USD"): Money(1 - LARGE, "USD"),
+        ("1100", "JPY"): Money(5, "JPY"),
+        ("4000", "JPY"): Money(-5, "JPY"),
+    }
+
+
+def test_only_payments_that_succeeded_count_as_paid(database: Database) -> None:
+    payments = [
+        PAYMENT.model_copy(update={"id": "P1", "invoice_id": "I1", "amount": usd("1.10")}),
+        PAYMENT.model_copy(update={"id": "P2", "invoice_id": "I1", "amount": usd("2.20")}),
+        PAYMENT.model_copy(update={"id": "P3", "invoice_id": "I1", "status": PaymentStatus.PENDING}),
+        PAYMENT.model_copy(update={"id": "P4", "invoice_id": "I2", "status": PaymentStatus.FAILED}),
+    ]
+    with database.work() as work:
+        work.add(payments)
+        assert work.sums.paid([f"I{number}" for number in range(2 * CHUNK)]) == {"I1": usd("3.30")}
+
+
+def test_deferred_is_what_later_months_earn(database: Database) -> None:
+    parts = [
+        RecognitionPart(
+            id=f"L@{month}",
+            invoice_line_id="L",
+            month=month,
+            currency="USD",
+            amount=usd("10"),
+            revenue_account="4000",
+            account_id="A",
+        )
+        for month in ("2026-09", "2026-10", "2026-11", "2027-01")
+    ]
+    with database.work() as work:
+        work.add(parts)
+        assert work.sums.deferred_after("2026-10") == {"USD": usd("20")}
+        assert work.sums.deferred_after("2027-01") == {}
