@@ -71,13 +71,20 @@ class Rejected(TieoutError):
 
 
 class Parked(TieoutError):
-    """The record waits for ``waits_for`` (a command key, ``"period:2026-10"``, ``"approval:..."``)."""
+    """The record waits for ``waits_for``: a record of ours, ``"period:2026-10"`` or ``"approval:..."``."""
 
     cure = "Nothing to do: it wakes when what it waits for is there."
 
     def __init__(self, message: str, *, waits_for: str) -> None:
         super().__init__(message)
         self.waits_for = waits_for
+        if self.needs_person:
+            self.cure = f"Open or approve what it waits for ({waits_for}), then retry the record."
+
+    @property
+    def needs_person(self) -> bool:
+        """Whether nothing of ours wakes it: another system's period or approval."""
+        return self.waits_for.partition(":")[0] in ("period", "approval")
 
 
 class Misconfigured(TieoutError):

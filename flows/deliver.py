@@ -176,7 +176,7 @@ class Delivery:
         )
 
     def _fail(self, command: OutboxCommand, error: TieoutError) -> None:
-        """Settles a command that was not proved: parked, postponed, or rejected onto the desk."""
+        """Settles a command that was not proved: parked, postponed or rejected; on the desk when it needs a person."""
         now = self.hub.now()
         pause = min(FIRST_PAUSE * 2 ** min(command.attempts - 1, 12), LONGEST_PAUSE)
         given_up = command.attempts >= PATIENCE
@@ -192,7 +192,8 @@ class Delivery:
                 state, due = _unsent(command), now + pause
         stops = isinstance(error, Misconfigured | RateLimited | Unavailable)
         failure = None
-        if state is CommandState.REJECTED or (given_up and isinstance(error, Retryable) and not stops):
+        needs_person = state is CommandState.REJECTED or (isinstance(error, Parked) and error.needs_person)
+        if needs_person or (given_up and isinstance(error, Retryable) and not stops):
             ident = _desk_id(command)
             failure = desk.entry(error, ident, self.system, command.record, command.record_id, now, command.money)
         with self.hub.database.work() as work:

@@ -32,8 +32,8 @@ from flows.report import Report, amounts, conclude, counted, dollars, progress, 
 BATCH = 200
 LEASE = timedelta(minutes=5)
 
-#: A handler reads the object of an event, applies it, and tells the row that an operator sees.
-Handler = Callable[[Hub, InboxEvent], tuple[dict[str, str], Money]]
+#: A handler applies the object of an event, and tells the row that an operator sees.
+Handler = Callable[[Hub, InboxEvent, Any], dict[str, str]]
 
 
 def apply_inbox(hub: Hub) -> Report:
@@ -92,15 +92,17 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
     handler = HANDLERS.get((hub.role(event.system), event.resource))
     with hub.database.reading() as work:
         newest = work.inbox.newest_applied(event.system, event.resource, event.vendor_id)
-    state = InboxState.STALE
+    state, money = InboxState.STALE, None
     if handler is not None and (newest is None or event.occurred_at >= newest):
         try:
-            row, money = handler(hub, event)
+            noun = _read(hub, event)
+            money = noun.total if isinstance(noun, Order) else noun.amount
+            row = handler(hub, event, noun)
         except Retryable:
             return False
         except TieoutError as error:
             state = InboxState.PARKED if isinstance(error, Parked) else InboxState.REJECTED
-            failure = desk.entry(error, ident, event.system, event.resource, event.vendor_id, hub.now())
+            failure = desk.entry(error, ident, event.system, event.resource, event.vendor_id, hub.now(), money)
             if state is InboxState.REJECTED:
                 report.failures.append(failure)
                 with hub.database.work() as work:
@@ -120,11 +122,16 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
     return True
 
 
-def take_order(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
+def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
+    """The object of an event as its system shows it now."""
+    payload = hub.connector(event.system).get(event.resource, event.vendor_id)
+    noun = hub.mappings.find(event.system, event.resource, "in", event.resource).into(payload)
+    assert isinstance(noun, Order | Payment)
+    return noun
+
+
+def take_order(hub: Hub, event: InboxEvent, order: Order) -> dict[str, str]:
     """Provisions a won order: the customer, the order, its subscription, and the intents to tell the other systems."""
-    payload = hub.connector(event.system).get("order", event.vendor_id)
-    order = hub.mappings.find(event.system, "order", "in", "order").into(payload)
-    assert isinstance(order, Order)
     subscription = activate(order, hub.price_book)
     now = hub.now()
     with hub.database.work() as work:
@@ -149,7 +156,7 @@ def take_order(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
         )
         if known is None:
             work.outbox.enqueue([_progress(event.system, order, subscription, "provisioned", now)])
-    row = {
+    return {
         "record": "order",
         "their id": order.id,
         "our id": subscription.id,
@@ -157,7 +164,6 @@ def take_order(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
         "amount": dollars(order.total),
         "done": "provisioned" if known is None else "unchanged",
     }
-    return row, order.total
 
 
 def _progress(system: str, order: Order, subscription: Subscription, status: str, now: Any) -> OutboxCommand:
@@ -168,11 +174,8 @@ def _progress(system: str, order: Order, subscription: Subscription, status: str
     return OutboxCommand.of(system, "order_progress", "order_progress", told, now)
 
 
-def take_payment(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
+def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> dict[str, str]:
     """Records what the gateway says of a payment, applies it to its invoice and books it."""
-    payload = hub.connector(event.system).get("payment", event.vendor_id)
-    payment = hub.mappings.find(event.system, "payment", "in", "payment").into(payload)
-    assert isinstance(payment, Payment)
     now = hub.now()
     with hub.database.work() as work:
         invoice = work.get(Invoice, payment.invoice_id)
@@ -194,7 +197,7 @@ def take_payment(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
             record="payment",
             code=payment.failure,
         )
-    row = {
+    return {
         "record": "payment",
         "their id": payment.vendor_id,
         "our id": payment.id,
@@ -202,7 +205,6 @@ def take_payment(hub: Hub, event: InboxEvent) -> tuple[dict[str, str], Money]:
         "amount": dollars(payment.amount),
         "done": "unchanged" if known == payment else payment.status.value,
     }
-    return row, payment.amount
 
 
 def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:
