@@ -312,14 +312,18 @@ for _tag, _form, _first in (
 _ExactLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
-def load_price_book(path: Path) -> PriceBook:
-    """The price book of a YAML or JSON file. PriceBookError with all mistakes of the file at once."""
-    text = path.read_text(encoding="utf-8")
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML or JSON file as it is written. PriceBookError where it is no YAML."""
     try:
-        root = yaml.compose(text, Loader=_ExactLoader)
-        tree = yaml.load(text, Loader=_ExactLoader)
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_ExactLoader)
     except (yaml.YAMLError, ValueError, ArithmeticError) as error:
         raise PriceBookError([f"{path}: {error}"]) from None
+
+
+def load_price_book(path: Path) -> PriceBook:
+    """The price book of a YAML or JSON file. PriceBookError with all mistakes of the file at once."""
+    tree = read_yaml(path)
+    root = yaml.compose(path.read_text(encoding="utf-8"), Loader=_ExactLoader)
     if not isinstance(tree, dict):
         raise PriceBookError([f"{path}:1: a price book is a mapping of name, currency, products, charges..."])
     found = list(_contradictions(tree))

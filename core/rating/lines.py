@@ -47,12 +47,17 @@ def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
         yield f"{choice.field} by {choice.winner}, before {', '.join(choice.losers)}"
     if told.events or told.draws:
         yield f"measured {plain(told.measured)} in {told.events:,} events"
+    left = told.measured
     for draw in told.draws:
-        yield f"included by {draw.allowance}: {plain(draw.units)}"
+        left -= draw.units
+        yield f"included by {draw.allowance}: {plain(draw.units)}, left {plain(left)}"
     if told.share is not None:
-        yield f"{plain(told.share.units)} of {plain(told.share.pool)} units that all sites are priced for together"
-    if told.converted != (told.share.units if told.share else told.measured) or told.included:
-        yield f"priced units {plain(told.converted)}, of which included {plain(told.included)}"
+        left = told.share.pool
+        yield f"{plain(told.share.units)} of {plain(left)} units that all sites are priced for together"
+    if told.converted != left:
+        yield f"converted to {plain(told.converted)} units"
+    if told.included:
+        yield f"free on each line: {plain(told.included)}, left {plain(told.priced)}"
     if told.tier_by is not None:
         yield f"tier chosen by the {plain(told.tier_by)} units of all sites"
     if told.full_period != line.service_period:
