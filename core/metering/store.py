@@ -13,9 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime
-from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -23,54 +21,28 @@ from pydantic import ValidationError
 
 from core.errors import Rejected
 from core.metering.aggregating import load_cuts, measure
-from core.metering.batches import Batch, Batches, DayTotals, publish
+from core.metering.batches import Batch, Batches, publish
 from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session
 from core.metering.judging import absorb_cured, judge, spare_the_desk
 from core.metering.late import LateUsage, group_of
 from core.metering.meters import LOOKING_BACK, Cut, Meter
 from core.metering.reading import stage, stage_rejected
+from core.metering.reporting import REJECTED, Intake, day_totals, nothing_new, rejected_lines, report_of
 from core.period import Period
 from core.ports import Faults, no_faults
 from core.rating import MeteredQuantity
 from core.usage import (
     NOTHING,
-    Cause,
     Completeness,
     ControlTotals,
     IngestReport,
     RejectedLine,
-    Rejection,
     ServiceIndex,
     UsageEvent,
     from_micro,
 )
 
-#: Lines shown per cause in a report.
-SAMPLES = 5
-
 _STANDS = ("received", "rated", "pending", "repeated", "rejected")
-
-_VALUE = """
-case verdict when 'conflict' then id when 'unknown_account' then account_id when 'unknown_site' then site_id
-    when 'unknown_meter' then meter when 'before_service' then strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ')
-    when 'after_service' then strftime(moment, '%Y-%m-%dT%H:%M:%S.%fZ') else value end
-"""
-
-_REJECTED = f"""
-select row, file, line, id, account_id, site_id, meter, micro, moment, dimensions, verdict as cause, {_VALUE} as value
-from staged join verdicts using (row) where verdict <> 'repeated'
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class _Intake:
-    """What one batch is made of: a file, or the open rejects of a source."""
-
-    source: str
-    file: str
-    digest: str
-    control: ControlTotals | None = None
-    retries: tuple[str, ...] = ()
 
 
 class UsageStore:
@@ -87,17 +59,17 @@ class UsageStore:
         ``recorded_at`` never goes back: a batch is recorded no earlier than the one before it. Raises Rejected when
         the file as a whole is not usable, Unavailable when another process writes; then nothing has changed.
         """
-        with self._batches.writer(), self._session() as (connection, folder):
-            digest = _digest(path)
+        digest, control = _digest(path), control_totals(path)
+        with self._batches.writer():
             for batch in self._batches.all():
                 if (batch.report.source, batch.report.digest) == (source, digest):
-                    return _nothing_new(batch.report, path, recorded_at)
-            stage(connection, path)
-            judge(connection, services, self._recorded(source))
-            spare_the_desk(connection, self._open_rejects(source))
-            self._faults("usage.judged")
-            intake = _Intake(source, path.name, digest, control_totals(path))
-            return self._keep(connection, folder, intake, recorded_at)
+                    return nothing_new(batch.report, path.name, control, recorded_at)
+            with self._session() as (connection, folder):
+                stage(connection, path)
+                judge(connection, services, self._recorded(source))
+                spare_the_desk(connection, self._open_rejects(source))
+                self._faults("usage.judged")
+                return self._keep(connection, folder, Intake(source, path.name, digest, control), recorded_at)
 
     def retry_rejected(self, services: ServiceIndex, recorded_at: datetime) -> list[IngestReport]:
         """Judge all rejected lines again, e.g. when an account has become known; one report per source that has any.
@@ -115,9 +87,9 @@ class UsageStore:
             recorded = self._recorded(source)
             judge(connection, services, recorded)
             absorb_cured(connection, recorded)
-            intake = _Intake(source, "rejected lines", "", retries=tuple(batch.id for batch in batches))
+            intake = Intake(source, "rejected lines", "", retries=tuple(batch.id for batch in batches))
             if not fetch(connection, "select * from causes except select * from verdicts"):
-                return _report(connection, intake, recorded_at, _days(connection))
+                return report_of(connection, intake, recorded_at, day_totals(connection))
             return self._keep(connection, folder, intake, recorded_at)
 
     def aggregate(self, cuts: Sequence[Cut], meters: Sequence[Meter] = ()) -> list[MeteredQuantity]:
@@ -249,13 +221,13 @@ class UsageStore:
         return lines
 
     def _keep(
-        self, connection: duckdb.DuckDBPyConnection, made: Path, intake: _Intake, recorded_at: datetime
+        self, connection: duckdb.DuckDBPyConnection, made: Path, intake: Intake, recorded_at: datetime
     ) -> IngestReport:
         """Write the batch: its files first, its manifest last."""
         batches = self._batches.all()
         recorded_at = max([recorded_at, *(batch.report.recorded_at for batch in batches[-1:])])
-        days = _days(connection)
-        report = _report(connection, intake, recorded_at, days)
+        days = day_totals(connection)
+        report = report_of(connection, intake, recorded_at, days)
         batch = Batch(id=self._batches.next_id(), report=report, retries=intake.retries, days=days)
         if report.accepted:
             first, last = fetch(connection, "select min(moment), max(moment) from pending")[0]
@@ -264,7 +236,7 @@ class UsageStore:
             publish(made / "events.parquet", self._batches.events_path(batch.id))
         self._faults("usage.events_written")
         if report.rejected:
-            _write(connection, _REJECTED, made / "rejects.parquet")
+            _write(connection, REJECTED, made / "rejects.parquet")
             publish(made / "rejects.parquet", self._batches.rejects_path(batch.id))
         self._faults("usage.rejects_written")
         self._batches.commit(batch, made)
@@ -315,94 +287,3 @@ def _accepted(source: str, recorded_at: datetime) -> str:
         select {quoted(source)} as source, id, key, account_id, site_id, meter, micro, moment, dimensions,
             make_timestamp({microseconds(recorded_at)}) as recorded_at
         from pending order by account_id, moment"""
-
-
-def _days(connection: duckdb.DuckDBPyConnection) -> tuple[DayTotals, ...]:
-    """Totals per UTC day of what is staged and judged."""
-    days: dict[date | None, dict[str, ControlTotals]] = {}
-    for day, events, micro, outcome in fetch(
-        connection,
-        """select moment::date as day, count(*), sum(coalesce(micro, 0)), case when verdict is null then 'accepted'
-            when verdict = 'repeated' then 'repeated' else 'rejected' end as outcome
-        from staged left join verdicts using (row) group by all order by day nulls last""",
-    ):
-        days.setdefault(day, {})[outcome] = ControlTotals(events=events, quantity=from_micro(int(micro)))
-    return tuple(
-        DayTotals(day=day, **{name: found.get(name, NOTHING) for name in ("accepted", "repeated", "rejected")})
-        for day, found in days.items()
-    )
-
-
-def _report(
-    connection: duckdb.DuckDBPyConnection, intake: _Intake, recorded_at: datetime, days: Sequence[DayTotals]
-) -> IngestReport:
-    accepted = sum((day.accepted for day in days), NOTHING)
-    repeated = sum((day.repeated for day in days), NOTHING)
-    rejected = sum((day.rejected for day in days), NOTHING)
-    received = accepted + repeated + rejected
-    return IngestReport(
-        source=intake.source,
-        file=intake.file,
-        digest=intake.digest,
-        recorded_at=recorded_at,
-        received=received.events,
-        accepted=accepted.events,
-        repeated=repeated.events,
-        rejected=rejected.events,
-        received_quantity=received.quantity,
-        accepted_quantity=accepted.quantity,
-        repeated_quantity=repeated.quantity,
-        rejected_quantity=rejected.quantity,
-        rejections=_rejections(connection, intake.source) if rejected.events else (),
-        control=intake.control,
-    )
-
-
-def _rejections(connection: duckdb.DuckDBPyConnection, source: str) -> tuple[Rejection, ...]:
-    counts = fetch(
-        connection,
-        f"""select cause, count(*) as events, sum(coalesce(micro, 0)) from ({_REJECTED})
-        group by cause order by events desc, cause""",
-    )
-    return tuple(
-        Rejection(
-            cause=Cause(cause),
-            events=events,
-            quantity=from_micro(int(micro)),
-            samples=rejected_lines(connection, source, f"({_REJECTED}) where cause = {quoted(cause)}", SAMPLES),
-        )
-        for cause, events, micro in counts
-    )
-
-
-def rejected_lines(
-    connection: duckdb.DuckDBPyConnection, source: str, relation: str, limit: int
-) -> tuple[RejectedLine, ...]:
-    """The first lines of a relation of rejects."""
-    return tuple(
-        RejectedLine(
-            source=source, file=file, line=line, cause=Cause(cause), id=event_id, account_id=account_id, value=value
-        )
-        for file, line, cause, event_id, account_id, value in fetch(
-            connection,
-            f"select file, line, cause, id, account_id, value[:200] from {relation} order by row limit ?",
-            limit,
-        )
-    )
-
-
-def _nothing_new(report: IngestReport, path: Path, recorded_at: datetime) -> IngestReport:
-    """The answer to a file that was taken in before: all of it is repeated."""
-    none = Decimal(0)
-    return IngestReport.model_validate(
-        dict(report)
-        | {
-            "file": path.name,
-            "recorded_at": recorded_at,
-            "control": control_totals(path),
-            "repeated": report.received,
-            "repeated_quantity": report.received_quantity,
-            "rejections": (),
-        }
-        | {"accepted": 0, "rejected": 0, "accepted_quantity": none, "rejected_quantity": none}
-    )
