@@ -259,21 +259,22 @@ class TieOut:
         """All equalities, in the order money travels; Breaks are stored with the moment they were first seen."""
         for step in STEPS:
             step(self)
-        self._remember([one for one in self.found if isinstance(one, Break)])
+        with self.hub.database.work() as work:
+            standing = {one.id: one for one in work.find(Break, closed_at=None)}
+            self.found = [
+                _aged(one, standing.pop(one.id, one)) if isinstance(one, Break) else one for one in self.found
+            ]
+            for found in self.found:
+                if isinstance(found, Break):
+                    work.put(found)
+            for gone in standing.values():
+                work.put(gone.model_copy(update={"closed_at": self.hub.now()}))
         return self.found
 
-    def _remember(self, breaks: list[Break]) -> None:
-        now = self.hub.now()
-        with self.hub.database.work() as work:
-            known = {one.id: one for one in work.find(Break)}
-            for one in breaks:
-                before = known.get(one.id)
-                first = before.first_seen_at if before and before.closed_at is None else now
-                work.put(one.model_copy(update={"first_seen_at": first}))
-            standing = {one.id for one in breaks}
-            for one in known.values():
-                if one.id not in standing and one.closed_at is None:
-                    work.put(one.model_copy(update={"closed_at": now}))
+
+def _aged(now: Break, before: Break) -> Break:
+    """A Break with the moment it was first seen."""
+    return now.model_copy(update={"first_seen_at": before.first_seen_at})
 
 
 def _exact(sides: Mapping[str, Fraction]) -> Decimal:
