@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from core.errors import Misconfigured, TieoutError
+from core.errors import TieoutError, Unavailable
 from core.ports import Finding
 from flows.context import Hub
 from flows.settings import load
+
+
+#: What every connector says of a system that does not answer; one finding is then enough.
+UNREACHABLE = "could not be reached"
 
 
 def examine() -> list[Finding]:
@@ -37,8 +41,13 @@ def _checked(check: str, look: Callable[[], str]) -> Iterator[Finding]:
 
 def _system(hub: Hub, system: str) -> list[Finding]:
     try:
-        return [Finding(f"{system}: {f.check}", f.ok, f.detail, f.cure) for f in hub.connector(system).check()]
-    except Misconfigured as error:
-        return [Finding(system, False, str(error), error.cure)]
+        found = hub.connector(system).check()
     except TieoutError as error:
-        return [Finding(system, False, str(error), "See that the system is up and its address is right.")]
+        return [Finding(system, False, str(error), error.cure)]
+    wrong = {one.detail for one in found if not one.ok}
+    if len(wrong) == 1 and UNREACHABLE in (detail := wrong.pop()):
+        return [Finding(system, False, detail, Unavailable.cure)]
+    return [
+        Finding(f"{system}: {one.check.removeprefix(f'{system}: ')}", one.ok, one.detail, "" if one.ok else one.cure)
+        for one in found
+    ]

@@ -8,7 +8,6 @@ from rich.tree import Tree
 
 from core.accounts import Account
 from core.catalog import ChargeKind
-from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
 from core.orders import Order
@@ -30,7 +29,7 @@ SHOWN_EVENTS = 5
 
 
 def explain_id(hub: Hub, ident: str) -> Node:
-    """The story of a record, by our id or by any vendor's. Rejected when nobody knows the id."""
+    """The story of a record, by our id or by any vendor's. ValueError when nobody knows the id."""
     with hub.database.reading() as work:
         story = Story(hub, work)
         node = story.of(ident)

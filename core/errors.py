@@ -44,6 +44,8 @@ class RateLimited(Retryable):
 class Unavailable(Retryable):
     """The system could not be reached or refused before doing anything; nothing was written."""
 
+    cure = "See that the system is up and its address is right; it is tried again by itself."
+
 
 class OutcomeUnknown(Retryable):
     """A write was sent and no trustworthy answer came: it may or may not have happened."""
