@@ -48,12 +48,27 @@ create or replace macro json_dimensions(j) as case
         if p[2] <> '""' and p[2] <> 'null'], ',') || '}}' end;
 """
 
+#: What DuckDB raises for a damaged file; it has no class of its own for a broken Parquet footer.
+_UNREADABLE = (duckdb.Error, duckdb.InvalidInputException, duckdb.IOException)
+
+_MOMENT = "case when moment >= '1970-01-01'::timestamp and moment < '3000-01-01'::timestamp then moment end"
+
 #: Each line is one value: U+10FFFF is not a character, so no text holds it. (A line that does is read up to it.)
 _NO_DELIMITER = "\U0010ffff"
 
 
 def stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     """Make ``staged`` from a file. Rejected when the file as a whole is not usable (format, header, column types)."""
+    try:
+        _stage(connection, path)
+    except duckdb.Error as error:
+        if type(error) not in _UNREADABLE:
+            raise
+        why = str(error).splitlines()[0].replace(f"{path.absolute().parent}/", "")
+        _refuse(path, "file", path.name, f"cannot be read: {why}")
+
+
+def _stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
     name = path.name.lower().removesuffix(".gz")
     connection.execute(_MACROS)
     if name.endswith(".parquet"):
@@ -68,12 +83,13 @@ def stage(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
         create temp table read as
         select line, coalesce(id, '') as id,
             coalesce(account_id, '') as account_id, coalesce(site_id, '') as site_id, coalesce(meter, '') as meter,
-            micro, moment, coalesce(dimensions, '{{}}') as dimensions, md5_number_lower(coalesce(id, '')) as key,
+            micro, {_MOMENT} as moment, coalesce(dimensions, '{{}}') as dimensions,
+            md5_number_lower(coalesce(id, '')) as key,
             case when broken or coalesce(id, '') = '' or coalesce(account_id, '') = '' or coalesce(meter, '') = ''
                     or dimensions is null or greatest(len(id), len(account_id), len(site_id), len(meter)) > 255
                     then 'malformed'
                 when micro is null then 'bad_quantity'
-                when moment is null then 'bad_timestamp' end as cause,
+                when {_MOMENT} is null then 'bad_timestamp' end as cause,
             coalesce(case cause when 'malformed' then text when 'bad_quantity' then quantity
                 when 'bad_timestamp' then occurred_at end, '') as value
         from ({relation});

@@ -41,6 +41,8 @@ def causes(report: IngestReport) -> dict[str, list[int]]:
         (line("x", at="2026-02-30T12:00:00Z"), Cause.BAD_TIMESTAMP, "2026-02-30T12:00:00Z"),
         (line("x", at="2026-10-05"), Cause.BAD_TIMESTAMP, "2026-10-05"),
         (line("x", at="1791000000"), Cause.BAD_TIMESTAMP, "1791000000"),
+        (line("x", at="9999-12-31T23:59:59-14:00"), Cause.BAD_TIMESTAMP, "9999-12-31T23:59:59-14:00"),
+        (line("x", at="0000-01-01T00:00:00Z"), Cause.BAD_TIMESTAMP, "0000-01-01T00:00:00Z"),
         (line("x", account_id="B"), Cause.UNKNOWN_ACCOUNT, "B"),
         (line("x", site_id="T"), Cause.UNKNOWN_SITE, "T"),
         (line("x", site_id=""), Cause.UNKNOWN_SITE, ""),
@@ -348,6 +350,27 @@ def test_a_file_that_is_no_usage_file_is_refused_whole(
     path.write_text(text)
     with pytest.raises(Rejected, match=why):
         store.ingest(path, "bridge", MINUTES, RECORDED)
+
+
+@pytest.mark.parametrize("name", ["u.parquet", "u.csv.gz", "u.ndjson.gz"])
+@pytest.mark.parametrize("content", [b"PAR1 not really PAR1", gzip.compress(b"id,account_id\n" * 9999)[:-20]])
+def test_a_damaged_file_is_refused_whole(store: UsageStore, tmp_path: Path, name: str, content: bytes) -> None:
+    """What cannot be decoded is refused by name, and leaves nothing behind."""
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(Rejected, match=name):
+        store.ingest(path, "bridge", MINUTES, RECORDED)
+    assert (store.completeness(), store.rejected()) == ([], [])
+
+
+def test_no_line_can_break_the_reader(store: UsageStore, tmp_path: Path) -> None:
+    """Deep nesting, megabytes in one line, NUL and lone surrogates spoil their own line at most."""
+    deep, long = "[" * 99_999 + "]" * 99_999, event("long", dimensions={"x": "y" * 3_000_000})
+    lines = [deep, event("1"), long, event("2").replace('"2"', '"\\ud800"'), event("3\x00"), '{"a":' * 9999, event("4")]
+    path = tmp_path / "u.ndjson"
+    path.write_text("\n".join(lines))
+    report = store.ingest(path, "bridge", MINUTES, RECORDED)
+    assert (report.accepted, causes(report)) == (3, {"malformed": [1, 3, 4, 6]})
 
 
 def test_a_missing_file_is_refused_by_name(store: UsageStore, tmp_path: Path) -> None:
