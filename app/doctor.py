@@ -9,7 +9,6 @@ from core.ports import Finding
 from flows.context import Hub
 from flows.settings import load
 
-
 #: What every connector says of a system that does not answer; one finding is then enough.
 UNREACHABLE = "could not be reached"
 

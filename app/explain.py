@@ -39,9 +39,7 @@ def explain_id(hub: Hub, ident: str) -> Node:
                 if node is not None:
                     break
         if node is None:
-            raise Rejected(
-                f"nothing here has the id {ident!r}; try an invoice, a journal line or an order", value=ident
-            )
+            raise ValueError(f"nothing here has the id {ident!r}; try an invoice, a journal line or an order")
         return node
 
 
