@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfile
@@ -75,3 +76,13 @@ def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url)
     yield database
     database.close()
+
+
+@pytest.fixture(scope="session")
+def forks() -> multiprocessing.context.ForkServerContext:
+    """Child processes that start with the slow imports done; their server ends with this process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["flows.deliver", "app.webhooks", "connectors.stripe_gateway", "connectors.netsuite"]
+    )
+    return context

@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import json
 import logging
-import multiprocessing
 import signal
 import socket
 import threading
@@ -15,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from hashlib import sha256
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -321,11 +321,9 @@ def serve_until_killed(database_url: str, folder: Path, crash: str, port: int, r
 @pytest.mark.server
 @pytest.mark.parametrize("point", ["inbox.before_commit:3", "inbox.committed:3"])
 def test_a_receiver_that_is_killed_loses_nothing_that_it_acknowledged(
-    point: str, database_url: str, tmp_path: Path
+    point: str, database_url: str, tmp_path: Path, forks: ForkServerContext
 ) -> None:
     """The sender sends everything again after the restart, as vendors do: each event is there once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.app.test_webhooks"])
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
@@ -335,18 +333,17 @@ def test_a_receiver_that_is_killed_loses_nothing_that_it_acknowledged(
     def send(ident: str) -> None:
         request = signed({**event(), "id": ident}, at=World().clock())
         try:
-            answer = httpx.post(
-                f"http://127.0.0.1:{port}/webhooks/stripe", content=request.body, headers=dict(request.headers)
-            )
+            answer = sender.post("/webhooks/stripe", content=request.body, headers=dict(request.headers))
         except httpx.HTTPError:
             return
         if answer.status_code == 200:
             acknowledged.add(ident)
 
     stage = Stage(database_url, tmp_path)
+    sender = httpx.Client(base_url=f"http://127.0.0.1:{port}")
     for crash in (point, ""):
-        ready = context.Event()
-        child = context.Process(target=serve_until_killed, args=(database_url, tmp_path, crash, port, ready))
+        ready = forks.Event()
+        child = forks.Process(target=serve_until_killed, args=(database_url, tmp_path, crash, port, ready))
         child.start()
         assert ready.wait(60)
         with ThreadPoolExecutor(4) as pool:
@@ -362,4 +359,5 @@ def test_a_receiver_that_is_killed_loses_nothing_that_it_acknowledged(
             child.join(30)
     assert acknowledged == set(idents)
     assert [ident for _, ident, _, _ in stage.rows()] == idents
+    sender.close()
     stage.hub.close()

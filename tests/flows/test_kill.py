@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import httpx
@@ -43,17 +43,6 @@ def vendors() -> Iterator[server.Running]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[multiprocessing.context.ForkServerContext]:
-    """Child processes that start with everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.flows.test_kill"])
-    yield context
-    from multiprocessing import forkserver
-
-    forkserver._forkserver._stop()  # type: ignore[attr-defined]
-
-
 def deliver(database_url: str, folder: Path, system: str, settings: BaseModel, crash: str) -> None:
     """What runs in the child: one delivery whose leases end at once, so that the next one needs not wait."""
     hub = hub_with(database_url, folder, {system: settings}, World(faults=crash_at(crash)))
@@ -66,7 +55,12 @@ def deliver(database_url: str, folder: Path, system: str, settings: BaseModel, c
     [*(("stripe", point) for point in [*POINTS, *SECOND_RECORD]), *(("netsuite", point) for point in POINTS)],
 )
 def test_killed_at_a_named_point_and_started_again_one_object_per_record(
-    system: str, point: str, database_url: str, tmp_path: Path, vendors: server.Running, forks
+    system: str,
+    point: str,
+    database_url: str,
+    tmp_path: Path,
+    vendors: server.Running,
+    forks: ForkServerContext,
 ) -> None:
     make_settings, kind = SYSTEMS[system]
     url = vendors.urls[system]
