@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from flows.report import Report, conclude, counted, progress
 #: Usage files are taken from here in the state folder, control totals beside them. The name of a file up to its first
 #: dot is its source: ``bridge-us.2026-10-01.csv``.
 FOLDER = "usage-in"
-ENDINGS = (".csv", ".ndjson", ".parquet")
+ENDINGS = (".csv", ".csv.gz", ".ndjson", ".ndjson.gz", ".jsonl", ".parquet")
 
 
 def services(hub: Hub, work: Work) -> ServiceIndex:
@@ -54,16 +55,18 @@ def services(hub: Hub, work: Work) -> ServiceIndex:
 
 
 def ingest_files(hub: Hub) -> Report:
-    """Ingests every usage file that is there; a file that was ingested before changes nothing."""
+    """Tries rejected lines again, then ingests every file that is there; one ingested before changes nothing."""
     folder = hub.settings.state_folder / FOLDER
-    files = sorted(path for path in folder.glob("*") if path.suffix in ENDINGS)
+    files = sorted(path for path in folder.glob("*") if path.name.endswith(ENDINGS))
     with hub.database.reading() as work:
         index = services(hub, work)
     report = Report("", counts={"files": len(files), "received": 0, "accepted": 0, "repeated": 0, "rejected": 0})
+    refused = [(again, one) for again in hub.usage.retry_rejected(index, hub.now()) for one in again.rejections]
     with progress("Ingest usage files", len(files)) as tell:
         for position, path in enumerate(files, 1):
-            _ingest(hub, path, index, report)
+            refused += _ingest(hub, path, index, report)
             tell(position)
+    _put_on_desk(hub, refused, report)
     count = report.counts
     report.headline = (
         f"{counted(count['received'], 'event')} in {counted(len(files), 'file')}: {count['accepted']:,} accepted, "
@@ -72,16 +75,14 @@ def ingest_files(hub: Hub) -> Report:
     return report
 
 
-def _ingest(hub: Hub, path: Path, index: ServiceIndex, report: Report) -> None:
+def _ingest(hub: Hub, path: Path, index: ServiceIndex, report: Report) -> list[tuple[IngestReport, Rejection]]:
+    """Ingests one file; gives what was refused of it."""
     now, source = hub.now(), path.name.split(".")[0]
     try:
         result = hub.usage.ingest(path, source, index, now)
     except TieoutError as error:
-        failure = desk.entry(error, f"usage:{path.name}", source, "usage_file", path.name, now)
-        report.failures.append(failure)
-        with hub.database.work() as work:
-            work.desk.report(failure)
-        return
+        _fail(hub, report, desk.entry(error, f"usage:{path.name}", source, "usage_file", path.name, now))
+        return []
     for name in ("received", "accepted", "repeated", "rejected"):
         report.counts[name] += getattr(result, name)
     report.rows.append(
@@ -94,25 +95,42 @@ def _ingest(hub: Hub, path: Path, index: ServiceIndex, report: Report) -> None:
             "rejected": f"{result.rejected:,}",
         }
     )
-    failures = [_refused(result, rejection, now) for rejection in result.rejections]
     if result.control_difference is not None:
-        failures.append(_missing(result, now))
-    report.failures += failures
+        _fail(hub, report, _missing(result, now))
+    return [(result, rejection) for rejection in result.rejections]
+
+
+def _fail(hub: Hub, report: Report, failure: DeskEntry) -> None:
+    report.failures.append(failure)
     with hub.database.work() as work:
-        for failure in failures:
-            work.desk.report(failure)
+        work.desk.report(failure)
 
 
-def _refused(result: IngestReport, rejection: Rejection, at: datetime) -> DeskEntry:
+def _put_on_desk(hub: Hub, refused: list[tuple[IngestReport, Rejection]], report: Report) -> None:
+    """One entry per source and cause, for all lines that stand refused now; those that were cured are resolved."""
+    standing: dict[str, list[tuple[IngestReport, Rejection]]] = defaultdict(list)
+    for result, rejection in refused:
+        standing[f"usage:{result.source}:{rejection.cause}"].append((result, rejection))
+    for ident, lines in standing.items():
+        _fail(hub, report, _refused(ident, lines, hub.now()))
+    with hub.database.work() as work:
+        for entry in work.desk.open():
+            if entry.record == "usage" and entry.id not in standing:
+                work.desk.resolve(entry.id)
+
+
+def _refused(ident: str, lines: list[tuple[IngestReport, Rejection]], at: datetime) -> DeskEntry:
+    result, rejection = lines[0]
     sample = rejection.samples[0]
+    events = counted(sum(one.events for _, one in lines), "event")
     return DeskEntry(
-        id=f"usage:{result.file}:{rejection.cause}",
+        id=ident,
         system=result.source,
-        record="usage_file",
-        record_id=result.file,
+        record="usage",
+        record_id=result.source,
         cause=rejection.cause,
-        message=f"{counted(rejection.events, 'event')} refused, the first on line {sample.line}",
-        cure="Correct the events at their source, or provision the service they name; then `tieout run ingest`.",
+        message=f"{events} refused, the first on line {sample.line} of {sample.file}",
+        cure="Correct the events at their source, or provision the service they name; then `tieout run ingest-usage`.",
         field=rejection.cause,
         value=sample.value,
         first_seen_at=at,
