@@ -16,31 +16,35 @@ from core.period import Period, local_date, start_of_day, zone
 Moment = TypeVar("Moment", date, datetime)
 
 
+_FORM = re.compile(
+    r"P(?!$)(?:(?P<years>\d+)Y)?(?:(?P<months>\d+)M)?(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?!$)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)S)?)?"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """So many months or days, never both; > 0."""
+    """So many calendar months, days and seconds; > 0."""
 
     months: int = 0
     days: int = 0
+    seconds: int = 0
 
     @classmethod
     def parse(cls, text: str) -> Interval:
-        """``P1M``, ``P3M``, ``P1Y``, ``P1W``, ``P30D``. ValueError for another form."""
-        found = re.fullmatch(r"P([1-9]\d*)([YMWD])", text)
-        if not found:
-            raise ValueError(f"{text!r} is not an interval; write it like P1M, P1Y, P1W or P30D")
-        count, unit = int(found[1]), found[2]
-        match unit:
-            case "Y":
-                return cls(months=12 * count)
-            case "M":
-                return cls(months=count)
-            case "W":
-                return cls(days=7 * count)
-        return cls(days=count)
+        """An ISO 8601 duration of whole units: ``P1M``, ``P1Y6M``, ``P30D``, ``PT12H``. ValueError otherwise."""
+        found = _FORM.fullmatch(text)
+        part = {name: int(value or 0) for name, value in found.groupdict().items()} if found else {}
+        if not any(part.values()):
+            raise ValueError(f"{text!r} is not an interval; write it like P1M, P1Y, P1W, P30D or PT12H")
+        return cls(
+            months=part["years"] * 12 + part["months"],
+            days=part["weeks"] * 7 + part["days"],
+            seconds=part["hours"] * 3600 + part["minutes"] * 60 + part["seconds"],
+        )
 
     def times(self, count: int) -> relativedelta:
-        return relativedelta(months=self.months * count, days=self.days * count)
+        return relativedelta(months=self.months * count, days=self.days * count, seconds=self.seconds * count)
 
 
 def nth(anchor: Moment, interval: Interval, n: int, anchor_day: int | None = None) -> Moment:
@@ -56,18 +60,12 @@ def nth(anchor: Moment, interval: Interval, n: int, anchor_day: int | None = Non
 
 def containing(anchor: Moment, interval: Interval, at: Moment) -> tuple[Moment, Moment]:
     """The half-open period of the recurring anchor that holds ``at``."""
-    n = _guess(anchor, interval, at)
+    n = (at.toordinal() - anchor.toordinal()) // max(1, interval.months * 30 + interval.days)
     while nth(anchor, interval, n) > at:
         n -= 1
     while nth(anchor, interval, n + 1) <= at:
         n += 1
     return nth(anchor, interval, n), nth(anchor, interval, n + 1)
-
-
-def _guess(anchor: Moment, interval: Interval, at: Moment) -> int:
-    if interval.months:
-        return ((at.year - anchor.year) * 12 + at.month - anchor.month) // interval.months
-    return (at - anchor).days // interval.days
 
 
 def starts(anchor: Moment, interval: Interval, count: int) -> list[Moment]:

@@ -141,12 +141,22 @@ class RatePlan(Noun):
     charges: tuple[Id, ...]
 
 
+class RoundingAt(StrEnum):
+    """The one point where exact amounts become money."""
+
+    LINE = "line"  # each line
+    DOCUMENT = (
+        "document"  # the sum of all lines, once; lines take minor units by largest remainder, so that they sum to it
+    )
+
+
 class PriceBook(Noun):
     """All prices of one seller in one currency. Equal content gives an equal ``version``."""
 
     name: Id
     currency: CurrencyCode
     rounding: Rounding = Rounding.HALF_UP
+    rounding_at: RoundingAt = RoundingAt.LINE
     products: tuple[Product, ...] = ()
     charges: tuple[Charge, ...] = ()
     rate_plans: tuple[RatePlan, ...] = ()
@@ -165,6 +175,11 @@ class PriceBook(Noun):
     def version(self) -> str:
         """First 12 hex digits of the SHA-256 of the content."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    @cached_property
+    def evaluation(self) -> tuple[Rule | Charge, ...]:
+        """Rules and commitment charges in the order in which their figures are known."""
+        return evaluation_order(self.rules, self.charges)
 
     @cached_property
     def _charges(self) -> dict[str, Charge]:

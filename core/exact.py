@@ -8,7 +8,7 @@ from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from core.money import Exact, Rounding, as_fraction, round_fraction
+from core.money import Exact, Money, Rounding, as_fraction, exponent, round_fraction
 
 NOTHING = Fraction(0)
 
@@ -70,6 +70,22 @@ def apportion(
     taker = 0 if remainder is Remainder.FIRST else len(parts) - 1
     parts[taker] += total - sum(parts, NOTHING)
     return parts
+
+
+def share_out(whole: Money, exact: Sequence[Fraction]) -> list[Money]:
+    """Amounts of money that sum to ``whole``, each within a minor unit of its exact amount (any sign, major units).
+
+    Rounded down, and the spare minor units to the largest fractions, the earlier among equals. ValueError when the sum
+    of the exact amounts is not within a minor unit of ``whole``.
+    """
+    scaled = [amount * 10 ** exponent(whole.currency) for amount in exact]
+    minor = [round_fraction(amount, Rounding.FLOOR) for amount in scaled]
+    spare = whole.minor - sum(minor)
+    if not 0 <= spare <= len(minor):
+        raise ValueError(f"{whole} is not the rounded sum of the amounts")
+    for index in sorted(range(len(minor)), key=lambda i: (minor[i] - scaled[i], i))[:spare]:
+        minor[index] += 1
+    return [Money(one, whole.currency) for one in minor]
 
 
 def _largest(total: Fraction, shares: Sequence[Fraction], places: int) -> list[Fraction]:

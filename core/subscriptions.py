@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Self
 
-from dateutil.relativedelta import relativedelta
 from pydantic import Field, model_validator
 
 from core.catalog import Align, Charge, ChargeKind, Timing
@@ -71,6 +71,12 @@ class Due:
     whole: DateSpan
 
 
+def months_on(day: date, months: int) -> date:
+    """So many months later (or earlier); a month that is too short gives its last day."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
 def service_periods(
     charge: Charge, line: SubscriptionCharge, around: DateSpan, subscribed_on: date
 ) -> Iterator[tuple[DateSpan, DateSpan]]:
@@ -85,7 +91,7 @@ def service_periods(
     }[charge.align]
 
     def start(n: int) -> date:
-        return anchor + relativedelta(months=n * charge.every_months)
+        return months_on(anchor, n * charge.every_months)
 
     months = (around.start.year - anchor.year) * 12 + around.start.month - anchor.month
     n = months // charge.every_months - 1
@@ -104,7 +110,7 @@ def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, bi
     its start day is in it.
     """
     if charge.kind is ChargeKind.ONE_TIME:
-        day = DateSpan(line.starts_on, line.starts_on + relativedelta(days=1))
+        day = DateSpan(line.starts_on, line.starts_on + timedelta(days=1))
         if day.overlap(billing):
             yield Due(subscription, line, charge, day, day)
         return

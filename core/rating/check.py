@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from core.catalog import Charge, ChargeKind, PriceBook, Proration, acts_on, counted, evaluation_order
+from core.catalog import Charge, ChargeKind, PriceBook, Proration, RoundingAt, acts_on, counted
 from core.money import Money, Rounding, exponent
 from core.period import start_of_day
 from core.prices import (
@@ -60,8 +60,11 @@ def check(line: RatedLine, book: PriceBook) -> None:
             _spend(charge, _served(line, charge) * _priced(charge, told)),
         )
     whole = _rounded(tape, book.currency, told.rounding)
-    if told.share is None:
+    if told.share is None and (book.rounding_at is RoundingAt.LINE or isinstance(charge.model, Commitment)):
         require("listed amount = exact amount rounded", line.id, told.rounded, whole)
+    elif told.share is None:
+        off = abs(told.rounded.minor - tape * 10 ** exponent(book.currency))
+        require("listed amount is within a minor unit of the exact amount", line.id, off < 1, True)
     else:
         require("pooled amount = exact amount rounded", line.id, told.share.amount, whole)
     off = sum(change.amount.minor for change in told.adjustments)
@@ -73,8 +76,9 @@ def check_bill(lines: Sequence[RatedLine], book: PriceBook, billed: Mapping[str,
     for line in lines:
         check(line, book)
     _check_pools(lines)
+    _check_document(lines, book)
     running = {line.id: line.derivation.rounded.minor for line in lines}
-    for node in evaluation_order(book.rules, book.charges):
+    for node in book.evaluation:
         if isinstance(node, Rule):
             _check_rule(node, lines, running, book)
         elif isinstance(node.model, Commitment):
@@ -321,6 +325,16 @@ def _check_pools(lines: Sequence[RatedLine]) -> None:
             shares[0].amount.minor,
         )
         require("shares = pooled units", charge_id, sum((one.units for one in shares), Fraction(0)), shares[0].pool)
+
+
+def _check_document(lines: Sequence[RatedLine], book: PriceBook) -> None:
+    if book.rounding_at is RoundingAt.DOCUMENT:
+        commitments = {charge.code for charge in book.charges if isinstance(charge.model, Commitment)}
+        own = [
+            line.derivation for line in lines if line.derivation.share is None and line.charge_code not in commitments
+        ]
+        whole = _rounded(sum((one.exact for one in own), Fraction(0)), book.currency, book.rounding)
+        require("sum of lines = exact sum rounded", book.name, sum(one.rounded.minor for one in own), whole.minor)
 
 
 def _check_rule(rule: Rule, lines: Sequence[RatedLine], running: dict[str, int], book: PriceBook) -> None:

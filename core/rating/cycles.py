@@ -9,12 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from enum import StrEnum
 from fractions import Fraction
 from itertools import pairwise
 
-from core.calendar import Interval, billing_dates, first_billing_date
+from core.calendar import Interval, billing_dates, first_billing_date, nth
 from core.exact import NOTHING, round_to
 from core.rating.proration import DayCount, factor
+
+
+class LeadingStart(StrEnum):
+    """Where the cut period before the first billing date starts."""
+
+    NOMINAL = "nominal"  # on the billing day (31 January for 28 February)
+    SAME_DAY = "same_day"  # on the day of the first billing date (28 January for 28 February)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +33,7 @@ class Service:
     ends_on: date | None
     interval: Interval
     billing_day: int
+    leading: LeadingStart = LeadingStart.NOMINAL
 
     @property
     def first(self) -> date:
@@ -38,7 +47,8 @@ def in_advance(
     first = service.first
     cycles = NOTHING
     if service.starts_on < first and service.starts_on <= until:
-        leading = (first - service.interval.times(1), first)
+        day = service.billing_day if service.leading is LeadingStart.NOMINAL else None
+        leading = (nth(first, service.interval, -1, day), first)
         cycles += _part(service, leading, places, count)
     for period in pairwise(billing_dates(first, service.interval, service.billing_day)):
         if period[0] > until or (service.ends_on is not None and period[0] >= service.ends_on):

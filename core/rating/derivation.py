@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from fractions import Fraction
 
+from core.catalog import RoundingAt
 from core.money import Money, Rounding
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
@@ -40,7 +41,8 @@ class Step(Noun):
 
     @property
     def amount(self) -> Fraction:
-        return self.quantity * self.rate * self.factor
+        full = self.quantity * self.rate
+        return full if self.factor == 1 else full * self.factor
 
 
 def amount_of(steps: Iterable[Step], *kinds: StepKind) -> Fraction:
@@ -104,6 +106,7 @@ class Derivation(Noun):
     steps: tuple[Step, ...]
     exact: Fraction
     rounding: Rounding
+    rounding_at: RoundingAt = RoundingAt.LINE
     share: Share | None = None
     rounded: Money
     adjustments: tuple[Adjustment, ...] = ()

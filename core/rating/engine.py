@@ -12,9 +12,9 @@ from datetime import datetime
 from fractions import Fraction
 
 from core.accounts import Account
-from core.catalog import ChargeKind, PriceBook, Proration, Scope
+from core.catalog import ChargeKind, PriceBook, Proration, RoundingAt, Scope
 from core.errors import Rejected
-from core.exact import NOTHING, to_decimal
+from core.exact import NOTHING, share_out, to_decimal
 from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
@@ -138,7 +138,20 @@ def _drafts(book: PriceBook, todo: Sequence[Item]) -> list[Derivation | None]:
         pooled = _pooled if members[0].charge.scope is Scope.POOL else _tiered_by_pool
         for index, draft in zip(indexes, pooled(book, members), strict=True):
             drafts[index] = draft
-    return drafts
+    return _rounded_together(book, drafts) if book.rounding_at is RoundingAt.DOCUMENT else drafts
+
+
+def _rounded_together(book: PriceBook, drafts: Sequence[Derivation | None]) -> list[Derivation | None]:
+    """The sum of the lines rounded once and shared out; pools and commitments keep their own rounding."""
+    exact = {index: draft.exact for index, draft in enumerate(drafts) if draft is not None and draft.share is None}
+    whole = round_money(sum(exact.values(), NOTHING), book.currency, book.rounding)
+    parts = dict(zip(exact, share_out(whole, list(exact.values())), strict=True))
+    return [
+        draft.model_copy(update={"rounded": parts[index], "rounding_at": RoundingAt.DOCUMENT})
+        if draft is not None and index in parts
+        else draft
+        for index, draft in enumerate(drafts)
+    ]
 
 
 def _alone(book: PriceBook, item: Item, tier_by: Fraction | None = None) -> Derivation:

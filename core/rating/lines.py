@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
+from core.catalog import RoundingAt
 from core.money import Money
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
@@ -66,7 +67,8 @@ def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
         share = f" x {step.factor}" if step.factor != 1 else ""
         yield f"{step.what}: {plain(step.quantity)} x {plain(step.rate)}{share} = {plain(step.amount)}"
     whole = told.rounded if told.share is None else told.share.amount
-    yield f"sum {plain(told.exact)}, rounded once ({told.rounding}): {whole}"
+    once = "rounded once" if told.rounding_at is RoundingAt.LINE else "rounded with all lines of the document"
+    yield f"sum {plain(told.exact)}, {once} ({told.rounding}): {whole}"
     if told.share is not None:
         yield f"share of this site, by largest remainder: {told.rounded}"
     for change in told.adjustments:

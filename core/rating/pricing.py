@@ -122,7 +122,9 @@ def price_charge(
     groups = grouped(charge, parts)
     priced = [_price_group(charge, group, earlier, tier_by) for group in groups.values()]
     steps = tuple(
-        step.model_copy(update={"factor": factor, "what": f"{' '.join(key)}: {step.what}" if key else step.what})
+        step
+        if factor == ONE and not key
+        else step.model_copy(update={"factor": factor, "what": f"{' '.join(key)}: {step.what}" if key else step.what})
         for key, one in zip(groups, priced, strict=True)
         for step in one.steps
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import assert_never
 
-from core.catalog import PriceBook, acts_on, counted, evaluation_order
+from core.catalog import PriceBook, acts_on, counted
 from core.errors import Rejected
 from core.money import Money, allocate, round_money, total
 from core.prices import Commitment
@@ -44,7 +44,7 @@ def apply(book: PriceBook, entries: Sequence[Entry], billed: Mapping[str, Money]
     entitlement is exceeded.
     """
     currency = book.currency
-    for node in evaluation_order(book.rules, book.charges):
+    for node in book.evaluation:
         if isinstance(node, Rule):
             _act(book, node, entries)
             continue

@@ -15,7 +15,7 @@ from core.credits import Fee, Wallet, pay
 from core.exact import Remainder
 from core.money import Money, total
 from core.period import DateSpan
-from core.rating import MeteredQuantity, RatedLine, drawn, rate
+from core.rating import MeteredQuantity, RatedLine, aggregate, drawn, rate
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax_estimate import TaxableLine, TaxRounding, estimate_tax
 from tests.cases.reading import Case, convention, day, instant, model, number, picked
@@ -86,6 +86,7 @@ def _book(case: Case, root: str) -> dict[str, Any]:
         "name": "case",
         "currency": case.get("currency", "USD"),
         "rounding": given.get("rounding", {}).get("mode", "half_up"),
+        "rounding_at": "document" if given.get("rounding", {}).get("level") in ("total", "invoice") else "line",
         "products": [product],
         "charges": charges,
         "allowances": [_allowance(one, plan) for one in plan.get("allowances", ())],
@@ -285,7 +286,7 @@ def _answer(case: Case, root: str, lines: tuple[RatedLine, ...], order: list[str
             paid = pay(fees, wallets, closing)
             fees = [Fee(due, fee.kind, fee.code) for due, fee in zip(paid.due, fees, strict=True)]
     return {
-        "lines": _lines(priced, bill_to, root),
+        "lines": _lines(priced, bill_to, "rounded" if rules.level == "line" else "exact"),
         "subtotal": total([line.derivation.rounded for line in priced], currency).amount,
         "allowance_used": drawn(lines),
         "discount": discount.amount,
@@ -301,12 +302,15 @@ def _answer(case: Case, root: str, lines: tuple[RatedLine, ...], order: list[str
 
 
 def _expiry(one: Case) -> Any:
-    stated = one.get("expires", one.get("expires_at"))
+    stated = next((value for name, value in one.items() if name.startswith("expire")), None)
     return None if stated is None else instant(stated if "T" in stated else f"{stated}T00:00:00Z")
 
 
-def _lines(lines: list[RatedLine], bill_to: Mapping[str, str], root: str) -> list[dict[str, Any]]:
-    """One row per charge and account, as the case states them: several items of one charge are one row."""
+def _lines(lines: list[RatedLine], bill_to: Mapping[str, str], figure: str) -> list[dict[str, Any]]:
+    """One row per charge and account, as the case states them: several items of one charge are one row.
+
+    ``figure``: whether the case states the ``rounded`` amounts of lines, or rounds later and states them ``exact``.
+    """
     rows: dict[tuple[str, str], list[RatedLine]] = {}
     for line in lines:
         rows.setdefault((line.charge_code, line.site_id or bill_to[line.charge_code]), []).append(line)
@@ -315,7 +319,14 @@ def _lines(lines: list[RatedLine], bill_to: Mapping[str, str], root: str) -> lis
             "charge": code,
             "account": account,
             "quantity": sum((line.quantity for line in members), Decimal(0)),
-            "amount": total([line.derivation.rounded for line in members], members[0].amount.currency).amount,
+            "amount": _amount(members, figure),
         }
         for (code, account), members in rows.items()
     ]
+
+
+def _amount(lines: list[RatedLine], figure: str) -> Fraction:
+    """Shares of a pool have no exact amount of their own; they are money."""
+    if figure == "exact" and all(line.derivation.share is None for line in lines):
+        return aggregate.total([aggregate.Event(line.derivation.exact) for line in lines])
+    return Fraction(total([line.derivation.rounded for line in lines], lines[0].amount.currency).amount)

@@ -142,7 +142,7 @@ def single_charge(case: Case) -> Charge:
     if "unit_conversion" in plan:
         stated = plan["unit_conversion"]
         fields["conversion"] = {
-            **picked(stated, "operation", "factor", "rounding"),
+            **picked(stated, "operation", "factor", *(["rounding"] if stated.get("rounding") != "none" else [])),
             "places": int(stated.get("places", 0)),
             "split": given.get("split_conversion", "cumulative"),
         }

@@ -163,7 +163,12 @@ def bills(draw_: Any) -> tuple[Any, list[Any], list[Any], tuple[str, ...]]:
         for site in draw_(st.sets(st.sampled_from(sites)))
     ]
     return (
-        book(*charges, rounding=draw_(st.sampled_from(list(Rounding))), **parts),
+        book(
+            *charges,
+            rounding=draw_(st.sampled_from(list(Rounding))),
+            rounding_at=draw_(st.sampled_from(["line", "document"])),
+            **parts,
+        ),
         [bought("AAA"), bought("BBB"), bought("PLEDGE")],
         usage,
         sites,
