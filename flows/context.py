@@ -49,7 +49,7 @@ class Hub:
 
     @cached_property
     def usage(self) -> UsageStore:
-        return UsageStore(self.settings.state_folder / "usage")
+        return UsageStore(self.settings.state_folder / "usage", faults=self.world.faults)
 
     @property
     def systems(self) -> list[str]:

@@ -13,7 +13,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from core.accounts import Account
-from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
+from core.errors import Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
 from core.orders import Order, OrderProgress, activate
@@ -23,7 +23,7 @@ from core.ports import Change
 from core.posting import payment_entries, settlement_entries
 from core.store import Work
 from core.subscriptions import Subscription
-from core.sync import InboxEvent, InboxState, OutboxCommand, Watermark
+from core.sync import DeskEntry, InboxEvent, InboxState, OutboxCommand, Watermark
 from core.ties import applied_within_open
 from flows import desk
 from flows.context import Hub, hub
@@ -271,43 +271,28 @@ def _move_watermark(hub: Hub, system: str, resource: str, since: str | None, new
 
 
 def book_settlements(hub: Hub) -> Report:
-    """Reads what the gateway booked to our balance since the watermark, and books it."""
+    """Reads what the gateway booked to our balance since the watermark, and books it.
+
+    What settles a payment that is not known yet stands on the desk, holds the watermark, and stops nothing else.
+    """
     system = hub.system("gateway")
     mapping = hub.mappings.find(system, "settlement", "in", "settlement")
     with hub.database.reading() as work:
         since = work.outbox.watermark(system, "settlement")
-    newest, report = since, Report("")
+    newest, report, waits = since, Report(""), None
     for change in hub.connector(system).changes("settlement", since):
         if change.payload is None:
             continue
         settlement = mapping.into(change.payload)
         assert isinstance(settlement, Settlement)
-        with hub.database.work() as work:
-            payment = work.get(Payment, settlement.payment_id)
-            if payment is None:
-                raise Misconfigured(
-                    f"{system} settled {settlement.payment_id}, a payment we do not know", system=system
-                )
-            if work.add([settlement]):
-                posted_on = _posted_on(hub, work, payment)
-                entries = work.add(settlement_entries(settlement, payment.account_id, posted_on))
-                push = [
-                    OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", e, hub.now()) for e in entries
-                ]
-                work.outbox.enqueue(push)
-                report.money.append(settlement.net)
-                report.rows.append(
-                    {
-                        "record": "settlement",
-                        "their id": settlement.id,
-                        "our id": payment.id,
-                        "gross": dollars(settlement.gross),
-                        "fee": dollars(settlement.fee),
-                        "net": dollars(settlement.net),
-                    }
-                )
         at = change.changed_at.isoformat()
         newest = max(newest or at, at)
+        with hub.database.work() as work:
+            waiting = _book_settlement(hub, work, system, settlement, report)
+        if waiting:
+            report.failures.append(waiting)
+            waits = min(waits or at, at)
+    newest = min(newest, waits) if newest and waits else newest
     _move_watermark(hub, system, "settlement", since, newest)
     report.counts = {"settlements": len(report.rows)}
     report.money = sum_by_currency(report.money)
@@ -315,6 +300,38 @@ def book_settlements(hub: Hub) -> Report:
         f", {amounts(report.money)} net" if report.money else ""
     )
     return report
+
+
+def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, report: Report) -> DeskEntry | None:
+    """Books a settlement once. What stands on the desk instead, when its payment is not known yet."""
+    ident = f"record:settlement:{settlement.id}"
+    payment = work.get(Payment, settlement.payment_id)
+    if payment is None:
+        early = Parked(
+            f"{system} settled {settlement.payment_id}, a payment we do not know; take in payments, then book again",
+            waits_for=f"payment:{settlement.payment_id}",
+        )
+        entry = desk.entry(early, ident, system, "settlement", settlement.id, hub.now(), settlement.net)
+        work.desk.report(entry)
+        return entry
+    work.desk.resolve(ident)
+    if work.add([settlement]):
+        entries = work.add(settlement_entries(settlement, payment.account_id, _posted_on(hub, work, payment)))
+        work.outbox.enqueue(
+            OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one, hub.now()) for one in entries
+        )
+        report.money.append(settlement.net)
+        report.rows.append(
+            {
+                "record": "settlement",
+                "their id": settlement.id,
+                "our id": payment.id,
+                "gross": dollars(settlement.gross),
+                "fee": dollars(settlement.fee),
+                "net": dollars(settlement.net),
+            }
+        )
+    return None
 
 
 @flow(
