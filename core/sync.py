@@ -180,7 +180,7 @@ class DeskState(StrEnum):
 class DeskEntry(Noun):
     """A failed record on the error desk: what failed, why, how much money is at risk, and what would cure it.
 
-    ``id`` is the failed thing: ``outbox:<system>/<resource>/<record id>``, ``inbox:<system>:<event id>``,
+    ``id`` is the failed thing: ``outbox:<system>/<resource>/<record id>``, ``inbox:<system>/<resource>/<vendor id>``,
     ``usage:<file>:<cause>``, ``record:<record>:<id>``, ``system:<system>`` when all of a system waits.
     """
 

@@ -32,8 +32,8 @@ from flows.report import Report, amounts, conclude, counted, dollars, progress, 
 BATCH = 200
 LEASE = timedelta(minutes=5)
 
-#: A handler applies the object of an event, and tells the row that an operator sees.
-Handler = Callable[[Hub, InboxEvent, Any], dict[str, str]]
+#: A handler applies the object of an event, and tells the row that an operator sees and what failed nevertheless.
+Handler = Callable[[Hub, InboxEvent, Any], tuple[dict[str, str], DeskEntry | None]]
 
 
 def apply_inbox(hub: Hub) -> Report:
@@ -88,25 +88,23 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
 
     An event that is older than what was applied of the same object brings nothing.
     """
-    ident = f"inbox:{event.system}:{event.event_id}"
+    ident = f"inbox:{event.system}/{event.resource}/{event.vendor_id}"
     handler = HANDLERS.get((hub.role(event.system), event.resource))
     with hub.database.reading() as work:
         newest = work.inbox.newest_applied(event.system, event.resource, event.vendor_id)
-    state, money = InboxState.STALE, None
+    state, failure, money = InboxState.STALE, None, None
     if handler is not None and (newest is None or event.occurred_at >= newest):
         try:
             noun = _read(hub, event)
             money = noun.total if isinstance(noun, Order) else noun.amount
-            row = handler(hub, event, noun)
+            row, failure = handler(hub, event, noun)
         except Retryable:
             return False
+        except Parked:
+            state = InboxState.PARKED
         except TieoutError as error:
-            state = InboxState.PARKED if isinstance(error, Parked) else InboxState.REJECTED
+            state = InboxState.REJECTED
             failure = desk.entry(error, ident, event.system, event.resource, event.vendor_id, hub.now(), money)
-            if state is InboxState.REJECTED:
-                report.failures.append(failure)
-                with hub.database.work() as work:
-                    work.desk.report(failure)
         else:
             state = InboxState.APPLIED
             if row["done"] == "unchanged":
@@ -119,6 +117,9 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
         work.inbox.settle(event, state)
         if state in (InboxState.APPLIED, InboxState.STALE):
             work.desk.resolve(ident)
+        if failure:
+            work.desk.report(failure)
+            report.failures.append(failure)
     return True
 
 
@@ -130,7 +131,7 @@ def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
     return noun
 
 
-def take_order(hub: Hub, event: InboxEvent, order: Order) -> dict[str, str]:
+def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
     """Provisions a won order: the customer, the order, its subscription, and the intents to tell the other systems."""
     subscription = activate(order, hub.price_book)
     now = hub.now()
@@ -156,7 +157,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> dict[str, str]:
         )
         if known is None:
             work.outbox.enqueue([_progress(event.system, order, subscription, "provisioned", now)])
-    return {
+    row = {
         "record": "order",
         "their id": order.id,
         "our id": subscription.id,
@@ -164,6 +165,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> dict[str, str]:
         "amount": dollars(order.total),
         "done": "provisioned" if known is None else "unchanged",
     }
+    return row, None
 
 
 def _progress(system: str, order: Order, subscription: Subscription, status: str, now: Any) -> OutboxCommand:
@@ -174,8 +176,12 @@ def _progress(system: str, order: Order, subscription: Subscription, status: str
     return OutboxCommand.of(system, "order_progress", "order_progress", told, now)
 
 
-def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> dict[str, str]:
-    """Records what the gateway says of a payment, applies it to its invoice and books it."""
+def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[str, str], DeskEntry | None]:
+    """Records what the gateway says of a payment, applies it to its invoice and books it.
+
+    One that failed stands on the desk in one place with the command that asked for it.
+    """
+    ident = f"outbox:{event.system}/{event.resource}/{payment.id}"
     now = hub.now()
     with hub.database.work() as work:
         invoice = work.get(Invoice, payment.invoice_id)
@@ -188,16 +194,10 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> dict[str, str
             work.add(payment_entries(payment, _posted_on(hub, work, payment)))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
+            work.desk.resolve(ident)
         if known is None or known.status is not PaymentStatus.SUCCEEDED:
             work.put(payment)
-    if payment.status is PaymentStatus.FAILED:
-        raise Rejected(
-            f"payment of invoice {payment.invoice_id} failed: {payment.failure or 'no reason given'}",
-            system=event.system,
-            record="payment",
-            code=payment.failure,
-        )
-    return {
+    row = {
         "record": "payment",
         "their id": payment.vendor_id,
         "our id": payment.id,
@@ -205,6 +205,11 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> dict[str, str
         "amount": dollars(payment.amount),
         "done": "unchanged" if known == payment else payment.status.value,
     }
+    if payment.status is not PaymentStatus.FAILED:
+        return row, None
+    why = f"payment of invoice {payment.invoice_id} failed: {payment.failure or 'no reason given'}"
+    refused = Rejected(why, system=event.system, record="payment", field="payment_method", code=payment.failure)
+    return row, desk.entry(refused, ident, event.system, "payment_request", payment.id, now, payment.amount)
 
 
 def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:

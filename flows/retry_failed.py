@@ -20,16 +20,14 @@ def retry_entry(hub: Hub, work: Work, entry: DeskEntry) -> bool:
     The entry stays open until the record succeeds.
     """
     kind, _, ident = entry.id.partition(":")
-    match kind:
-        case "outbox":
-            system, resource, record_id = ident.split("/", 2)
+    match kind, ident.split("/", 2):
+        case "outbox", [system, resource, record_id]:
             return any(
                 work.outbox.retry(command.key, hub.now())
                 for command in work.outbox.of_record(system, resource, record_id)
             )
-        case "inbox":
-            system, _, event_id = ident.partition(":")
-            return work.inbox.replay(system, event_id)
+        case "inbox", [system, resource, vendor_id]:
+            return work.inbox.retry(system, resource, vendor_id)
     return False
 
 

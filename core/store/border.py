@@ -139,6 +139,16 @@ class Inbox(StoredTable):
         )
         return bool(again.rowcount)
 
+    def retry(self, system: str, resource: str, vendor_id: str) -> bool:
+        """Makes the rejected events of an object ready again. False when there are none."""
+        again = self._connection.execute(
+            update(INBOX)
+            .where(INBOX.c.system == system, INBOX.c.resource == resource, INBOX.c.vendor_id == vendor_id)
+            .where(INBOX.c.state == InboxState.REJECTED)
+            .values(state=InboxState.RECEIVED)
+        )
+        return bool(again.rowcount)
+
     def get(self, system: str, event_id: str) -> InboxEvent | None:
         query = select(INBOX).where(INBOX.c.system == system, INBOX.c.event_id == event_id)
         row = self._connection.execute(query).mappings().first()

@@ -19,6 +19,7 @@ import httpx
 
 from app.demo.company import PLACES, Customer, Deal, Line, Place, Site
 from app.demo.crm import SalesPerson
+from core.catalog import PriceBook
 from core.ports import World, system_clock
 from core.ties import Break, TieLine
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, tie_out, write_back
@@ -114,10 +115,10 @@ class Company:
     running: server.Running
     time: Ahead
 
-    def enter(self, *customers: Customer) -> None:
-        """Enters customers and their deals at the CRM, and wins the deals."""
+    def enter(self, *customers: Customer, book: PriceBook | None = None) -> None:
+        """Enters customers and their deals at the CRM, and wins the deals; ``book``: what the CRM lists."""
         sales = SalesPerson(self.running.urls["salesforce"])
-        sales.enter(customers, self.hub.price_book)
+        sales.enter(customers, book or self.hub.price_book)
         sales.win(lambda _done, _whole: None)
 
     def bring(self, name: str, usage: str) -> None:
