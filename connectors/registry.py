@@ -32,4 +32,5 @@ SYSTEMS: Mapping[str, System] = {
     "avalara": System("connectors.avalara", "Avalara AvaTax", "tax"),
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
+    "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
 }

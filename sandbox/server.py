@@ -21,6 +21,7 @@ EMULATORS: Mapping[str, str] = {
     "avalara": "sandbox.avalara",
     "stripe": "sandbox.stripe_gateway",
     "netsuite": "sandbox.netsuite",
+    "quickbooks": "sandbox.quickbooks",
 }
 
 
