@@ -47,21 +47,21 @@ WEBHOOK_TOKEN = "northwind-outbound-message"
 
 #: Stages of the month, in the order the flow runs them: the flow's name and what the bar says.
 STAGES = (
-    ("Prepare the ERP", "chart of accounts and items"),
-    ("Take in orders and payments", "orders of the CRM"),
-    ("Ingest usage", "usage files"),
-    ("Rate the period", "meter and price"),
-    ("Bill the period", "draft invoices"),
-    ("Deliver to all systems", "customers to Stripe and NetSuite; ask AvaTax"),
-    ("Finalise invoices", "tax on invoices, journals"),
-    ("Collect payments", "ask for payments"),
-    ("Deliver to all systems", "charge cards, commit tax, post to NetSuite"),
-    ("Take in orders and payments", "payments of the gateway"),
-    ("Book gateway settlements", "fees and balance"),
-    ("Recognise revenue", "earn deferred revenue"),
-    ("Write back to the CRM", "progress of orders"),
-    ("Deliver to all systems", "payments, journals, CRM"),
-    ("Tie out", "read every system back"),
+    ("Prepare the ERP", "Set up the ERP"),
+    ("Take in orders and payments", "Take in orders"),
+    ("Ingest usage", "Take in usage"),
+    ("Rate the period", "Meter and price"),
+    ("Bill the period", "Draft invoices"),
+    ("Deliver to all systems", "Customers out, ask for tax"),
+    ("Finalise invoices", "Finalise invoices"),
+    ("Collect payments", "Ask for payments"),
+    ("Deliver to all systems", "Charge, commit tax, post"),
+    ("Take in orders and payments", "Take in payments"),
+    ("Book gateway settlements", "Fees and balance"),
+    ("Recognise revenue", "Earn deferred revenue"),
+    ("Write back to the CRM", "Progress for the CRM"),
+    ("Deliver to all systems", "Post cash, tell the CRM"),
+    ("Tie out", "Read every system back"),
 )
 
 
@@ -202,16 +202,16 @@ def _control(url: str, path: str, body: Any = None) -> Any:
 def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events: int, console: Console) -> None:
     """The month itself: enter and win the deals, deliver the usage files, run order to cash."""
     with Progress(
-        SpinnerColumn(), TextColumn("{task.description:48}"), BarColumn(30), TextColumn("{task.fields[told]}"),
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[told]}"),
         TimeElapsedColumn(), console=console,
     ) as bars:  # fmt: skip
-        bar = bars.add_task("CRM: enter customers and deals", total=None, told="")
+        bar = bars.add_task("Enter customers and deals", total=None, told="")
         sales = SalesPerson(stack.vendors["salesforce"])
         sales.enter(people, stack.hub.price_book)
         sites = [site for customer in people for site in customer.usage]
         bars.update(bar, total=1, completed=1, told=f"{len(people)} customers, {len(sites)} sites")
 
-        bar = bars.add_task("Bridges: write usage files", total=None, told="")
+        bar = bars.add_task("Write usage files", total=None, told="")
         inbox = state / FOLDER
         inbox.mkdir(exist_ok=True)
         if not (state / "usage-written").exists():
@@ -219,11 +219,11 @@ def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events:
             (state / "usage-written").touch()
         bars.update(bar, total=1, completed=1, told=f"{events:,} events")
 
-        bar = bars.add_task("CRM: win the deals", total=None, told="")
+        bar = bars.add_task("Win the deals in the CRM", total=None, told="")
         won = sales.win(lambda done, whole: bars.update(bar, total=whole, completed=done, told=f"{done} of {whole}"))
         bars.update(bar, total=won or 1, completed=won or 1, told=f"{won} won" if won else "won before")
 
-        bar = bars.add_task("Webhooks: provision the orders", total=None, told="")
+        bar = bars.add_task("Webhooks provision orders", total=None, told="")
         deals = sum(len(customer.deals) for customer in people)
         _wait_for_orders(stack.hub, deals, lambda n: bars.update(bar, total=deals, completed=n, told=f"{n} of {deals}"))
         _order_to_cash(bars)
