@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from core.catalog import Charge, ChargeKind, PriceBook, Proration, RoundingAt, acts_on, counted
+from core.errors import TieBroken
 from core.money import Money, Rounding, exponent
 from core.period import start_of_day
 from core.prices import (
@@ -99,14 +101,13 @@ def _chosen(line: RatedLine, book: PriceBook) -> Charge:
     layers = {layer.id: layer for layer in book.layers}
     values: dict[str, object] = {}
     for choice in told.choices:
-        if choice.winner == "order":
+        if choice.winner == "order" and told.ordered is not None:
             price = told.ordered
-            values["model"] = Flat(amount=price) if isinstance(charge.model, Flat) else PerUnit(unit_amount=price)  # type: ignore[arg-type]
+            values["model"] = Flat(amount=price) if isinstance(charge.model, Flat) else PerUnit(unit_amount=price)
             continue
-        layer = layers[choice.winner]
-        start = line.service_period.start
-        inside = layer.effective_from <= start and (layer.effective_to is None or start < layer.effective_to)
-        require("the layer that won is in force", line.id, (choice.winner, inside), (layer.id, True))
+        layer, start = layers.get(choice.winner), line.service_period.start
+        if layer is None or start < layer.effective_from or (layer.effective_to and layer.effective_to <= start):
+            raise TieBroken("the layer that won is in force", subject=line.id, left=choice.winner, right=str(start))
         values[choice.field] = getattr(layer.charges[charge.code], choice.field)
     return charge.model_copy(update=values)
 
@@ -149,9 +150,9 @@ def _served(line: RatedLine, charge: Charge) -> Fraction:
         return Fraction(1)
     served, whole = line.service_period, line.derivation.full_period
     if charge.proration is Proration.SECOND:
-        day = [start_of_day(one, line.derivation.timezone or "UTC").timestamp() for one in (served.start, served.end)]
-        end = [start_of_day(one, line.derivation.timezone or "UTC").timestamp() for one in (whole.start, whole.end)]
-        return Fraction(int(day[1] - day[0]), int(end[1] - end[0]))
+        days = (served.start, served.end, whole.start, whole.end)
+        start, end, first, last = (start_of_day(day, line.derivation.timezone or "UTC") for day in days)
+        return Fraction((end - start) // timedelta(seconds=1), (last - first) // timedelta(seconds=1))
     return Fraction((served.end - served.start).days, (whole.end - whole.start).days)
 
 

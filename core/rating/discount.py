@@ -74,9 +74,9 @@ def discount(lines: Sequence[Line], coupons: Sequence[Coupon], terms: Terms) -> 
     """What the coupons take off the lines."""
     left = [line.amount for line in lines]
     taken = [NOTHING] * len(coupons)
-    order = range(len(coupons))
+    order: Sequence[int] = range(len(coupons))
     if terms.order is CouponOrder.PERCENTAGE_FIRST:
-        order = sorted(order, key=lambda i: coupons[i].percent is None)  # type: ignore[assignment]
+        order = sorted(order, key=lambda i: coupons[i].percent is None)
     for number in order:
         coupon = coupons[number]
         on = [i for i, line in enumerate(lines) if coupon.scope in (None, line.scope) and left[i] > 0]

@@ -50,28 +50,23 @@ def resolve(
     price.
     """
     rank = {where: index for index, where in enumerate(place)}
-    near = sorted(
-        (
-            (
-                rank[layer.level, layer.of],
-                -layer.effective_from.toordinal(),
-                -_recorded(layer).timestamp(),
-                -index,
-                layer,
-            )
-            for index, layer in enumerate(layers)
-            if charge.code in layer.charges
-            and (layer.level, layer.of) in rank
-            and layer.effective_from <= on
-            and (layer.effective_to is None or on < layer.effective_to)
-            and (known_at is None or _recorded(layer) <= known_at)
-        ),
-        key=lambda found: found[:4],
-    )
+    near = [
+        layer
+        for layer in reversed(layers)
+        if charge.code in layer.charges
+        and (layer.level, layer.of) in rank
+        and layer.effective_from <= on
+        and (layer.effective_to is None or on < layer.effective_to)
+        and (known_at is None or _recorded(layer) <= known_at)
+    ]
+    if not near and ordered is None:
+        return charge, ()
+    near.sort(key=lambda layer: (layer.effective_from, _recorded(layer)), reverse=True)
+    near.sort(key=lambda layer: rank[layer.level, layer.of])
     values: dict[str, object] = {}
     choices: list[Choice] = []
     for field in FIELDS:
-        setting = [layer for *_, layer in near if getattr(layer.charges[charge.code], field) is not None]
+        setting = [layer for layer in near if getattr(layer.charges[charge.code], field) is not None]
         names = [layer.id for layer in setting] + [TEMPLATE]
         if setting:
             values[field] = getattr(setting[0].charges[charge.code], field)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from fractions import Fraction
 from typing import TypeAlias
@@ -24,7 +24,7 @@ class DayCount(StrEnum):
 
     CALENDAR_DAYS = "calendar_days"  # calendar days, the end excluded
     INCLUSIVE = "calendar_days_inclusive"  # calendar days, first and last included
-    SECONDS = "seconds"  # elapsed seconds; 23 and 25 hour days count as they are
+    SECONDS = "seconds"  # elapsed seconds; 23 and 25 hour days count as they are, a plain date is midnight UTC
     FIXED_30 = "fixed_30"  # every month has 30 days
     ACTUAL_365 = "actual_365"  # calendar days of the service over 365
 
@@ -112,4 +112,4 @@ def _day(moment: Moment) -> date:
 
 
 def _instant(moment: Moment) -> datetime:
-    return moment if isinstance(moment, datetime) else datetime(moment.year, moment.month, moment.day)  # noqa: DTZ001
+    return moment if isinstance(moment, datetime) else datetime.combine(moment, time(), UTC)

@@ -17,7 +17,7 @@ from core.credits import Fee, Grant, Overage, Recurrence, Usage, Wallet, burn, p
 from core.exact import Remainder, apportion, round_to
 from core.money import Rounding
 from core.period import DateSpan, local_date
-from core.prices import Blocks, Capacity, Commitment, Committed, Graduated
+from core.prices import Blocks, Capacity, Commitment, Committed, Graduated, Percentage, PerUnit
 from core.rating import Earlier, Part, Position, Priced, StepKind, aggregate, cycles, price_charge, proration, seats
 from core.rating import commitment as commitments
 from core.rating import percentage as percentages
@@ -78,7 +78,8 @@ def percentage(case: Case) -> Answer:
     one, rules = single_charge(case), convention(case)
     amounts = tuple(Decimal(value) for value in case["usage"]["event_amounts"])
     total = aggregate.total([aggregate.Event(Fraction(value)) for value in amounts])
-    paid = percentages.paid(one.model, amounts)  # type: ignore[arg-type]
+    assert isinstance(one.model, Percentage)
+    paid = percentages.paid(one.model, amounts)
     return {
         "amount": rules.rounded(price_charge(one, [Part({}, total, len(amounts), amounts)]).exact),
         "paid_events": len(paid.each),
@@ -606,7 +607,8 @@ def _effective_price(case: Case) -> Answer:
         account = plan["parents"].get(account)
     one, choices = resolve(listed, layers, place, date.max)
     winner = choices[0].winner if choices else "list"
-    return {"unit_amount": number(one.model.unit_amount), "from": winner}  # type: ignore[union-attr]
+    assert isinstance(one.model, PerUnit)
+    return {"unit_amount": number(one.model.unit_amount), "from": winner}
 
 
 def _pooled_rate(case: Case) -> Answer:

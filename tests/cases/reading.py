@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -22,8 +22,8 @@ def number(value: object, default: int = 0) -> Fraction:
     return Fraction(default) if value is None else Fraction(Decimal(str(value)))
 
 
-def numbers(values: object) -> list[Fraction]:
-    return [number(one) for one in values or ()]  # type: ignore[attr-defined]
+def numbers(values: Iterable[object]) -> list[Fraction]:
+    return [number(one) for one in values]
 
 
 def moment(text: str) -> date | datetime:
