@@ -41,7 +41,7 @@ class Hub:
 
     @cached_property
     def mappings(self) -> MappingBook:
-        return load_book(self.settings.mappings_folder)
+        return load_book(self.settings.mappings_folder, self.settings.systems)
 
     @cached_property
     def price_book(self) -> PriceBook:

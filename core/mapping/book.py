@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -171,19 +171,23 @@ class BrokenBook(MappingError):
         self.problems = tuple(problems)
 
 
-def load_book(folder: Path) -> MappingBook:
-    """Loads, checks and compiles every mapping under ``folder``. BrokenBook (a MappingError) names ALL problems."""
-    book, problems = inspect_book(folder)
+def load_book(folder: Path, systems: Collection[str] | None = None) -> MappingBook:
+    """Loads, checks and compiles every mapping under ``folder``. BrokenBook (a MappingError) names ALL problems.
+
+    ``systems``: the systems in use; a broken file of another one does no harm. None: all of them.
+    """
+    book, problems = inspect_book(folder, systems)
     if problems:
         raise BrokenBook(folder, problems)
     return book
 
 
-def inspect_book(folder: Path) -> tuple[MappingBook, list[Problem]]:
+def inspect_book(folder: Path, systems: Collection[str] | None = None) -> tuple[MappingBook, list[Problem]]:
     """The mappings that load, and what is wrong with the others."""
     shelf = _Folder(folder)
     shelf.load_tables()
-    mappings = [mapping for path in sorted(folder.glob("*/*.yaml")) if (mapping := shelf.mapping(path))]
+    files = [path for path in sorted(folder.glob("*/*.yaml")) if systems is None or path.parent.name in systems]
+    mappings = [mapping for path in files if (mapping := shelf.mapping(path))]
     shelf.check_unique(mappings)
     return MappingBook(folder, tuple(mappings)), sorted(
         dict.fromkeys(shelf.problems), key=lambda problem: (problem.file, problem.line)
