@@ -91,6 +91,7 @@ def serve(
 
 @app.command()
 def sandbox(
+    systems: Annotated[list[str] | None, typer.Argument(help="Which vendors; default: all of them.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Keep the objects here; default: in memory.")] = None,
     port: Annotated[int, typer.Option(help="First port; each vendor takes the next. 0: free ones.")] = 9100,
     ready_file: ReadyFile = None,
@@ -100,10 +101,12 @@ def sandbox(
     from app.processes import end_with_parent, tell
     from sandbox.server import EMULATORS, start
 
+    if unknown := set(systems or ()) - EMULATORS.keys():
+        raise ValueError(f"there is no emulator of {', '.join(sorted(unknown))}; there are {', '.join(EMULATORS)}")
     if with_parent:
         end_with_parent()
     ports = {name: port + offset if port else 0 for offset, name in enumerate(EMULATORS)}
-    with start(folder=folder, ports=ports) as running:
+    with start(systems, folder=folder, ports=ports) as running:
         tell(ready_file, running.urls)
         for name, url in running.urls.items():
             print(f"{name:12} {url}", flush=True)

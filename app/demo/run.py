@@ -45,6 +45,8 @@ from sandbox import avalara, netsuite, salesforce, stripe_gateway
 PERIOD = "2026-10"
 WEBHOOK_TOKEN = "northwind-outbound-message"
 
+SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
+
 #: Stages of the month, in the order the flow runs them: the flow's name and what the bar says.
 STAGES = (
     ("Prepare the ERP", "Set up the ERP"),
@@ -129,7 +131,17 @@ def _stack(state: Path) -> Iterator[Stack]:
         (state / name).unlink(missing_ok=True)
     with contextlib.ExitStack() as opened:
         log = state / "logs" / "sandbox.log"
-        arguments = ["-m", "app.cli", "sandbox", "--port", "0", "--folder", str(state / "sandbox"), "--with-parent"]
+        arguments = [
+            "-m",
+            "app.cli",
+            "sandbox",
+            *SYSTEMS,
+            "--port",
+            "0",
+            "--folder",
+            str(state / "sandbox"),
+            "--with-parent",
+        ]
         process = opened.enter_context(child([*arguments, "--ready-file", str(state / "sandbox.json")], log, environ))
         vendors = until(lambda: told(state / "sandbox.json"), process, log, "the vendor sandbox")
         port = free_port()
