@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 from core.money import Exact, Money, Rounding, as_fraction, exponent, round_fraction
 
 NOTHING = Fraction(0)
+
+
+def added(values: Iterable[Fraction]) -> Fraction:
+    """The sum of exact figures; zero of none."""
+    found = iter(values)
+    total = next(found, NOTHING)
+    for value in found:
+        total += value
+    return total
+
+
+@lru_cache(maxsize=65536)
+def exactly(figure: Decimal) -> Fraction:
+    """The Fraction of a price or another figure that comes again and again."""
+    return Fraction(figure)
 
 
 def round_to(value: Exact, places: int, mode: Rounding = Rounding.HALF_UP) -> Fraction:

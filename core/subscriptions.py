@@ -6,6 +6,7 @@ from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import lru_cache
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -90,17 +91,21 @@ def service_periods(
         Align.SUBSCRIPTION: subscribed_on,
     }[charge.align]
 
-    def start(n: int) -> date:
-        return months_on(anchor, n * charge.every_months)
-
-    months = (around.start.year - anchor.year) * 12 + around.start.month - anchor.month
-    n = months // charge.every_months - 1
-    while start(n) < around.end:
-        whole = DateSpan(start(n), start(n + 1))
+    for whole in _grid(anchor, charge.every_months, around):
         served = whole.overlap(DateSpan(line.starts_on, line.ends_on or date.max))
         if served is not None and served.overlap(around):
             yield served, whole
+
+
+@lru_cache(maxsize=4096)
+def _grid(anchor: date, every: int, around: DateSpan) -> tuple[DateSpan, ...]:
+    """The whole periods, counted from the anchor, that touch ``around``."""
+    n = ((around.start.year - anchor.year) * 12 + around.start.month - anchor.month) // every - 1
+    spans: list[DateSpan] = []
+    while (start := months_on(anchor, n * every)) < around.end:
+        spans.append(DateSpan(start, months_on(anchor, (n + 1) * every)))
         n += 1
+    return tuple(span for span in spans if span.overlap(around))
 
 
 def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, billing: DateSpan) -> Iterator[Due]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
 
-from core.exact import NOTHING
+from core.exact import NOTHING, added
 
 #: Where an event without an instant stands in the order of time.
 FIRST = datetime.min.replace(tzinfo=UTC)
@@ -31,7 +31,7 @@ def within(events: Sequence[Event], start: datetime, end: datetime) -> list[Even
 
 
 def total(events: Sequence[Event]) -> Fraction:
-    return sum((one.value for one in events), NOTHING)
+    return added(one.value for one in events)
 
 
 def highest(events: Sequence[Event]) -> Fraction:
@@ -52,7 +52,7 @@ def unique(events: Sequence[Event]) -> int:
 def time_weighted(events: Sequence[Event], start: datetime, end: datetime, initial: Fraction = NOTHING) -> Fraction:
     """The running level (``initial`` plus all changes so far), averaged over the seconds of the period."""
     whole = _seconds(start, end)
-    changes = sum((one.value * _seconds(one.at or start, end) for one in within(events, start, end)), NOTHING)
+    changes = added(one.value * _seconds(one.at or start, end) for one in within(events, start, end))
     return initial + changes / whole
 
 
@@ -61,7 +61,7 @@ def prorated_total(events: Sequence[Event], first: date, last: date, days: int |
 
     ``days``: length of the period where it is not ``first`` to ``last``, both included.
     """
-    return sum((one.value * _days_share(one, first, last, days) for one in _until(events, last)), NOTHING)
+    return added(one.value * _days_share(one, first, last, days) for one in _until(events, last))
 
 
 def prorated_unique(events: Sequence[Event], first: date, last: date, days: int | None = None) -> Fraction:
@@ -69,7 +69,7 @@ def prorated_unique(events: Sequence[Event], first: date, last: date, days: int 
     seen: dict[str, Event] = {}
     for one in sorted(_until(events, last), key=lambda one: one.at or FIRST):
         seen.setdefault(one.key, one)
-    return sum((_days_share(one, first, last, days) for one in seen.values()), NOTHING)
+    return added(_days_share(one, first, last, days) for one in seen.values())
 
 
 def _until(events: Sequence[Event], last: date) -> list[Event]:

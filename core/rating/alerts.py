@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from core.catalog import PriceBook
+from core.exact import added
 from core.noun import Id, Noun
 from core.rating.derivation import plain
 from core.rating.lines import RatedLine, drawn
@@ -58,6 +59,6 @@ def alerts(book: PriceBook, lines: Sequence[RatedLine], sizes: Mapping[str, Frac
         found += passed(account, f"allowance {allowance}", period, used, sizes.get(allowance, Fraction(0)))
     for rule in book.rules:
         if isinstance(rule.then, Entitlement) and rule.then.limit == "soft":
-            used = sum((line.derivation.measured for line in lines if line.charge_code in rule.on), Fraction(0))
+            used = added(line.derivation.measured for line in lines if line.charge_code in rule.on)
             found += passed(account, f"entitlement {rule.id}", period, used, Fraction(rule.then.units))
     return tuple(found)

@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from core.accounts import Account
 from core.catalog import Charge
-from core.exact import NOTHING
+from core.exact import NOTHING, added
 from core.period import DateSpan
 from core.rating.demand import Item
 from core.rating.derivation import Draw
@@ -42,7 +42,7 @@ def granted(
     if allowance.granted_by is not None:
         lines = [line for subscription in subscriptions for line in subscription.charges]
         served = [line for line in lines if line.charge_code == allowance.granted_by and line.in_force(billing)]
-        bought = sum((Fraction(line.quantity) for line in served), NOTHING)
+        bought = added(Fraction(line.quantity) for line in served)
     usage: dict[str, Fraction] = {}
     for one in metered:
         usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
@@ -56,14 +56,14 @@ def draw(granted: Fraction, used: Sequence[Fraction], places: int) -> list[Fract
     sum to min(granted, total used) exactly. Negative usage (a correction) draws nothing.
     """
     wanted = [max(NOTHING, units) for units in used]
-    whole = sum(wanted, NOTHING)
+    whole = added(wanted)
     if granted >= whole:
         return wanted
     exact = [granted * units / whole for units in wanted]
     grid = 10**places
     shares = [Fraction(share * grid // 1, grid) for share in exact]
     floors = list(shares)
-    spare = granted - sum(floors, NOTHING)
+    spare = granted - added(floors)
     for index in sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], i)):
         step = min(spare, Fraction(1, grid), wanted[index] - floors[index])
         shares[index] += step
@@ -97,7 +97,7 @@ def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: S
         weight = Fraction(allowance.weights.get(code, 1))
         used = [result[users[key][0]].left * weight for key in fresh]
         shares = in_order(units, used) if allowance.share == "in_order" else draw(units, used, allowance.places)
-        units -= sum(shares, NOTHING)
+        units -= added(shares)
         drawn |= {key: share / weight for key, share in zip(fresh, shares, strict=True)}
         for key, indexes in users.items():
             for index in indexes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from core.errors import Rejected
+from core.exact import exactly
 from core.money import Rounding, round_fraction
 from core.prices import Block, Blocks
 from core.rating.derivation import Step, plain
@@ -27,7 +28,7 @@ def price(model: Blocks, measured: Measured) -> Iterator[Step]:
 def _fill(unit: str, quantity: Fraction, tiers: list[tuple[int, Block]]) -> Iterator[Step]:
     left = quantity
     for number, block in tiers:
-        held = left if block.max_blocks is None else min(left, Fraction(block.size) * block.max_blocks)
+        held = left if block.max_blocks is None else min(left, exactly(block.size) * block.max_blocks)
         if held > 0:
             yield _blocks(unit, held, number, block)
         left -= held
@@ -38,13 +39,13 @@ def _fill(unit: str, quantity: Fraction, tiers: list[tuple[int, Block]]) -> Iter
 def _top(unit: str, quantity: Fraction, tiers: list[tuple[int, Block]]) -> Iterator[Step]:
     capacity = Fraction(0)
     for number, block in tiers:
-        capacity += Fraction(block.size) * (block.max_blocks or 0)
+        capacity += exactly(block.size) * (block.max_blocks or 0)
         if quantity <= capacity or block.max_blocks is None or number == tiers[-1][0]:
             yield _blocks(unit, quantity, number, block)
             return
 
 
 def _blocks(unit: str, quantity: Fraction, number: int, block: Block) -> Step:
-    count = round_fraction(quantity / Fraction(block.size), Rounding.CEIL)
+    count = round_fraction(quantity / exactly(block.size), Rounding.CEIL)
     what = f"{unit}, tier {number}, blocks of {block.size}"
-    return Step(what=what, unit=unit, quantity=Fraction(count), rate=Fraction(block.price))
+    return Step(what=what, unit=unit, quantity=Fraction(count), rate=exactly(block.price))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from core.catalog import Charge, ChargeKind, PriceBook, Proration, RoundingAt, acts_on, counted
 from core.errors import TieBroken
+from core.exact import exactly
 from core.money import Money, Rounding, exponent
 from core.period import start_of_day
 from core.prices import (
@@ -52,7 +53,7 @@ def check(line: RatedLine, book: PriceBook) -> None:
     _check_quantities(line, charge)
     tape = Fraction(0)
     for step in told.steps:
-        tape += step.quantity * step.rate * step.factor
+        tape += step.quantity * step.rate * step.factor if step.factor != 1 else step.quantity * step.rate
     require("exact amount = sum of its steps", line.id, told.exact, tape)
     if not isinstance(charge.model, Commitment):
         require(
@@ -122,7 +123,7 @@ def _check_quantities(line: RatedLine, charge: Charge) -> None:
     groups = [_quantity(parts) for parts in _groups(charge, told).values()] if charge.group_by else [left]
     require("groups = measured - included", line.id, sum(groups, Fraction(0)), left)
     converted = [_convert(charge, units) for units in groups]
-    free = [min(max(units, Fraction(0)), Fraction(charge.included)) for units in converted]
+    free = [min(max(units, Fraction(0)), exactly(charge.included)) for units in converted]
     require("converted = measured - included, converted", line.id, told.converted, sum(converted, Fraction(0)))
     require("free units = what the charge includes", line.id, told.included, sum(free, Fraction(0)))
     require("priced + free = converted", line.id, told.priced + told.included, told.converted)
@@ -132,7 +133,7 @@ def _convert(charge: Charge, units: Fraction) -> Fraction:
     conversion = charge.conversion
     if conversion is None:
         return units
-    factor = Fraction(conversion.factor)
+    factor = exactly(conversion.factor)
     units = units * factor if conversion.operation == "multiply" else units / factor
     grid = Fraction(10) ** conversion.places
     return units if conversion.rounding is None else _nearest(units * grid, conversion.rounding) / grid
@@ -157,10 +158,10 @@ def _served(line: RatedLine, charge: Charge) -> Fraction:
 
 
 def _spend(charge: Charge, amount: Fraction) -> Fraction:
-    amount -= amount * Fraction(charge.discount_percent) / 100
+    amount -= amount * exactly(charge.discount_percent) / 100
     if charge.max_spend is not None:
-        amount = min(amount, Fraction(charge.max_spend))
-    return amount if charge.min_spend is None else max(amount, Fraction(charge.min_spend))
+        amount = min(amount, exactly(charge.max_spend))
+    return amount if charge.min_spend is None else max(amount, exactly(charge.min_spend))
 
 
 def _priced(charge: Charge, told: Derivation) -> Fraction:
@@ -169,7 +170,7 @@ def _priced(charge: Charge, told: Derivation) -> Fraction:
     cost = Fraction(0)
     for parts in _groups(charge, told).values():
         units = _convert(charge, _quantity(parts))
-        units -= min(max(units, Fraction(0)), Fraction(charge.included))
+        units -= min(max(units, Fraction(0)), exactly(charge.included))
         cost += _cost(charge.model, units, _share(parts, units), told.tier_by)
     return cost
 
@@ -187,15 +188,15 @@ def _quantity(parts: Sequence[Part]) -> Fraction:
 def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Fraction | None) -> Fraction:
     match model:
         case Flat():
-            return Fraction(model.amount)
+            return exactly(model.amount)
         case PerUnit():
-            return quantity * Fraction(model.unit_amount)
+            return quantity * exactly(model.unit_amount)
         case PreRated():
-            return quantity * Fraction(model.multiplier)
+            return quantity * exactly(model.multiplier)
         case Package():
-            ratio = (quantity - Fraction(model.free_units)) / Fraction(model.package_size)
+            ratio = (quantity - exactly(model.free_units)) / exactly(model.package_size)
             whole = -(-ratio // 1) if model.partial_package == "up" else ratio // 1
-            return max(Fraction(0), Fraction(whole)) * Fraction(model.package_amount)
+            return max(Fraction(0), Fraction(whole)) * exactly(model.package_amount)
         case Graduated():
             return _graduated(model, quantity)
         case Volume() | Stairstep():
@@ -225,7 +226,7 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
 
 
 def _limits(model: Tiered, quantity: Fraction) -> list[Fraction]:
-    return [quantity + 1 if tier.up_to is None else Fraction(tier.up_to) for tier in model.tiers]
+    return [quantity + 1 if tier.up_to is None else exactly(tier.up_to) for tier in model.tiers]
 
 
 def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
@@ -235,8 +236,8 @@ def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
     for index, tier in enumerate(model.tiers):
         units = filled[index] - (filled[index - 1] if index else 0)
         entered = units > 0 or (index == 0 and model.when_empty is WhenEmpty.CHARGE_FIRST_TIER)
-        part = units * (Fraction(tier.unit_amount) + Fraction(tier.rate) / 100) + entered * Fraction(tier.flat_amount)
-        cost += part if tier.cap is None else min(part, Fraction(tier.cap))
+        part = units * (exactly(tier.unit_amount) + exactly(tier.rate) / 100) + entered * exactly(tier.flat_amount)
+        cost += part if tier.cap is None else min(part, exactly(tier.cap))
     return cost
 
 
@@ -244,28 +245,28 @@ def _single_tier(model: Volume | Stairstep, quantity: Fraction, selector: Fracti
     upper = model.bounds is TierBounds.UPPER_INCLUSIVE
     passed = [limit for limit in _limits(model, selector) if (selector > limit if upper else selector >= limit)]
     tier = model.tiers[min(len(passed), len(model.tiers) - 1)]
-    flat = Fraction(0) if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else Fraction(tier.flat_amount)
+    flat = Fraction(0) if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else exactly(tier.flat_amount)
     if isinstance(model, Stairstep):
         return flat
-    part = quantity * (Fraction(tier.unit_amount) + Fraction(tier.rate) / 100) + flat
-    return part if tier.cap is None else min(part, Fraction(tier.cap))
+    part = quantity * (exactly(tier.unit_amount) + exactly(tier.rate) / 100) + flat
+    return part if tier.cap is None else min(part, exactly(tier.cap))
 
 
 def _percentage(model: Percentage, quantity: Fraction, parts: Sequence[Part]) -> Fraction:
-    rate, fixed = Fraction(model.rate) / 100, Fraction(model.fixed_per_event)
+    rate, fixed = exactly(model.rate) / 100, exactly(model.fixed_per_event)
     if (model.min_per_event, model.max_per_event, model.free_events, model.free_amount) == (None,) * 4:
         return quantity * rate + fixed * sum(part.events for part in parts)
     cost, before = Fraction(0), Fraction(0)
     free = model.free_events is not None or model.free_amount is not None
     for index, amount in enumerate(Fraction(one) for part in parts for one in part.each):
         counts = free and (model.free_events is None or index < model.free_events)
-        room = amount if model.free_amount is None else max(Fraction(0), Fraction(model.free_amount) - before)
+        room = amount if model.free_amount is None else max(Fraction(0), exactly(model.free_amount) - before)
         covered = min(amount, room) if counts else Fraction(0)
         before += amount if counts else 0
         if counts and covered == amount and (room > 0 or model.free_amount is None):
             continue
         fee = max((amount - covered) * rate + fixed, Fraction(model.min_per_event or 0))
-        cost += fee if model.max_per_event is None else min(fee, Fraction(model.max_per_event))
+        cost += fee if model.max_per_event is None else min(fee, exactly(model.max_per_event))
     return cost
 
 
@@ -287,15 +288,15 @@ def _blocks(model: Blocks, unit: str, parts: Sequence[Part]) -> Fraction:
     tiers = [tier[unit] for tier in model.tiers if unit in tier]
     ends, held = [], Fraction(0)
     for block in tiers:
-        held = quantity + held if block.max_blocks is None else held + Fraction(block.size) * block.max_blocks
+        held = quantity + held if block.max_blocks is None else held + exactly(block.size) * block.max_blocks
         ends.append(held)
     if model.policy == "top":
         block = tiers[min(sum(quantity > end for end in ends), len(tiers) - 1)]
-        return -(-quantity / Fraction(block.size) // 1) * Fraction(block.price)
+        return -(-quantity / exactly(block.size) // 1) * exactly(block.price)
     starts = [Fraction(0), *ends[:-1]]
     return sum(
         (
-            -(-max(Fraction(0), min(quantity, end) - start) / Fraction(block.size) // 1) * Fraction(block.price)
+            -(-max(Fraction(0), min(quantity, end) - start) / exactly(block.size) // 1) * exactly(block.price)
             for block, start, end in zip(tiers, starts, ends, strict=True)
         ),
         Fraction(0),
@@ -305,10 +306,10 @@ def _blocks(model: Blocks, unit: str, parts: Sequence[Part]) -> Fraction:
 def _committed(model: Committed, part: Part) -> Fraction:
     hour = int(part.dimensions[model.by])
     window = next(one for one in model.windows if one.from_hour <= hour and hour < one.to_hour)
-    cost = part.quantity * Fraction(window.unit_amount)
-    pledge = Fraction(window.commitment) + Fraction(window.commitment_units) * Fraction(window.unit_amount)
+    cost = part.quantity * exactly(window.unit_amount)
+    pledge = exactly(window.commitment) + exactly(window.commitment_units) * exactly(window.unit_amount)
     if cost > pledge:
-        return pledge + (cost - pledge) * Fraction(window.overage_factor)
+        return pledge + (cost - pledge) * exactly(window.overage_factor)
     return pledge if window.true_up == "charged" else cost
 
 
@@ -371,9 +372,11 @@ def _check_commitment(charge: Charge, lines: Sequence[RatedLine], met: int, book
 
 def _nearest(value: Fraction, mode: Rounding) -> Fraction:
     """Rounded by the rule's definition: the nearest whole number, or the neighbour the mode names."""
-    below = value // 1
-    candidates: list[Fraction] = [Fraction(below), Fraction(below + 1)] if value != below else [value]
-    nearest = [one for one in candidates if 2 * abs(one - value) <= 1]
+    below, rest = divmod(value.numerator, value.denominator)
+    if not rest:
+        return value
+    candidates, up = [below, below + 1], value.denominator - rest
+    nearest = candidates if rest == up else [below] if rest < up else [below + 1]
     match mode:
         case Rounding.UP:
             return Fraction(max(candidates, key=abs))

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from core.exact import NOTHING
+from core.exact import NOTHING, exactly
 from core.prices import Commitment
 from core.rating.derivation import Step, StepKind, plain
 from core.rating.tiers import ONE
 
 
 def price(model: Commitment, counted: Fraction, factor: Fraction = ONE) -> Iterator[Step]:
-    pledge = Step(what="commitment", quantity=ONE, rate=Fraction(model.amount), factor=factor)
+    pledge = Step(what="commitment", quantity=ONE, rate=exactly(model.amount), factor=factor)
     met = min(pledge.amount, max(NOTHING, counted))
     yield pledge
     yield Step(kind=StepKind.EARLIER, what=f"met by charges of {plain(counted)}", quantity=ONE, rate=-met)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from core.errors import Rejected
+from core.exact import exactly
 from core.prices import Committed, Window
 from core.rating.derivation import Step, StepKind
 from core.rating.measured import Measured, Part
@@ -32,11 +33,11 @@ class Utilisation:
 def utilisation(model: Committed, part: Part) -> Utilisation:
     """How one window meets its commitment."""
     window = _window(model, part)
-    cost = part.quantity * Fraction(window.unit_amount)
-    pledged = Fraction(window.commitment) + Fraction(window.commitment_units) * Fraction(window.unit_amount)
+    cost = part.quantity * exactly(window.unit_amount)
+    pledged = exactly(window.commitment) + exactly(window.commitment_units) * exactly(window.unit_amount)
     within = min(cost, pledged)
     missing = pledged - within if window.true_up == "charged" else Fraction(0)
-    return Utilisation(within, (cost - within) * Fraction(window.overage_factor), missing)
+    return Utilisation(within, (cost - within) * exactly(window.overage_factor), missing)
 
 
 def _window(model: Committed, part: Part) -> Window:
@@ -50,11 +51,11 @@ def _window(model: Committed, part: Part) -> Window:
 def price(model: Committed, measured: Measured) -> Iterator[Step]:
     for number, part in enumerate(measured.parts, start=1):
         window, use = _window(model, part), utilisation(model, part)
-        rate = Fraction(window.unit_amount)
+        rate = exactly(window.unit_amount)
         yield Step(what=f"window {number}", quantity=part.quantity, rate=rate)
         cost = part.quantity * rate
         if use.overage != cost - use.utilized:
-            extra = Fraction(window.overage_factor) - 1
+            extra = exactly(window.overage_factor) - 1
             what = f"window {number}, above the commitment"
             yield Step(kind=StepKind.CAP, what=what, quantity=cost - use.utilized, rate=extra)
         if use.true_up:

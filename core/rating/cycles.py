@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from core.calendar import Interval, billing_dates, first_billing_date, nth
-from core.exact import NOTHING, round_to
+from core.exact import NOTHING, added, round_to
 from core.rating.proration import DayCount, factor
 
 
@@ -75,7 +75,7 @@ def owed(
     phases: Sequence[Phase], until: date, places: int | None = None, count: DayCount = DayCount.CALENDAR_DAYS
 ) -> Fraction:
     """What all phases owe in advance; exact but for the declared rounding of cycles."""
-    return sum((phase.amount * in_advance(phase.service, until, places, count) for phase in phases), NOTHING)
+    return added(phase.amount * in_advance(phase.service, until, places, count) for phase in phases)
 
 
 @dataclass(frozen=True, slots=True)

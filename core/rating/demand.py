@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 from core.accounts import Account
 from core.catalog import Charge, ChargeKind, Scope
 from core.errors import Rejected
+from core.exact import added
 from core.rating.derivation import Draw
 from core.rating.layers import Choice
 from core.rating.measured import MeteredQuantity, Part
@@ -17,7 +19,7 @@ from core.subscriptions import Due
 from core.terms import Layer, Level
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Item:
     """A due charge at one site (and contact) with the parts it prices, on its way to a line.
 
@@ -36,14 +38,14 @@ class Item:
     def code(self) -> str:
         return self.charge.code
 
-    @property
+    @cached_property
     def measured(self) -> Fraction:
-        return sum((part.quantity for part in self.parts), Fraction(0))
+        return added(part.quantity for part in self.parts)
 
-    @property
+    @cached_property
     def left(self) -> Fraction:
         """What was measured, less the included units drawn."""
-        return self.measured - sum((one.units for one in self.draws), Fraction(0))
+        return self.measured - added(one.units for one in self.draws)
 
     @property
     def left_parts(self) -> tuple[Part, ...]:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from fractions import Fraction
 
 from core.catalog import RoundingAt
+from core.exact import added
 from core.money import Money, Rounding
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
@@ -47,7 +48,7 @@ class Step(Noun):
 
 def amount_of(steps: Iterable[Step], *kinds: StepKind) -> Fraction:
     """The sum of the steps, of those kinds only where any is named."""
-    return sum((step.amount for step in steps if not kinds or step.kind in kinds), Fraction(0))
+    return added(step.amount for step in steps if not kinds or step.kind in kinds)
 
 
 class Draw(Noun):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from core.exact import NOTHING, Remainder, apportion, round_to
+from core.exact import NOTHING, Remainder, added, apportion, round_to
 from core.money import Rounding
 
 
@@ -63,11 +63,11 @@ class Discounted:
 
     @property
     def total(self) -> Fraction:
-        return sum(self.coupons, NOTHING)
+        return added(self.coupons)
 
     @property
     def net(self) -> Fraction:
-        return sum(self.nets, NOTHING)
+        return added(self.nets)
 
 
 def discount(lines: Sequence[Line], coupons: Sequence[Coupon], terms: Terms) -> Discounted:
@@ -90,7 +90,7 @@ def discount(lines: Sequence[Line], coupons: Sequence[Coupon], terms: Terms) -> 
 
 
 def _shares(coupon: Coupon, costs: Sequence[Fraction], terms: Terms) -> list[Fraction]:
-    whole = sum(costs, NOTHING)
+    whole = added(costs)
     if coupon.percent is not None and terms.percentage is PercentageRounding.LINE:
         return [round_to(cost * coupon.percent / 100, terms.places, terms.rounding) for cost in costs]
     wanted = coupon.amount if coupon.percent is None else whole * coupon.percent / 100

@@ -14,7 +14,7 @@ from fractions import Fraction
 from core.accounts import Account
 from core.catalog import ChargeKind, PriceBook, Proration, RoundingAt, Scope
 from core.errors import Rejected
-from core.exact import NOTHING, share_out, to_decimal
+from core.exact import NOTHING, added, share_out, to_decimal
 from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
@@ -144,7 +144,7 @@ def _drafts(book: PriceBook, todo: Sequence[Item]) -> list[Derivation | None]:
 def _rounded_together(book: PriceBook, drafts: Sequence[Derivation | None]) -> list[Derivation | None]:
     """The sum of the lines rounded once and shared out; pools and commitments keep their own rounding."""
     exact = {index: draft.exact for index, draft in enumerate(drafts) if draft is not None and draft.share is None}
-    whole = round_money(sum(exact.values(), NOTHING), book.currency, book.rounding)
+    whole = round_money(added(exact.values()), book.currency, book.rounding)
     parts = dict(zip(exact, share_out(whole, list(exact.values())), strict=True))
     return [
         draft.model_copy(update={"rounded": parts[index], "rounding_at": RoundingAt.DOCUMENT})
@@ -163,13 +163,13 @@ def _tiered_by_pool(book: PriceBook, members: Sequence[Item]) -> Iterator[Deriva
     """Each site at the price of the tier that all sites reach together."""
     conversion = members[0].charge.conversion
     left = [item.left if conversion is None else convert(conversion, item.left) for item in members]
-    pool = max(NOTHING, sum(left, NOTHING) - Fraction(members[0].charge.included))
+    pool = max(NOTHING, added(left) - Fraction(members[0].charge.included))
     return (_alone(book, item, pool) for item in members)
 
 
 def _pooled(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
     """All sites priced together, once; the rounded amount goes back to them by usage, by largest remainder."""
-    first, pool = members[0], sum((item.left for item in members), NOTHING)
+    first, pool = members[0], added(item.left for item in members)
     priced = price_charge(first.charge, [part for item in members for part in item.left_parts], factor=_factor(first))
     whole = _derivation(book, first, priced, None)
     weights = [max(NOTHING, item.left) for item in members]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from core.exact import exactly
 from core.prices import Flat
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 
 
 def price(model: Flat, _measured: Measured) -> Iterator[Step]:
-    yield Step(what="flat amount", quantity=Fraction(1), rate=Fraction(model.amount))
+    yield Step(what="flat amount", quantity=Fraction(1), rate=exactly(model.amount))

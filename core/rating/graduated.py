@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from core.exact import exactly
 from core.prices import Graduated, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
@@ -21,5 +22,5 @@ def price(model: Graduated, measured: Measured) -> Iterator[Step]:
         yield from inside(model.tiers[0], 1, quantity, flat=Fraction(model.when_empty is WhenEmpty.CHARGE_FIRST_TIER))
     for number, (tier, lower) in enumerate(zip(model.tiers, lower_bounds(model), strict=True), start=1):
         if quantity > lower:
-            upper = quantity if tier.up_to is None else min(quantity, Fraction(tier.up_to))
+            upper = quantity if tier.up_to is None else min(quantity, exactly(tier.up_to))
             yield from inside(tier, number, upper - lower, flat=ONE)

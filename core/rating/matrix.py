@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 
 from core.errors import Rejected
+from core.exact import added
 from core.prices import Matrix, Simple
 from core.rating.derivation import Step
 from core.rating.measured import Measured, Part
@@ -36,6 +36,6 @@ def price(model: Matrix, measured: Measured, simple: Price) -> Iterator[Step]:
     for index, parts in cells(model, measured):
         cell = model.cells[index]
         name = ", ".join(f"{key} {value}" for key, value in cell.when.items()) or "all other"
-        quantity = sum((part.quantity for part in parts), Fraction(0))
+        quantity = added(part.quantity for part in parts)
         for step in simple(cell.model, Measured(quantity, parts)):
             yield step.model_copy(update={"what": f"{name}: {step.what}"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from core.exact import exactly
 from core.money import Rounding, round_fraction
 from core.prices import Package
 from core.rating.derivation import Step
@@ -12,9 +13,9 @@ from core.rating.measured import Measured
 
 
 def price(model: Package, measured: Measured) -> Iterator[Step]:
-    paid = max(Fraction(0), measured.quantity - Fraction(model.free_units))
+    paid = max(Fraction(0), measured.quantity - exactly(model.free_units))
     mode = Rounding.CEIL if model.partial_package == "up" else Rounding.FLOOR
-    packages = round_fraction(paid / Fraction(model.package_size), mode)
+    packages = round_fraction(paid / exactly(model.package_size), mode)
     yield Step(
-        what=f"packages of {model.package_size}", quantity=Fraction(packages), rate=Fraction(model.package_amount)
+        what=f"packages of {model.package_size}", quantity=Fraction(packages), rate=exactly(model.package_amount)
     )

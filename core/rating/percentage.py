@@ -13,6 +13,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from core.errors import Rejected
+from core.exact import added, exactly
 from core.prices import Percentage
 from core.rating.derivation import Step, StepKind, plain
 from core.rating.measured import Measured
@@ -30,12 +31,12 @@ class Paid:
 
     @property
     def total(self) -> Fraction:
-        return sum(self.each, NOTHING)
+        return added(self.each)
 
 
 def paid(model: Percentage, amounts: Sequence[Decimal]) -> Paid:
     """The paid part of each event after the free start."""
-    left = None if model.free_amount is None else Fraction(model.free_amount)
+    left = None if model.free_amount is None else exactly(model.free_amount)
     limited = model.free_events is not None or left is not None
     each: list[Fraction] = []
     free = NOTHING
@@ -53,7 +54,7 @@ def paid(model: Percentage, amounts: Sequence[Decimal]) -> Paid:
 
 
 def price(model: Percentage, measured: Measured) -> Iterator[Step]:
-    rate, fixed = Fraction(model.rate) / HUNDRED, Fraction(model.fixed_per_event)
+    rate, fixed = exactly(model.rate) / HUNDRED, exactly(model.fixed_per_event)
     single = (model.min_per_event, model.max_per_event, model.free_events, model.free_amount)
     events = sum(part.events for part in measured.parts)
     if all(limit is None for limit in single):
@@ -61,7 +62,7 @@ def price(model: Percentage, measured: Measured) -> Iterator[Step]:
         yield from [Step(what="fixed part per event", quantity=Fraction(events), rate=fixed)] if fixed else []
         return
     amounts = [amount for part in measured.parts for amount in part.each]
-    if sum(map(Fraction, amounts), NOTHING) != measured.quantity:
+    if added(map(Fraction, amounts)) != measured.quantity:
         raise Rejected("a percentage with limits needs the amount of each event", record="charge", field="each")
     due = paid(model, amounts)
     if due.free:
@@ -72,7 +73,7 @@ def price(model: Percentage, measured: Measured) -> Iterator[Step]:
     for amount in due.each:
         fee = amount * rate + fixed
         kept = max(fee, Fraction(model.min_per_event or 0))
-        kept = kept if model.max_per_event is None else min(kept, Fraction(model.max_per_event))
+        kept = kept if model.max_per_event is None else min(kept, exactly(model.max_per_event))
         if kept != fee:
             what = f"event of {plain(amount)} kept within its limits"
             yield Step(kind=StepKind.CAP, what=what, quantity=ONE, rate=kept - fee)

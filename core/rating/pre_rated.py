@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
+from core.exact import exactly
 from core.prices import PreRated
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 
 
 def price(model: PreRated, measured: Measured) -> Iterator[Step]:
-    yield Step(what="amount computed upstream", quantity=measured.quantity, rate=Fraction(model.multiplier))
+    yield Step(what="amount computed upstream", quantity=measured.quantity, rate=exactly(model.multiplier))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from core.exact import NOTHING, round_to
+from core.exact import NOTHING, added, round_to
 from core.money import Rounding
 
 
@@ -60,7 +60,7 @@ def serve(
         if stock is not None:
             steps = min(steps, Fraction(stock // increment))
         if price:
-            steps = min(steps, Fraction(sum((balances[one] for one in purse_order), NOTHING) // (price * increment)))
+            steps = min(steps, Fraction(added(balances[one] for one in purse_order) // (price * increment)))
         taken = max(NOTHING, steps) * increment
         _debit(balances, purse_order, taken * price)
         money += taken * price

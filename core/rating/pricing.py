@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 from core.catalog import Charge, Parts, Timing
-from core.exact import NOTHING, round_to
+from core.exact import NOTHING, added, exactly, round_to
 from core.prices import (
     Blocks,
     Capacity,
@@ -129,9 +129,9 @@ def price_charge(
         for step in one.steps
     )
     return Priced(
-        quantity=sum((one.quantity for one in priced), NOTHING),
-        earlier_quantity=sum((one.earlier_quantity for one in priced), NOTHING),
-        included=sum((one.included for one in priced), NOTHING),
+        quantity=added(one.quantity for one in priced),
+        earlier_quantity=added(one.earlier_quantity for one in priced),
+        included=added(one.included for one in priced),
         steps=(*steps, *_spend(charge, amount_of(steps), earlier)),
     )
 
@@ -147,9 +147,9 @@ def grouped(charge: Charge, parts: Sequence[Part]) -> dict[tuple[str, ...], Sequ
 
 
 def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> Priced:
-    now = sum((part.quantity for part in parts), NOTHING)
+    now = added(part.quantity for part in parts)
     before, total = _converted(charge.conversion, now, earlier.quantity)
-    billed_before, billed = _above(Fraction(charge.included), before), _above(Fraction(charge.included), total)
+    billed_before, billed = _above(exactly(charge.included), before), _above(exactly(charge.included), total)
     measured = Measured(billed, _scaled(parts, now, billed), tier_by)
     steps = tuple(_split(charge, measured, billed_before, earlier))
     return Priced(billed - billed_before, billed_before, total - before - (billed - billed_before), steps)
@@ -172,7 +172,7 @@ def _converted(conversion: Conversion | None, now: Fraction, earlier: Fraction) 
 
 def convert(conversion: Conversion, quantity: Fraction) -> Fraction:
     """Metered units as priced units."""
-    factor = Fraction(conversion.factor)
+    factor = exactly(conversion.factor)
     exact = quantity * factor if conversion.operation == "multiply" else quantity / factor
     if conversion.rounding is None:
         return exact
@@ -215,19 +215,19 @@ def _usual_parts(charge: Charge) -> Parts:
 def _spend(charge: Charge, amount: Fraction, earlier: Earlier) -> Iterator[Step]:
     """Percentage, then maximum, then minimum, over what all parts of the service period bill together."""
     if charge.discount_percent:
-        rate = -Fraction(charge.discount_percent) / HUNDRED
+        rate = -exactly(charge.discount_percent) / HUNDRED
         step = Step(kind=StepKind.DISCOUNT, what=f"less {charge.discount_percent} percent", quantity=amount, rate=rate)
         amount += step.amount
         yield step
     if charge.max_spend is not None:
-        above = min(max(NOTHING, earlier.amount + amount - Fraction(charge.max_spend)), max(NOTHING, amount))
+        above = min(max(NOTHING, earlier.amount + amount - exactly(charge.max_spend)), max(NOTHING, amount))
         if above:
             amount -= above
             yield Step(
                 kind=StepKind.MAXIMUM, what=f"above the maximum of {charge.max_spend}", quantity=ONE, rate=-above
             )
     if charge.min_spend is not None and earlier.closes:
-        missing = Fraction(charge.min_spend) - earlier.amount - amount
+        missing = exactly(charge.min_spend) - earlier.amount - amount
         if missing > 0:
             yield Step(
                 kind=StepKind.MINIMUM, what=f"missing of the minimum of {charge.min_spend}", quantity=ONE, rate=missing

@@ -13,7 +13,7 @@ from enum import StrEnum
 from fractions import Fraction
 from typing import TypeAlias
 
-from core.exact import NOTHING
+from core.exact import NOTHING, added
 from core.period import DateSpan
 
 Moment: TypeAlias = date | datetime
@@ -96,9 +96,9 @@ class Change:
         return self.charge - self.credit
 
 
-def change(removed: Sequence[Priced], added: Sequence[Priced], share: Fraction) -> Change:
+def change(stopped: Sequence[Priced], started: Sequence[Priced], share: Fraction) -> Change:
     """Credit and charge of a change that has ``share`` of the period before it."""
-    credit, charge = (sum((one.cost(share) for one in prices), NOTHING) for prices in (removed, added))
+    credit, charge = (added(one.cost(share) for one in prices) for prices in (stopped, started))
     return Change(credit, charge)
 
 

@@ -13,6 +13,7 @@ from typing import assert_never
 
 from core.catalog import PriceBook, acts_on, counted
 from core.errors import Rejected
+from core.exact import added
 from core.money import Money, allocate, round_money, total
 from core.prices import Commitment
 from core.rating.derivation import Adjustment, plain
@@ -68,7 +69,7 @@ def _act(book: PriceBook, rule: Rule, entries: Sequence[Entry]) -> None:
         return
     why = "; ".join(fact for fact in facts if fact)
     if isinstance(rule.then, Entitlement):
-        used = sum((entry.quantity for entry in entries if entry.code in rule.on), Fraction(0))
+        used = added(entry.quantity for entry in entries if entry.code in rule.on)
         if rule.then.limit == "hard" and used > rule.then.units:
             raise Rejected(
                 f"{rule.id}: {plain(used)} units of {', '.join(rule.on)} are more than the {rule.then.units} allowed",
@@ -106,7 +107,7 @@ def _fact(book: PriceBook, condition: Condition, entries: Sequence[Entry]) -> st
     """The words that a condition holds in, or None when it does not hold."""
     on = [entry for entry in entries if entry.code in condition.of]
     if condition.measure == "quantity":
-        value = sum((entry.quantity for entry in on), Fraction(0))
+        value = added(entry.quantity for entry in on)
     else:
         value = Fraction(total([entry.net(book.currency) for entry in on], book.currency).amount)
     low, high = condition.at_least, condition.below

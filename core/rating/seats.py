@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from core.exact import NOTHING
+from core.exact import NOTHING, exactly
 from core.prices import Graduated
 from core.rating.derivation import Step, StepKind, amount_of
 from core.rating.tiers import ONE, lower_bounds, refuse_outside
@@ -42,13 +42,13 @@ def _steps(model: Graduated, changes: Sequence[Seats]) -> Iterator[Step]:
         low, high = min(position, after), max(position, after)
         ratio = change.prorated / change.units if change.units else NOTHING
         for index, tier in enumerate(model.tiers):
-            top = high if tier.up_to is None else min(high, Fraction(tier.up_to))
+            top = high if tier.up_to is None else min(high, exactly(tier.up_to))
             units = top - max(low, bounds[index])
             if units <= 0:
                 continue
             signed = units * abs(ratio) * (1 if change.units > 0 else -1)
-            yield Step(what=f"tier {index + 1}, prorated", quantity=signed, rate=Fraction(tier.unit_amount))
+            yield Step(what=f"tier {index + 1}, prorated", quantity=signed, rate=exactly(tier.unit_amount))
             if index not in entered and tier.flat_amount:
-                yield Step(what=f"tier {index + 1}, flat amount", quantity=ONE, rate=Fraction(tier.flat_amount))
+                yield Step(what=f"tier {index + 1}, flat amount", quantity=ONE, rate=exactly(tier.flat_amount))
             entered.add(index)
         position = after

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
+from core.exact import exactly
 from core.prices import Stairstep, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
@@ -18,5 +19,5 @@ def price(model: Stairstep, measured: Measured) -> Iterator[Step]:
     yield Step(
         what=f"tier {index + 1}, flat amount",
         quantity=Fraction(0) if free else ONE,
-        rate=Fraction(model.tiers[index].flat_amount),
+        rate=exactly(model.tiers[index].flat_amount),
     )

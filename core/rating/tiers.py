@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from core.errors import Rejected
+from core.exact import added, exactly
 from core.prices import Tier, TierBounds, Tiered
 from core.rating.derivation import Step, StepKind, plain
 
@@ -19,7 +20,7 @@ HUNDRED = Fraction(100)
 
 def lower_bounds(model: Tiered) -> list[Fraction]:
     """Where each tier begins: zero, then the previous ``up_to``."""
-    return [Fraction(0), *(Fraction(tier.up_to) for tier in model.tiers[:-1] if tier.up_to is not None)]
+    return [Fraction(0), *(exactly(tier.up_to) for tier in model.tiers[:-1] if tier.up_to is not None)]
 
 
 def refuse_outside(model: Tiered, quantity: Fraction) -> None:
@@ -48,12 +49,12 @@ def inside(tier: Tier, number: int, units: Fraction, *, flat: Fraction = ONE) ->
     """Steps of ``units`` at the prices of tier ``number`` (from 1); ``flat`` times its flat amount."""
     steps = []
     if tier.unit_amount or not (tier.rate or tier.flat_amount):
-        steps.append(Step(what=f"tier {number}", quantity=units, rate=Fraction(tier.unit_amount)))
+        steps.append(Step(what=f"tier {number}", quantity=units, rate=exactly(tier.unit_amount)))
     if tier.rate:
-        steps.append(Step(what=f"tier {number}, percent", quantity=units, rate=Fraction(tier.rate) / HUNDRED))
+        steps.append(Step(what=f"tier {number}, percent", quantity=units, rate=exactly(tier.rate) / HUNDRED))
     if tier.flat_amount and flat:
-        steps.append(Step(what=f"tier {number}, flat amount", quantity=flat, rate=Fraction(tier.flat_amount)))
+        steps.append(Step(what=f"tier {number}, flat amount", quantity=flat, rate=exactly(tier.flat_amount)))
     yield from steps
-    cost = sum((step.amount for step in steps), Fraction(0))
+    cost = added(step.amount for step in steps)
     if tier.cap is not None and cost > tier.cap:
-        yield Step(kind=StepKind.CAP, what=f"tier {number}, cap", quantity=ONE, rate=Fraction(tier.cap) - cost)
+        yield Step(kind=StepKind.CAP, what=f"tier {number}, cap", quantity=ONE, rate=exactly(tier.cap) - cost)
