@@ -92,8 +92,9 @@ class OutboxCommand(Noun):
     """The intent to bring one record to one system, stored before anything is sent.
 
     ``key`` is derived from system, resource, record, version and ``sequence`` (1 for the first intent of a record at a
-    resource), so the same intent is stored once. ``body`` is the noun as JSON at the moment of the intent. ``fence`` grows with each lease: a worker that outlived its lease is
-    refused when it settles. ``probe`` tells that the next worker must look the record up before it sends.
+    resource), so the same intent is stored once. ``body`` is the noun as JSON at the moment of the intent. ``fence``
+    grows with each lease: a worker that outlived its lease is refused when it settles. ``probe`` tells that the next
+    worker must look the record up before it sends.
     """
 
     key: Id

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
@@ -22,6 +23,7 @@ from core.period import local_date
 from core.ports import Change
 from core.posting import payment_entries, settlement_entries
 from core.store import Work
+from core.store.codec import dump
 from core.subscriptions import Subscription
 from core.sync import DeskEntry, InboxEvent, InboxState, OutboxCommand, Watermark
 from core.ties import applied_within_open
@@ -39,6 +41,7 @@ Handler = Callable[[Hub, InboxEvent, Any], tuple[dict[str, str], DeskEntry | Non
 def apply_inbox(hub: Hub) -> Report:
     """Applies every stored event; a failing one goes to the error desk and the others go on."""
     report = Report("", counts={"applied": 0, "unchanged": 0, "postponed": 0})
+    _ = hub.mappings, hub.price_book  # a broken one stops the run, and is not each record's fault
     with hub.database.work() as work:
         work.inbox.wake()
     postponed: list[InboxEvent] = []
@@ -66,7 +69,9 @@ def apply_inbox(hub: Hub) -> Report:
 def take_in(hub: Hub) -> Report:
     """Applies what was received, then what no webhook told."""
     report = apply_inbox(hub)
-    if catch_up(hub):
+    found, away = catch_up(hub)
+    report.failures += away
+    if found:
         missed = apply_inbox(hub)
         report.rows += missed.rows
         report.failures += missed.failures
@@ -239,32 +244,55 @@ POLLED: Mapping[str, tuple[str, Callable[[Work, Change], bool]]] = {
 }
 
 
-def catch_up(hub: Hub) -> int:
-    """Stores an event for each change since the watermark that is not known yet; gives how many."""
-    found = 0
+def catch_up(hub: Hub) -> tuple[int, list[DeskEntry]]:
+    """Stores an event for each change since the watermark that is not known yet.
+
+    Gives how many, and the systems that could not be asked: each stands on the desk until it answers, and stops no
+    other.
+    """
+    found, away = 0, []
     for system in hub.systems:
         if hub.role(system) not in POLLED:
             continue
-        resource, known = POLLED[hub.role(system)]
-        with hub.database.reading() as work:
-            since = work.outbox.watermark(system, resource)
-        newest = since
-        for change in hub.connector(system).changes(resource, since):
-            at = change.changed_at.isoformat()
-            event = InboxEvent(
-                system=system,
-                event_id=f"poll:{change.vendor_id}:{at}",
-                resource=resource,
-                vendor_id=change.vendor_id,
-                kind="poll",
-                version=at,
-                occurred_at=change.changed_at,
-                received_at=hub.now(),
-            )
+        ident = f"system:{system}"
+        try:
+            found += _poll(hub, system, *POLLED[hub.role(system)])
+        except TieoutError as error:
+            away.append(desk.entry(error, ident, system, "system", system, hub.now()))
             with hub.database.work() as work:
-                found += not known(work, change) and work.inbox.store(event, b"")
-            newest = max(newest or at, at)
-        _move_watermark(hub, system, resource, since, newest)
+                work.desk.report(away[-1])
+        else:
+            with hub.database.work() as work:
+                work.desk.resolve(ident)
+    return found, away
+
+
+def _poll(hub: Hub, system: str, resource: str, known: Callable[[Work, Change], bool]) -> int:
+    """Stores the news of one system, then moves its watermark.
+
+    Vendors tell the second of a change, so two changes in one second are told apart by what the record is then.
+    """
+    found = 0
+    with hub.database.reading() as work:
+        since = work.outbox.watermark(system, resource)
+    newest = since
+    for change in hub.connector(system).changes(resource, since):
+        at = change.changed_at.isoformat()
+        content = hashlib.sha256(dump(change.payload or {}).encode()).hexdigest()
+        event = InboxEvent(
+            system=system,
+            event_id=f"poll:{change.vendor_id}:{at}:{content[:12]}",
+            resource=resource,
+            vendor_id=change.vendor_id,
+            kind="poll",
+            version=at,
+            occurred_at=change.changed_at,
+            received_at=hub.now(),
+        )
+        with hub.database.work() as work:
+            found += not known(work, change) and work.inbox.store(event, b"")
+        newest = max(newest or at, at)
+    _move_watermark(hub, system, resource, since, newest)
     return found
 
 

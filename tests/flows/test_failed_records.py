@@ -165,3 +165,15 @@ def test_a_tax_engine_that_is_away_stops_only_what_needs_it(world: Company) -> N
     world.time.sleep(60)
     world.month()
     assert_all_is_well(world)
+
+
+def test_a_crm_that_is_away_stops_no_payment_from_being_taken_in(world: Company) -> None:
+    world.month(until="collect")
+    deliver_all(world.hub)
+    world.plant("salesforce", "error", ".*", status=503, times=0)
+    report = take_in(world.hub)
+    assert [row["record"] for row in report.rows] == ["payment"] * 3
+    assert [(entry.id, entry.cause) for entry in report.failures] == [("system:salesforce", "Unavailable")]
+    world.running.emulators["salesforce"].faults.clear()
+    world.month()
+    assert_all_is_well(world)

@@ -211,7 +211,7 @@ def _shelf_id(item: Mapping[str, Any]) -> str:
 @contextmanager
 def company(folder: Path, settings: Mapping[str, Callable[[str], Any]] = SETTINGS) -> Iterator[Company]:
     """Four emulators and a hub on SQLite; nothing is entered yet."""
-    with server.start() as running:
+    with server.start(list(settings)) as running:
         time = Ahead()
         systems = {name: make(running.urls[name]) for name, make in settings.items()}
         hub = hub_with(f"sqlite:///{folder / 'tieout.db'}", folder, systems, World(clock=time.clock, sleep=time.sleep))
