@@ -114,6 +114,16 @@ def answers(url: str) -> bool:
         return False
 
 
+#: What ``prefect server start`` runs, in one process that ends with its parent.
+PREFECT_SERVER = """
+import sys
+from app.processes import end_with_parent
+end_with_parent()
+import uvicorn
+uvicorn.run("prefect.server.api.server:create_app", factory=True, port=int(sys.argv[1]), log_level="warning")
+"""
+
+
 @contextlib.contextmanager
 def prefect_server(folder: Path, port: int) -> Iterator[str]:
     """A Prefect server with its UI on loopback, its data in ``folder``; gives the address of its API."""
@@ -125,8 +135,7 @@ def prefect_server(folder: Path, port: int) -> Iterator[str]:
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
     log = folder / "logs" / "prefect-server.log"
-    arguments = ["-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with child(arguments, log, environ) as process:
+    with child(["-c", PREFECT_SERVER, str(port)], log, environ) as process:
         until(lambda: answers(f"{url}/health"), process, log, "the Prefect server")
         yield url
 

@@ -30,7 +30,7 @@ _SENT_TWICE = 200
 
 @dataclass(frozen=True, slots=True)
 class DemoSite:
-    """A site whose people join calls between 08:00 and 18:00 of ``timezone``, nine in ten on the first of ``meters``."""
+    """A site whose people join calls from 08:00 to 18:00 of ``timezone``, nine in ten on the first of ``meters``."""
 
     account_id: str
     site_id: str
