@@ -18,12 +18,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import queue
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, repeat
 
@@ -44,8 +45,8 @@ LOG = logging.getLogger("tieout.webhooks")
 
 #: Largest body (bytes).
 LIMIT = 1 << 20
-#: Seconds that a body may take to arrive, and that storing it may take.
-BODY_WITHIN, STORED_WITHIN = 10.0, 10.0
+#: Seconds that a request may take, from its head to its answer. Vendors wait longer than this before they come again.
+WITHIN = 10.0
 #: Most requests in one transaction, and most that may wait for theirs.
 GROUP, QUEUE = 256, 2048
 
@@ -93,13 +94,12 @@ class GroupCommit:
         self._thread.start()
 
     async def store(self, system: str, events: list[InboxEvent], body: bytes) -> None:
-        """Returns when the events are committed. Refused (503) when that is not certain in time."""
+        """Returns when the events are committed. Refused (503) when they are not."""
         waiting = Waiting(system, events, body, self.loop.create_future())
         try:
             self._queue.put_nowait(waiting)
-            async with asyncio.timeout(STORED_WITHIN):
-                await waiting.stored
-        except (queue.Full, TimeoutError, StoreFailed):
+            await waiting.stored
+        except (queue.Full, StoreFailed):
             raise Refused(503, "not stored") from None
 
     def stop(self) -> None:
@@ -148,27 +148,35 @@ class GroupCommit:
                 self.notify(system)
 
 
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A system that sends events: who verifies them, and how its vendor wants them answered (None: any 200)."""
+
+    connector: Connector
+    acknowledge: Callable[[Sequence[WebhookEvent]], tuple[bytes, str]] | None
+
+
 class Receiver:
     """The handlers, and what they have counted since the start."""
 
     def __init__(self, hub: Hub, notify: Notify) -> None:
         self._hub, self._notify = hub, notify
+        self._senders: dict[str, Sender] = {}
         self.counts: Counter[str] = Counter()
 
     @asynccontextmanager
     async def lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        for system in self._hub.systems:
+            with suppress(Refused):  # it is asked for again when it sends something
+                self._sender(system)
+        gc.freeze()  # a collection that walks through every loaded module holds answers up for a tenth of a second
         self._writer = GroupCommit(self._hub, self._notify, asyncio.get_running_loop())
         yield
         await run_in_threadpool(self._writer.stop)
 
     async def receive(self, request: Request) -> Response:
-        system = request.path_params["system"]
         try:
-            connector = self._connector(system)
-            body = await _body(request)
-            events = self._verified(connector, request, body)
-            if events:
-                await self._writer.store(system, [_stored_form(system, event, self._hub) for event in events], body)
+            answer = await self._answer(request)
         except Refused as refusal:
             self.counts[refusal.reason] += 1
             LOG.info("refused a webhook: %s", refusal.reason)
@@ -176,10 +184,25 @@ class Receiver:
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None
             return JSONResponse({"error": refusal.reason}, refusal.status, headers)
         self.counts["accepted"] += 1
-        if isinstance(connector, Acknowledges):
-            answer, media_type = connector.acknowledge(events)
-            return Response(answer, media_type=media_type)
-        return JSONResponse({"events": len(events)})
+        return answer
+
+    async def _answer(self, request: Request) -> Response:
+        system = request.path_params["system"]
+        sender = self._sender(system)
+        late = 408, "slow"
+        try:
+            async with asyncio.timeout(WITHIN):
+                body = await _body(request)
+                late = 503, "not stored"
+                events = self._verified(sender.connector, request, body)
+                if events:
+                    await self._writer.store(system, [_stored_form(system, event, self._hub) for event in events], body)
+        except TimeoutError:
+            raise Refused(*late) from None
+        if sender.acknowledge is None:
+            return JSONResponse({"events": len(events)})
+        answer, media_type = sender.acknowledge(events)
+        return Response(answer, media_type=media_type)
 
     async def health(self, _request: Request) -> Response:
         try:
@@ -192,16 +215,21 @@ class Receiver:
         with self._hub.database.reading() as work:
             return work.inbox.counts()
 
-    def _connector(self, system: str) -> Connector:
-        if system not in self._hub.systems:
-            raise Refused(404, "unknown system")
-        try:
-            return self._hub.connector(system)
-        except Misconfigured:
-            raise Refused(503, "misconfigured") from None
+    def _sender(self, system: str) -> Sender:
+        if system not in self._senders:
+            if system not in self._hub.systems:
+                raise Refused(404, "unknown system")
+            try:
+                connector = self._hub.connector(system)
+            except Misconfigured:
+                raise Refused(503, "misconfigured") from None
+            acknowledge = connector.acknowledge if isinstance(connector, Acknowledges) else None
+            self._senders[system] = Sender(connector, acknowledge)
+        return self._senders[system]
 
     def _verified(self, connector: Connector, request: Request, body: bytes) -> list[WebhookEvent]:
-        given = WebhookRequest(body, dict(request.headers), dict(request.query_params), self._hub.now())
+        headers, query = dict(request.headers.items()), dict(request.query_params.items())
+        given = WebhookRequest(body, headers, query, self._hub.now())
         try:
             return connector.events(given)
         except Rejected as error:
@@ -214,13 +242,10 @@ async def _body(request: Request) -> bytes:
     """The raw body, read no further than ``LIMIT``, whatever its Content-Length says."""
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_WITHIN):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > LIMIT:
-                    raise Refused(413, "oversized")
-    except TimeoutError:
-        raise Refused(408, "slow") from None
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > LIMIT:
+                raise Refused(413, "oversized")
     except ClientDisconnect:
         raise Refused(400, "cut off") from None
     return bytes(body)

@@ -216,7 +216,7 @@ def test_a_commit_that_takes_too_long_is_not_acknowledged(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, database_url: str
 ) -> None:
     """Whoever holds the database up lets go later; the sender comes again, and the event is there once."""
-    monkeypatch.setattr(webhooks, "STORED_WITHIN", 0.2)
+    monkeypatch.setattr(webhooks, "WITHIN", 0.2)
     engine = create_engine(database_url)
     with engine.connect() as connection:
         lock = "LOCK TABLE inbox" if engine.dialect.name == "postgresql" else "BEGIN IMMEDIATE"
