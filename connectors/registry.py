@@ -33,4 +33,5 @@ SYSTEMS: Mapping[str, System] = {
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
+    "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
 }

@@ -21,6 +21,8 @@ EMULATORS: Mapping[str, str] = {
     "avalara": "sandbox.avalara",
     "stripe": "sandbox.stripe_gateway",
     "netsuite": "sandbox.netsuite",
+    "dynamics": "sandbox.dynamics",
+    "hubspot": "sandbox.hubspot",
     "quickbooks": "sandbox.quickbooks",
 }
 
