@@ -22,10 +22,10 @@ from core.rating import commitment
 from core.rating.allowance import allow, granted
 from core.rating.check import check_bill
 from core.rating.demand import Item, items
-from core.rating.derivation import Derivation, Share, StepKind
+from core.rating.derivation import Derivation, Share, StepKind, amount_of
 from core.rating.layers import Place, resolve
 from core.rating.lines import RatedLine
-from core.rating.measured import MeteredQuantity
+from core.rating.measured import MeteredQuantity, Part
 from core.rating.pricing import Priced, convert, price_charge
 from core.rating.proration import seconds_share
 from core.rating.rules import Entry, apply
@@ -156,7 +156,7 @@ def _rounded_together(book: PriceBook, drafts: Sequence[Derivation | None]) -> l
 
 def _alone(book: PriceBook, item: Item, tier_by: Fraction | None = None) -> Derivation:
     priced = price_charge(item.charge, item.left_parts, factor=_factor(item), tier_by=tier_by)
-    return _derivation(book, item, priced, tier_by)
+    return _derivation(book, item, priced, item.left_parts, tier_by)
 
 
 def _tiered_by_pool(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
@@ -170,8 +170,8 @@ def _tiered_by_pool(book: PriceBook, members: Sequence[Item]) -> Iterator[Deriva
 def _pooled(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
     """All sites priced together, once; the rounded amount goes back to them by usage, by largest remainder."""
     first, pool = members[0], added(item.left for item in members)
-    priced = price_charge(first.charge, [part for item in members for part in item.left_parts], factor=_factor(first))
-    whole = _derivation(book, first, priced, None)
+    parts = tuple(part for item in members for part in item.left_parts)
+    whole = _derivation(book, first, price_charge(first.charge, parts, factor=_factor(first)), parts)
     weights = [max(NOTHING, item.left) for item in members]
     amounts = allocate(whole.rounded, weights if any(weights) else [ONE] * len(members))
     for item, amount in zip(members, amounts, strict=True):
@@ -185,7 +185,7 @@ def _missing(book: PriceBook, item: Item, counted: Money) -> Derivation:
     model = item.charge.model
     assert isinstance(model, Commitment)
     steps = tuple(commitment.price(model, Fraction(counted.amount), _factor(item)))
-    return _derivation(book, item, Priced(item.left, NOTHING, NOTHING, steps), None)
+    return _derivation(book, item, Priced(item.left, NOTHING, NOTHING, steps, amount_of(steps)), ())
 
 
 def _factor(item: Item) -> Fraction:
@@ -202,7 +202,9 @@ def _events(item: Item) -> int:
     return sum(part.events for part in item.parts)
 
 
-def _derivation(book: PriceBook, item: Item, priced: Priced, tier_by: Fraction | None) -> Derivation:
+def _derivation(
+    book: PriceBook, item: Item, priced: Priced, parts: tuple[Part, ...], tier_by: Fraction | None = None
+) -> Derivation:
     charge, mode = item.charge, item.charge.rounding or book.rounding
     looks_at_parts = bool(charge.group_by) or isinstance(
         charge.model, (Percentage, Matrix, Blocks, Capacity, Committed)
@@ -219,7 +221,7 @@ def _derivation(book: PriceBook, item: Item, priced: Priced, tier_by: Fraction |
         included=priced.included,
         priced=priced.quantity,
         tier_by=tier_by,
-        parts=item.left_parts if looks_at_parts else (),
+        parts=parts if looks_at_parts else (),
         full_period=item.due.whole,
         timezone=item.due.subscription.timezone if charge.proration is Proration.SECOND else None,
         steps=priced.steps,

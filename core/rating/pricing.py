@@ -98,16 +98,16 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Priced:
-    """``quantity``: what the model priced in this part, after ``included`` free units; earlier parts before it."""
+    """``quantity``: what the model priced in this part, after ``included`` free units; earlier parts before it.
+
+    ``exact`` is the sum of the steps.
+    """
 
     quantity: Fraction
     earlier_quantity: Fraction
     included: Fraction
     steps: tuple[Step, ...]
-
-    @property
-    def exact(self) -> Fraction:
-        return amount_of(self.steps)
+    exact: Fraction
 
 
 def price_charge(
@@ -128,11 +128,14 @@ def price_charge(
         for key, one in zip(groups, priced, strict=True)
         for step in one.steps
     )
+    amount = amount_of(steps)
+    spend = tuple(_spend(charge, amount, earlier))
     return Priced(
         quantity=added(one.quantity for one in priced),
         earlier_quantity=added(one.earlier_quantity for one in priced),
         included=added(one.included for one in priced),
-        steps=(*steps, *_spend(charge, amount_of(steps), earlier)),
+        steps=(*steps, *spend),
+        exact=amount + amount_of(spend) if spend else amount,
     )
 
 
@@ -146,24 +149,33 @@ def grouped(charge: Charge, parts: Sequence[Part]) -> dict[tuple[str, ...], Sequ
     return dict(groups)
 
 
-def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> Priced:
+@dataclass(frozen=True, slots=True)
+class _Group:
+    quantity: Fraction
+    earlier_quantity: Fraction
+    included: Fraction
+    steps: tuple[Step, ...]
+
+
+def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> _Group:
     now = added(part.quantity for part in parts)
     before, total = _converted(charge.conversion, now, earlier.quantity)
     billed_before, billed = _above(exactly(charge.included), before), _above(exactly(charge.included), total)
     measured = Measured(billed, _scaled(parts, now, billed), tier_by)
     steps = tuple(_split(charge, measured, billed_before, earlier))
-    return Priced(billed - billed_before, billed_before, total - before - (billed - billed_before), steps)
+    quantity = billed - billed_before if billed_before else billed
+    return _Group(quantity, billed_before, total - before - quantity, steps)
 
 
 def _above(free: Fraction, quantity: Fraction) -> Fraction:
     """What is left of a quantity after free units; a negative quantity (a correction) stays as it is."""
-    return max(quantity - free, min(quantity, NOTHING))
+    return max(quantity - free, min(quantity, NOTHING)) if free else quantity
 
 
 def _converted(conversion: Conversion | None, now: Fraction, earlier: Fraction) -> tuple[Fraction, Fraction]:
     """Priced units before this part and with it."""
     if conversion is None:
-        return earlier, earlier + now
+        return earlier, earlier + now if earlier else now
     before = convert(conversion, earlier)
     if conversion.split == "independent":
         return before, before + convert(conversion, now)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from core.errors import Rejected
-from core.exact import added, exactly
+from core.exact import exactly
 from core.prices import Tier, TierBounds, Tiered
-from core.rating.derivation import Step, StepKind, plain
+from core.rating.derivation import Step, StepKind, amount_of, plain
 
 ONE = Fraction(1)
 HUNDRED = Fraction(100)
@@ -47,7 +47,7 @@ def reached(model: Tiered, quantity: Fraction) -> int:
 
 def inside(tier: Tier, number: int, units: Fraction, *, flat: Fraction = ONE) -> Iterator[Step]:
     """Steps of ``units`` at the prices of tier ``number`` (from 1); ``flat`` times its flat amount."""
-    steps = []
+    steps: list[Step] = []
     if tier.unit_amount or not (tier.rate or tier.flat_amount):
         steps.append(Step(what=f"tier {number}", quantity=units, rate=exactly(tier.unit_amount)))
     if tier.rate:
@@ -55,6 +55,5 @@ def inside(tier: Tier, number: int, units: Fraction, *, flat: Fraction = ONE) ->
     if tier.flat_amount and flat:
         steps.append(Step(what=f"tier {number}, flat amount", quantity=flat, rate=exactly(tier.flat_amount)))
     yield from steps
-    cost = added(step.amount for step in steps)
-    if tier.cap is not None and cost > tier.cap:
+    if tier.cap is not None and (cost := amount_of(steps)) > tier.cap:
         yield Step(kind=StepKind.CAP, what=f"tier {number}, cap", quantity=ONE, rate=exactly(tier.cap) - cost)
