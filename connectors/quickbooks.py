@@ -377,7 +377,7 @@ class QuickBooks(BaseConnector):
         if payload.get(row.key_field, key.value) != key.value:
             raise self._wrong(resource, row.key_field, payload[row.key_field], f"is not the record's key {key.value}")
         self._predict(resource, payload)
-        given = {**self._with_ids(payload), row.key_field: key.value}
+        given = {**_unparted(row, self._with_ids(payload)), row.key_field: key.value}
         if known and _says(known, given):
             return self._receipt(resource, key, known, created=False)
         day = payload.get("TxnDate")
@@ -717,6 +717,13 @@ def _body(response: Response) -> Json:
 
 
 # Records on the wire and above it -----------------------------------------------------------------------------------
+
+
+def _unparted(row: Resource, given: Json) -> Json:
+    """A colon parts parents from children there, so a name that is no key of ours has a hyphen for it."""
+    if "Name" not in given or row.key_field == "Name":
+        return given
+    return {**given, "Name": str(given["Name"]).replace(":", " -")}
 
 
 def _shortened(row: Resource, record: Json) -> Json:

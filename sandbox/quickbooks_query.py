@@ -200,7 +200,9 @@ def matches(record: dict[str, Any], condition: Condition) -> bool:
     held = field_of(record, condition.name)
     if held is None:
         return False
-    if condition.name.startswith("MetaData."):
+    if condition.name == "Id":
+        held = int(held)
+    elif condition.name.startswith("MetaData."):
         held = datetime.fromisoformat(held)
     if condition.operator == "like":
         pattern = ".*".join(map(re.escape, condition.values[0].lower().split("%")))

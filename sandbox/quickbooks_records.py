@@ -481,7 +481,6 @@ class Company:
         if sum(amount for _, amount in postings):
             raise business("Debits must equal credits.")
         record["_postings"] = postings
-        record["TotalAmt"] = sum((amount for _, amount in postings if amount > 0), Decimal(0))
         record.setdefault("Adjustment", False)
 
     # What was posted
