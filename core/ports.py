@@ -66,7 +66,7 @@ def crash_at(spec: str) -> Faults:
     if not spec:
         return no_faults
     wanted, _, times = spec.rpartition(":")
-    if not wanted:
+    if not (wanted and times.isdecimal()):
         raise ValueError(f"{spec!r} is not a point and how often it is reached; write it like outbox.sent:1")
     left = int(times)
 
