@@ -175,6 +175,98 @@ def bills(draw_: Any) -> tuple[Any, list[Any], list[Any], tuple[str, ...]]:
     )
 
 
+POSITIVE = st.decimals("0.01", "500", places=2).map(str)
+MONEY = PRICES.map(str)
+SIMPLE = st.one_of(GRADUATED, VOLUME, STAIRSTEP, PER_UNIT, PACKAGE)
+CELLS = st.lists(
+    st.fixed_dictionaries(
+        {"when": st.dictionaries(st.sampled_from("xy"), st.sampled_from("12"), max_size=2), "model": SIMPLE}
+    ),
+    max_size=3,
+)
+BLOCK = st.fixed_dictionaries({"size": POSITIVE, "price": MONEY}, optional={"max_blocks": st.integers(1, 9)})
+STEP = st.fixed_dictionaries({"price": MONEY}).map(lambda step: {**step, "limits": {"1": "9999", "2": None}})
+LOOKING = st.one_of(
+    st.builds(lambda cells, last: {"kind": "matrix", "cells": [*cells, {"when": {}, "model": last}]}, CELLS, SIMPLE),
+    st.builds(
+        lambda tiers, policy, last: {
+            "kind": "blocks",
+            "by": "x",
+            "policy": policy,
+            "tiers": [
+                *({"1": one, "2": one} for one in tiers),
+                {unit: {"size": "3", "price": last} for unit in ("1", "2", "")},
+            ],
+        },
+        st.lists(BLOCK.filter(lambda block: "max_blocks" in block), max_size=3),
+        st.sampled_from(["fill", "top"]),
+        MONEY,
+    ),
+    st.fixed_dictionaries(
+        {"kind": st.just("percentage"), "rate": MONEY},
+        optional={
+            "fixed_per_event": MONEY,
+            "min_per_event": st.just("2"),
+            "max_per_event": st.just("20"),
+            "free_events": st.integers(0, 4),
+            "free_amount": POSITIVE,
+        },
+    ),
+    st.builds(
+        lambda windows: {"kind": "committed", "by": "x", "windows": windows},
+        st.lists(
+            st.fixed_dictionaries(
+                {"unit_amount": MONEY},
+                optional={
+                    "commitment": MONEY,
+                    "commitment_units": POSITIVE,
+                    "overage_factor": POSITIVE,
+                    "true_up": st.sampled_from(["charged", "waived"]),
+                },
+            ),
+            min_size=1,
+            max_size=2,
+        ),
+    ),
+    st.builds(lambda steps: {"kind": "capacity", "by": "x", "steps": steps}, st.lists(STEP, min_size=1, max_size=3)),
+)
+PARTS = st.lists(
+    st.tuples(
+        st.sampled_from(["S1", "S2"]),
+        st.sampled_from("12"),
+        st.sampled_from("12"),
+        st.lists(UNITS, min_size=1, max_size=3),
+    ),
+    max_size=5,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    LOOKING,
+    PARTS,
+    st.sampled_from(["site", "account", "pool"]),
+    st.sampled_from([[], ["x"], ["x", "y"]]),
+    st.fixed_dictionaries(
+        {}, optional={"included": st.just("7"), "min_spend": st.just("1"), "discount_percent": st.just("3")}
+    ),
+)
+def test_models_that_look_at_the_parts_of_usage_agree_with_the_second_road(model, parts, scope, groups, more) -> None:
+    """Whatever the scope, the groups and the limits, and with an allowance drawn before."""
+    if model["kind"] == "percentage":
+        more = {name: value for name, value in more.items() if name != "included"}
+    one = {"code": "AAA", "model": model, "scope": scope, "group_by": groups, **more}
+    pool = [] if model["kind"] == "percentage" else [{"id": "pool", "units": "11", "charges": ["AAA"]}]
+    usage = [
+        used("aaa", str(sum(each)), site, x=x, y=y).model_copy(update={"each": tuple(each), "events": len(each)})
+        for site, x, y, each in parts
+    ]
+    lines = october(book(one, allowances=pool), [bought("AAA")], usage, "S1", "S2")
+    assert sum((line.derivation.measured for line in lines), Fraction(0)) == sum(
+        Fraction(one_.quantity) for one_ in usage
+    )
+
+
 @settings(max_examples=150, deadline=None)
 @given(bills())
 def test_any_bill_passes_the_independent_checker_and_survives_json(given_) -> None:
