@@ -17,6 +17,7 @@ from typing import Any
 from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from pydantic import ValidationError
 
 from core.errors import (
@@ -323,4 +324,4 @@ def _waiting(hub: Hub) -> int:
     "The only flow that writes to a vendor.",
 )
 def deliver() -> State[Any]:
-    return conclude("Deliver", deliver_all(hub(), in_tasks))
+    return conclude("Deliver", deliver_all(hub(), in_tasks if flow_run.id else in_threads))

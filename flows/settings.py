@@ -22,13 +22,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
 
 from connectors.registry import SYSTEMS
 from core.errors import Misconfigured
 
 CONFIG_VARIABLE = "TIEOUT_CONFIG"
 DEFAULT_CONFIG = "tieout.toml"
+DATABASES = ("sqlite:///", "postgresql+psycopg://")
 
 
 class LegalEntity(BaseModel):
@@ -53,6 +54,13 @@ class Settings(BaseModel):
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
     systems: dict[str, BaseModel]
+
+    @field_validator("database_url")
+    @classmethod
+    def _kind_of_database(cls, url: str) -> str:
+        if not url.startswith(DATABASES):
+            raise ValueError(f"a database is {' or '.join(f'{kind}...' for kind in DATABASES)}")
+        return url
 
 
 def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -104,7 +112,9 @@ def _first(error: ValidationError) -> str:
 
 
 def _resolve(value: Any, field: str, path: Path, environ: Mapping[str, str]) -> Any:
-    """A literal, or what ``env:``, ``file:`` or ``block:`` names."""
+    """A literal, or what ``env:``, ``file:`` or ``block:`` names; in a list, of each of its items."""
+    if isinstance(value, list):
+        return [_resolve(item, field, path, environ) for item in value]
     if not isinstance(value, str):
         return value
     scheme, _, name = value.partition(":")
