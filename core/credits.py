@@ -100,6 +100,12 @@ def pay(fees: Sequence[Fee], wallets: Sequence[Wallet], at: datetime | None = No
     return Paid(tuple(draws), tuple(due), tuple(balances))
 
 
+def breakage(wallets: Sequence[Wallet], at: datetime) -> dict[str, Fraction]:
+    """What is left in the wallets that have expired by an instant: earned without being used."""
+    gone = [one for one in wallets if one.expires_at is not None and one.expires_at <= at and one.balance > 0]
+    return {one.id: one.balance for one in gone}
+
+
 @dataclass(frozen=True, slots=True)
 class Recurrence:
     """Refills a grant to its full amount, never above, at ``anchor`` and every interval after it."""

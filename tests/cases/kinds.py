@@ -37,11 +37,13 @@ from tests.cases.reading import (
     day,
     instant,
     interval,
+    local,
     moment,
     number,
     numbers,
     picked,
     single_charge,
+    zone_of,
 )
 
 Answer = Mapping[str, Any]
@@ -180,8 +182,8 @@ def _factor(case: Case, start: str | None = None) -> Fraction:
     most = rules.given.get("max_factor")
     empty = rules.given.get("zero_length_period") == "full"
     share = proration.factor(
-        (moment(service["start"]), moment(service["end"])),
-        (moment(period["start"]), moment(period["end"])),
+        (local(case, service["start"]), local(case, service["end"])),
+        (local(case, period["start"]), local(case, period["end"])),
         proration.DayCount(rules.given.get("day_count", "seconds" if "T" in period["start"] else "calendar_days")),
         at_most=None if most is None else number(most),
         empty=proration.EmptyPeriod.FULL if empty else proration.EmptyPeriod.NOTHING,
@@ -261,7 +263,7 @@ def recurring_invoice(case: Case) -> Answer:
 
 def period_boundaries(case: Case) -> Answer:
     plan = case["plan"]
-    zone = plan.get("timezone", "UTC")
+    zone = zone_of(case)
     match plan["op"]:
         case "containing":
             anchor, at = calendar.in_zone(instant(plan["anchor"]), zone), calendar.in_zone(instant(case["at"]), zone)
@@ -269,7 +271,7 @@ def period_boundaries(case: Case) -> Answer:
             return {"from": start, "to": end}
         case "schedule":
             return {
-                "starts": calendar.starts(_local(plan["anchor"], zone), interval(plan["interval"]), int(plan["count"]))
+                "starts": calendar.starts(local(case, plan["anchor"]), interval(plan["interval"]), int(plan["count"]))
             }
         case "inclusive_periods":
             count, each = int(plan["count"]), interval(plan["interval"])
@@ -305,11 +307,6 @@ def period_boundaries(case: Case) -> Answer:
     raise KeyError(plan["op"])
 
 
-def _local(text: str, zone: str) -> date | datetime:
-    found = moment(text)
-    return calendar.in_zone(found, zone) if isinstance(found, datetime) else found
-
-
 def aggregation(case: Case) -> Answer:
     plan, rules = case["plan"], convention(case)
     if plan["function"] == "round":
@@ -319,7 +316,7 @@ def aggregation(case: Case) -> Answer:
     events = [
         aggregate.Event(
             number(one.get("value"), 1),
-            instant(one["time"]) if one.get("time") else None,
+            calendar.in_zone(instant(one["time"]), zone_of(case)) if one.get("time") else None,
             str(one.get("key", one.get(plan.get("key", "key"), ""))),
         )
         for one in case.get("events", ())
@@ -358,8 +355,8 @@ def _aggregated(
         "prorated_sum": aggregate.prorated_total,
         "prorated_unique_count": aggregate.prorated_unique,
     }[plan["function"]]
-    last = (end - timedelta(microseconds=1)).date()
-    return prorated_by(events, start.date(), last, None if days is None else int(days))
+    first, last = (local_date(at, zone_of(case)) for at in (start, end - timedelta(microseconds=1)))
+    return prorated_by(events, first, last, None if days is None else int(days))
 
 
 def credits_(case: Case) -> Answer:
@@ -523,7 +520,7 @@ def cdr(case: Case) -> Answer:
         None if most is None else number(most),
     )
     stage = Stage.CONTINUED if usage.get("continuation") else Stage.OPENED
-    start = calendar.in_zone(instant(usage["start"]), plan.get("timezone", case.get("timezone", "UTC")))
+    start = calendar.in_zone(instant(usage["start"]), zone_of(case))
     told = rate_session(tariff, start, number(usage["seconds"]), stage)
     return {"cost": rules.rounded(told.cost), "billed_seconds": told.seconds}
 

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from core.calendar import Interval
+from core.calendar import Interval, in_zone
 from core.catalog import Charge, Parts
 from core.exact import Remainder, round_to
 from core.money import Rounding, exponent
@@ -32,6 +32,18 @@ def moment(text: str) -> date | datetime:
 
 def instant(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def zone_of(case: Case) -> str:
+    """The zone a case names, in whichever of its places; UTC where it names none."""
+    places = (case, case.get("plan", {}), case.get("convention", {}))
+    return next((place["timezone"] for place in places if "timezone" in place), "UTC")
+
+
+def local(case: Case, text: str) -> date | datetime:
+    """A calendar day as it stands, an instant on the local clock of the case."""
+    found = moment(text)
+    return in_zone(found, zone_of(case)) if isinstance(found, datetime) else found
 
 
 def day(text: str) -> date:
