@@ -78,7 +78,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from None
     folder = path.resolve().parent
-    systems = {name: _system(name, table, path, environ) for name, table in raw.pop("systems", {}).items()}
+    tables = _table(raw.pop("systems", {}), "systems", path)
+    systems = {name: _system(name, table, path, environ) for name, table in tables.items()}
     for name in ("database_url", "state_folder", "price_book", "mappings_folder", "webhook_host", "webhook_port"):
         if (value := environ.get(f"TIEOUT_{name.upper()}")) is not None:
             raw[name] = int(value) if name == "webhook_port" and value.isdigit() else value
@@ -87,7 +88,7 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     raw.setdefault("price_book", "price_book.yaml")
     raw.setdefault("mappings_folder", str(Path(__file__).parent.parent / "mappings"))
     for name in ("state_folder", "price_book", "mappings_folder"):
-        raw[name] = folder / raw[name]
+        raw[name] = folder / raw[name] if isinstance(raw[name], str) else raw[name]
     try:
         return Settings(**raw, systems=systems)
     except ValidationError as error:
@@ -98,11 +99,21 @@ def _system(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> Ba
     if name not in SYSTEMS:
         raise Misconfigured(f"{path}: systems.{name} is not a system we know; known are {', '.join(SYSTEMS)}")
     kind = SYSTEMS[name].settings_type()
+    table = _table(table, f"systems.{name}", path)
+    if unknown := sorted(table.keys() - kind.model_fields.keys()):
+        known = ", ".join(kind.model_fields)
+        raise Misconfigured(f"{path}: systems.{name}.{unknown[0]} is no setting of {name}; it has {known}", system=name)
     values = {field: _resolve(value, f"systems.{name}.{field}", path, environ) for field, value in table.items()}
     try:
         return kind(**values)
     except ValidationError as error:
         raise Misconfigured(f"{path}: systems.{name}.{_first(error)}", system=name) from None
+
+
+def _table(value: Any, field: str, path: Path) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise Misconfigured(f"{path}: {field} must be a table")
+    return value
 
 
 def _first(error: ValidationError) -> str:

@@ -1,0 +1,89 @@
+"""Every figure of the general ledger leads back to what was sold, and metered ones to what was used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from app.explain import explain_id, tree
+from core.invoicing import Invoice
+from core.ledger import JournalEntry
+from core.money import Money
+from tests.flows.world import Company
+
+pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
+
+METERED = {"VC-MIN": ["u1", "u2"], "VC-MIN-INTL": ["u3"]}
+
+
+def nodes(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield story
+    for one in story.get("came_from", []):
+        yield from nodes(one)
+
+
+def test_every_journal_line_ends_at_opportunity_lines_and_metered_ones_at_usage(closed: Company) -> None:
+    with closed.hub.database.reading() as work:
+        lines = [line for entry in work.find(JournalEntry) for line in entry.lines]
+    assert {line.source for line in lines} == {
+        "invoice",
+        "invoice_line",
+        "tax_document",
+        "payment",
+        "settlement",
+        "recognition",
+    }
+    for line in lines:
+        found = list(nodes(explain_id(closed.hub, line.id)))
+        ends = {one["what"] for one in found if not one.get("came_from")}
+        assert "opportunity line" in ends, line
+        assert ends <= {"opportunity line", "usage"}, line
+        priced = [one for one in found if one["what"] == "rated line"]
+        for one in priced:
+            metered = any(part["what"] == "usage" for part in one["came_from"])
+            sold = next(part["facts"] for part in one["came_from"] if part["what"] == "opportunity line")
+            assert metered is sold.startswith(("VC-MIN", "VC-PLAN-MIN")), one["facts"]
+
+
+def test_a_metered_invoice_line_shows_its_events_its_derivation_and_its_opportunity_line(closed: Company) -> None:
+    with closed.hub.database.reading() as work:
+        invoice = work.get(Invoice, "INV-2026-10-A-0001")
+    assert invoice is not None
+    for line in invoice.lines:
+        found = list(nodes(explain_id(closed.hub, line.id)))
+        events = [event["id"] for one in found for event in one.get("events", [])]
+        assert events == METERED.get(line.charge_code, [])
+        rated = next(one for one in found if one["what"] == "rated line")
+        assert any(f"{line.amount.amount}" in text for text in rated["derivation"]), rated["derivation"]
+        sold = next(one for one in found if one["what"] == "opportunity line")
+        assert closed.running.emulators["salesforce"].shelf.get("OpportunityLineItem", sold["id"]) is not None
+
+
+def test_every_document_is_explained_by_our_id_and_by_each_vendors(closed: Company) -> None:
+    ours = "INV-2026-10-A-0003"
+    story = explain_id(closed.hub, ours)
+    assert {one["system"] for one in story["held_by"]} == {"avalara", "netsuite"}
+    netsuite = next(one["id"] for one in story["held_by"] if one["system"] == "netsuite")
+    assert closed.held("netsuite", "invoice", ours)["internalId"] == netsuite
+    payment = explain_id(closed.hub, f"PAY-{ours}")
+    stripe = next(one["id"] for one in payment["held_by"] if one["system"] == "stripe")
+    assert explain_id(closed.hub, stripe)["id"] == f"PAY-{ours}"
+
+
+def test_a_story_is_shown_as_a_tree_with_every_node(closed: Company) -> None:
+    def labels(branch: Any) -> Iterator[str]:
+        yield str(branch.label)
+        for one in branch.children:
+            yield from labels(one)
+
+    story = explain_id(closed.hub, "JE-REV-2026-10-A-0002-1")
+    shown = "\n".join(labels(tree(story)))
+    assert all(one["id"] in shown for one in nodes(story))
+    assert str(Money.of("407.68", "USD")) in shown
+
+
+def test_an_id_that_nobody_knows_is_refused(closed: Company) -> None:
+    with pytest.raises(ValueError, match="nothing here has the id 'x'"):
+        explain_id(closed.hub, "x")

@@ -1,0 +1,111 @@
+"""Where a setting may come from, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prefect.blocks.system import Secret
+
+from core.errors import Misconfigured
+from flows.settings import load
+
+STRIPE = '[systems.stripe]\nsecret_key = "{key}"\nwebhook_secrets = [{hooks}]\nbase_url = "http://localhost"\n'
+
+
+def stripe(tmp_path: Path, key: str, hooks: str = "", environ: dict[str, str] | None = None):
+    """The settings of Stripe as they are read from a file with this key and these webhook secrets."""
+    path = tmp_path / "tieout.toml"
+    path.write_text(STRIPE.format(key=key, hooks=hooks))
+    return load(path, environ or {}).systems["stripe"]
+
+
+def test_a_literal_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert stripe(tmp_path, "sk_test_1").secret_key.get_secret_value() == "sk_test_1"
+
+
+def test_a_variable_of_the_environment_is_read(tmp_path: Path) -> None:
+    read = stripe(tmp_path, "env:KEY", environ={"KEY": "sk_test_2"})
+    assert read.secret_key.get_secret_value() == "sk_test_2"
+
+
+def test_a_file_is_read_beside_the_configuration_when_its_owner_alone_may_read_it(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("sk_test_3\n")
+    (tmp_path / "key").chmod(0o600)
+    assert stripe(tmp_path, "file:key").secret_key.get_secret_value() == "sk_test_3"
+    (tmp_path / "key").chmod(0o640)
+    with pytest.raises(Misconfigured, match=r"systems\.stripe\.secret_key: key is readable by others") as refused:
+        stripe(tmp_path, "file:key")
+    assert "sk_test_3" not in str(refused.value)
+
+
+def test_a_block_of_prefect_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = {"stripe-key": Secret(value="sk_test_4")}
+
+    def held(name: str) -> Secret[str]:
+        try:
+            return blocks[name]
+        except KeyError:
+            raise ValueError(f"no block {name}") from None
+
+    monkeypatch.setattr(Secret, "load", staticmethod(held))
+    assert stripe(tmp_path, "block:stripe-key").secret_key.get_secret_value() == "sk_test_4"
+    with pytest.raises(Misconfigured, match="Prefect Secret block other, which is not there"):
+        stripe(tmp_path, "block:other")
+
+
+def test_each_item_of_a_list_may_come_from_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "hook").write_text("whsec_2")
+    (tmp_path / "hook").chmod(0o600)
+    read = stripe(tmp_path, "sk_test_1", '"env:HOOK", "file:hook", "whsec_3"', {"HOOK": "whsec_1"})
+    assert [one.get_secret_value() for one in read.webhook_secrets] == ["whsec_1", "whsec_2", "whsec_3"]
+    with pytest.raises(Misconfigured, match=r"systems\.stripe\.webhook_secrets names the environment variable HOOK"):
+        stripe(tmp_path, "sk_test_1", '"env:HOOK"')
+
+
+def test_relative_paths_lie_beside_the_file_wherever_the_process_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "tieout.toml").write_text('state_folder = "var"\nprice_book = "../book.yaml"\n')
+    monkeypatch.chdir("/")
+    settings = load(tmp_path / "etc" / "tieout.toml", {})
+    assert settings.state_folder == tmp_path / "etc" / "var"
+    assert settings.price_book.resolve() == tmp_path / "book.yaml"
+    assert settings.database_url == f"sqlite:///{tmp_path / 'etc' / '.tieout' / 'tieout.db'}"
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "tieout.toml"
+    path.write_text('database_url = "sqlite:////one.db"\nwebhook_port = 1\n')
+    environ = {"TIEOUT_DATABASE_URL": "postgresql+psycopg://db/two", "TIEOUT_WEBHOOK_PORT": "2"}
+    settings = load(path, environ)
+    assert (settings.database_url, settings.webhook_port) == ("postgresql+psycopg://db/two", 2)
+    with pytest.raises(Misconfigured, match="webhook_port"):
+        load(path, {"TIEOUT_WEBHOOK_PORT": "many"})
+
+
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        ("[systems.stripe]\n", "systems.stripe.secret_key: Field required"),
+        ('[systems.stripe]\nsecret_key = "sk_test_canary"\ncolour = "red"\n', "systems.stripe.colour is no setting of stripe; it has secret_key"),
+        ('[systems.stripe]\nsecret_key = "sk_test_canary"\nwebhook_secrets = 5\n', "systems.stripe.webhook_secrets: "),
+        ('[systems.paypal]\nkey = "canary"\n', "systems.paypal is not a system we know"),
+        ('database_url = "mysql://canary@db"\n', "database_url: "),
+        ('systems = "canary"\n', "systems"),
+        ('[systems]\nstripe = "canary"\n', "systems.stripe"),
+        ('webhook_port = "canary"\n', "webhook_port: "),
+        ("price_book = 5\n", "price_book: "),
+    ],
+)
+def test_what_is_wrong_is_named_by_file_and_field_and_its_value_is_not_told(
+    tmp_path: Path, lines: str, sentence: str
+) -> None:
+    path = tmp_path / "tieout.toml"
+    path.write_text(lines)
+    with pytest.raises(Misconfigured) as refused:
+        load(path, {})
+    assert str(refused.value).startswith(f"{path}: ")
+    assert sentence in str(refused.value)
+    assert "canary" not in str(refused.value)
