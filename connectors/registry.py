@@ -34,4 +34,5 @@ SYSTEMS: Mapping[str, System] = {
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
     "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
+    "dynamics": System("connectors.dynamics", "Dynamics 365 Sales", "crm"),
 }

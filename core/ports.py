@@ -120,11 +120,16 @@ Outcome = Receipt | TieoutError
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed record of a resource: its id, when the vendor says it changed, and its fields (None: deleted)."""
+    """One changed record of a resource: its id, when the vendor says it changed, and its fields (None: deleted).
+
+    ``cursor``: where ``changes`` may go on after this one, where the vendor has a form of its own for that; None: at
+    ``changed_at``.
+    """
 
     vendor_id: str
     changed_at: datetime
     payload: Payload | None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
