@@ -75,7 +75,7 @@ def rate(
 
     apply(book, entries, billed or {}, commit)
     lines = tuple(
-        _line(item, draft.model_copy(update={"adjustments": entry.adjustments}))
+        _line(item, draft.model_copy(update={"adjustments": entry.adjustments}) if entry.adjustments else draft)
         for item, draft, entry in zip(todo, drafts, entries, strict=True)
         if draft is not None
     )
@@ -112,10 +112,15 @@ def _place(item: Item, account: Account, above: Mapping[str, str]) -> Place:
     return place + [(Level.ACCOUNT, one) for one in _upward(account.id, above)]
 
 
-def _upward(start: str | None, above: Mapping[str, str]) -> Iterator[str]:
+def _upward(start: str | None, above: Mapping[str, str]) -> list[str]:
+    """The id and everything above it. Rejected when something stands above itself."""
+    path: list[str] = []
     while start is not None:
-        yield start
+        if start in path:
+            raise Rejected(f"{start} stands above itself", record=start, field="parent_id", value=start)
+        path.append(start)
         start = above.get(start)
+    return path
 
 
 def _layered(book: PriceBook, item: Item, place: Place, known_at: datetime | None) -> Item:

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import TypeAlias
 
 from core.catalog import Charge
+from core.errors import Rejected
 from core.noun import Noun
 from core.prices import Flat, Model, PerUnit
 from core.terms import Layer, Level, Override
@@ -78,13 +79,18 @@ def resolve(
 
 
 def agreed(model: Model, unit_price: Decimal) -> Model:
-    """A flat or per-unit price with the order's unit price; ValueError for another model, which has no one price."""
+    """A flat or per-unit price with the order's unit price. Rejected for another model, which has no one price."""
     match model:
         case Flat():
             return Flat(amount=unit_price)
         case PerUnit():
             return PerUnit(unit_amount=unit_price)
-    raise ValueError(f"a {model.kind} price cannot be replaced by one unit price")
+    raise Rejected(
+        f"a {model.kind} price cannot be replaced by a unit price of {unit_price}",
+        record="charge",
+        field="unit_price",
+        value=str(unit_price),
+    )
 
 
 def _recorded(layer: Layer) -> datetime:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.amendments import Amendment, Pause, Replace, Start, Stop, amend, as_known
 from core.errors import Rejected
@@ -60,6 +63,39 @@ def test_a_change_and_its_undoing_on_the_same_day_cost_nothing() -> None:
     up = amend(BEFORE, amendment(Replace(charge_id="SEAT-all", quantity=Decimal(99))))
     down = amend(up, amendment(Replace(charge_id="SEAT-all~2", quantity=Decimal(10)), recorded=2))
     assert difference(down) == "0.00"
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(1, 31), st.sampled_from(["replace", "pause", "stop"]), st.integers(0, 30), st.integers(1, 20)
+    ),
+    max_size=6,
+)
+
+
+@given(CHANGES)
+def test_no_sequence_of_changes_gives_a_day_for_free_or_bills_it_twice(changes) -> None:
+    """Re-rated, October costs exactly what its days cost: seats of the day x price / 31, summed."""
+    standing, seats = BEFORE, [Fraction(10)] * 32
+    for n, (day, kind, seats_now, pause) in enumerate(sorted(changes, key=lambda one: one[0])):
+        on = date(2026, 10, day)
+        live = [one for one in standing.charges if one.starts_on <= on and (one.ends_on is None or on < one.ends_on)]
+        if not live:
+            continue
+        until = min(32, day + pause)
+        change = {
+            "replace": Replace(charge_id=live[0].id, quantity=Decimal(seats_now)),
+            "pause": Pause(charge_id=live[0].id, until=date(2026, 10, 1) + timedelta(days=until - 1)),
+            "stop": Stop(charge_id=live[0].id),
+        }[kind]
+        standing = amend(standing, amendment(change, on=on, recorded=n + 1))
+        seats[day:] = {
+            "replace": [Fraction(seats_now)] * (32 - day),
+            "pause": [Fraction(0)] * (until - day) + seats[until:],
+            "stop": [Fraction(0)] * (32 - day),
+        }[kind]
+    lines = rate(BOOK, account(), [standing], DateSpan.month("2026-10"), [])
+    assert sum(line.derivation.exact for line in lines) == sum(seats[1:])
 
 
 def test_a_new_charge_starts_on_the_day_or_later() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from core.errors import TieBroken
+from core.errors import Rejected, TieBroken
 from core.rating import explain
 from core.rating.check import check
 from core.rating.layers import Choice
@@ -90,6 +91,17 @@ def test_a_layer_recorded_later_than_we_ask_for_is_not_seen() -> None:
     assert minutes(known, news)[1]["S1"] == "4.00"
     again, _ = minutes(known, news, known_at=third)
     assert [line.model_dump_json() for line in again] == [line.model_dump_json() for line in lines]
+
+
+def test_something_that_stands_above_itself_is_refused() -> None:
+    with pytest.raises(Rejected, match="R stands above itself"):
+        minutes(hierarchy={"S1": "R", "R": "Q", "Q": "R"})
+
+
+def test_a_tiered_price_is_not_replaced_by_the_unit_price_of_an_order() -> None:
+    tiers = {"code": "SEAT", "kind": "recurring", "model": {"kind": "volume", "tiers": [{"unit_amount": "1"}]}}
+    with pytest.raises(Rejected, match="a volume price cannot be replaced"):
+        october(book(tiers), [bought("SEAT", unit_price=Decimal(2))], [])
 
 
 def test_explain_names_the_layer_that_won_and_those_that_lost() -> None:
