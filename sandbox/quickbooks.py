@@ -218,7 +218,7 @@ class Service:
     def _batched(self, item: Json, request_id: str) -> Json:
         name = str(item.get("bId", ""))
         try:
-            if not name or len(name) > BATCH_ID:
+            if not name or (request_id and len(name) > BATCH_ID):
                 raise required("bId")
             key = f"{request_id}/{name}" if request_id else ""
             answer = self._replayed(key, lambda: self._carried_out(item))

@@ -150,7 +150,7 @@ class Company:
             known = self._current(entity, given)
         base = {name: known[name] for name in known if name.startswith("_") or given.get("sparse")} if known else {}
         computed = READ_ONLY if entity == "Payment" else READ_ONLY | {"TotalAmt"}
-        fresh = {name: value for name, value in given.items() if name not in computed and value is not None}
+        fresh = {name: value for name, value in given.items() if name not in computed and value not in (None, "")}
         record = base | fresh
         ident = known["Id"] if known else str(self.shelf.next("name" if entity in NAME_LISTS else "transaction"))
         record |= {"Id": ident, "domain": "QBO", "sparse": False}
@@ -369,7 +369,8 @@ class Company:
             amount = cents(line["Amount"])
             if amount != Decimal(line["Amount"]):
                 raise business("An amount has more decimals than the currency.")
-            if detail.get("Qty") is not None and detail.get("UnitPrice") is not None:
+            # Zero counts as not given: the widely used python-quickbooks sends it where it says nothing.
+            if detail.get("Qty") and detail.get("UnitPrice"):
                 if cents(Decimal(detail["Qty"]) * Decimal(detail["UnitPrice"])) != amount:
                     text = f"Amount is not equal to UnitPrice * Qty. Supplied value:{line['Amount']}"
                     raise Refused("6070", "Amount calculation incorrect in the request", text)

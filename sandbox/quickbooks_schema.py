@@ -103,7 +103,7 @@ ENTITIES: Mapping[str, Fields] = {
     "Customer": COMMON
     | fields(
         "Title GivenName MiddleName FamilyName Suffix FullyQualifiedName CompanyName DisplayName PrintOnCheckName Notes"
-        " PreferredDeliveryMethod ResaleNum TaxExemptionReasonId",
+        " PreferredDeliveryMethod ResaleNum TaxExemptionReasonId PrimaryTaxIdentifier SecondaryTaxIdentifier",
         "Balance BalanceWithJobs",
         "Active Taxable Job BillWithParent IsProject",
         "OpenBalanceDate",
@@ -306,8 +306,8 @@ def business(detail: str) -> Refused:
 
 
 def check(shape: Shape, value: Any, path: str) -> None:
-    """Refused unless ``value`` has the shape; ``path`` is where it stands in the request."""
-    if value is None:
+    """Refused unless ``value`` has the shape; ``path`` is where it stands in the request. Empty text is no value."""
+    if value is None or value == "":
         return
     if isinstance(shape, list):
         if not isinstance(value, list):
@@ -329,7 +329,7 @@ def check(shape: Shape, value: Any, path: str) -> None:
 def _check_scalar(kind: str, value: Any, path: str) -> None:
     name = path.rpartition(".")[2]
     fits = {
-        "text": isinstance(value, str),
+        "text": isinstance(value, str) or (name.endswith("Id") and _whole(value)),
         "token": isinstance(value, str) or _whole(value),
         "number": _whole(value) or isinstance(value, Decimal),
         "whole": _whole(value),
@@ -338,7 +338,7 @@ def _check_scalar(kind: str, value: Any, path: str) -> None:
     }[kind]
     if not fits:
         raise unsupported(path)
-    if kind == "text":
+    if kind == "text" and isinstance(value, str):
         most = LONGEST.get(name, 4000)
         if len(value) > most:
             raise Refused(

@@ -25,9 +25,11 @@ from connectors.quickbooks import FAULTS, Meaning, QuickBooks, connect, document
 from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Rejected, Unavailable
 from core.mapping import load_book
 from core.ports import ExternalKey, Receipt, World
+from flows import deliver
 from sandbox import server
 from sandbox.quickbooks import REALM
 from tests.connectors.contract_quickbooks import cloud_event, key, payload, settings, signed
+from tests.flows import world
 
 SPEC = (
     Path(os.environ.get("TIEOUT_VENDOR_SPECS", Path(__file__).parents[2] / "../shared/vendor-specs"))
@@ -860,3 +862,25 @@ def test_all_that_is_sent_and_answered_is_valid_by_the_published_schema(
     assert {"batch", "cdc", "query", "preferences", "reports/GeneralLedger", *by_path} <= {
         urlsplit(line).path.removeprefix(f"/v3/company/{REALM}/") for _, line, _, _ in traffic
     }
+
+
+@pytest.mark.server
+@pytest.mark.xdist_group("company")
+def test_a_whole_month_ties_out_with_quickbooks_as_the_ledger(tmp_path: Path) -> None:
+    """No flow knows which ledger it is; replies that are lost on the way change nothing in the books."""
+    ledger = {name: make for name, make in world.SETTINGS.items() if name != "netsuite"}
+    with world.company(tmp_path, {**ledger, "quickbooks": settings}) as company:
+        company.enter(*world.CUSTOMERS)
+        company.bring("bridge.2026-10.csv", world.USAGE)
+        for line in (r"^POST /v3/\S+/batch", r"^POST /v3/\S+/(invoice|payment|journalentry)"):
+            company.plant("quickbooks", "lose_reply", line, skip=1, times=2)
+        company.month()
+        deliver.deliver_all(company.hub)
+        lines, breaks = company.tie_out()
+        assert breaks == []
+        assert [line.tie for line in lines if line.difference] == []
+        with company.hub.database.reading() as work:
+            assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
+        counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "quickbooks"}
+    expected = {"account": 11, "customer": 3, "invoice": 3, "item": 5, "journal_entry": 9, "payment": 3}
+    assert counts == expected
