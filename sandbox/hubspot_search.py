@@ -78,7 +78,7 @@ def _test(known: Mapping[str, Property], told: Json) -> Test:
                 raise invalid(f"{operator} needs values")
             # Words of a list are compared as they stand with the stored value in small letters.
             listed = told["values"] if about.type == "string" else [comparable(about, one) for one in told["values"]]
-            return lambda value: (value is not None and comparable(about, value) in listed) is (operator == "IN")
+            return lambda value: value is not None and (comparable(about, value) in listed) is (operator == "IN")
         if told.get("value") in (None, ""):
             raise invalid(f"{operator} needs a value")
         wanted = comparable(about, told["value"])
