@@ -30,9 +30,10 @@ class System:
 SYSTEMS: Mapping[str, System] = {
     "salesforce": System("connectors.salesforce", "Salesforce", "crm"),
     "avalara": System("connectors.avalara", "Avalara AvaTax", "tax"),
+    "avalara_communications": System("connectors.avalara_communications", "Avalara Communications", "tax"),
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
-    "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
     "dynamics": System("connectors.dynamics", "Dynamics 365 Sales", "crm"),
+    "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
 }

@@ -160,6 +160,7 @@ class Guard(StrEnum):
     EXTERNAL_ID = "upsert by an external id of ours"
     IDEMPOTENCY_KEY = "the vendor's idempotency key, and a look-up by our key after its window"
     FIND_THEN_CREATE = "a look-up by our key before each create"
+    COMMIT = "nothing written counts until its own document code is committed, which may be repeated"
     READ_ONLY = "never written"
 
 

@@ -19,6 +19,7 @@ from sandbox.emulator import Emulator, Shelf
 EMULATORS: Mapping[str, str] = {
     "salesforce": "sandbox.salesforce",
     "avalara": "sandbox.avalara",
+    "avalara_communications": "sandbox.avalara_communications",
     "stripe": "sandbox.stripe_gateway",
     "netsuite": "sandbox.netsuite",
     "dynamics": "sandbox.dynamics",

@@ -19,6 +19,7 @@ class ContractCase:
     ``prepare`` seeds what the record depends on, through the emulator's own API.
     ``webhook`` signs a body as the vendor does for the settings; None when the vendor has no webhooks here.
     ``webhook_only`` names the secrets of the settings that prove webhooks, and no call.
+    ``readable`` is False when the vendor has no call that reads back what was written; its own tests say what holds.
     ``own_wait``: seconds to wait at a rate limit when the vendor does not say how long; None when it says.
     """
 
@@ -35,3 +36,4 @@ class ContractCase:
     webhook: Callable[[], WebhookRequest] | None = None
     webhook_only: frozenset[str] = frozenset()
     own_wait: float | None = None
+    readable: bool = True
