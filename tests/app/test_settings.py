@@ -89,7 +89,10 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     ("lines", "sentence"),
     [
         ("[systems.stripe]\n", "systems.stripe.secret_key: Field required"),
-        ('[systems.stripe]\nsecret_key = "sk_test_canary"\ncolour = "red"\n', "systems.stripe.colour is no setting of stripe; it has secret_key"),
+        (
+            '[systems.stripe]\nsecret_key = "sk_test_canary"\ncolour = "red"\n',
+            "systems.stripe.colour is no setting of stripe",
+        ),
         ('[systems.stripe]\nsecret_key = "sk_test_canary"\nwebhook_secrets = 5\n', "systems.stripe.webhook_secrets: "),
         ('[systems.paypal]\nkey = "canary"\n', "systems.paypal is not a system we know"),
         ('database_url = "mysql://canary@db"\n', "database_url: "),
