@@ -1,6 +1,7 @@
 """Rating: what is owed for a period and why. ``rate`` is the one function that prices; preview, dry run and bill run
 all call it."""
 
+from core.rating.demand import usage_windows
 from core.rating.derivation import Derivation, Draw, Step, StepKind
 from core.rating.engine import rate
 from core.rating.lines import RatedLine, drawn, explain
@@ -24,4 +25,5 @@ __all__ = [
     "price",
     "price_charge",
     "rate",
+    "usage_windows",
 ]

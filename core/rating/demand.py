@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 
 from core.accounts import Account
-from core.catalog import Charge, ChargeKind, Scope
+from core.catalog import Charge, ChargeKind, PriceBook, Scope
 from core.errors import Rejected
 from core.exact import added
+from core.period import DateSpan
 from core.rating.derivation import Draw
 from core.rating.layers import Choice
 from core.rating.measured import MeteredQuantity, Part
-from core.subscriptions import Due
+from core.subscriptions import Due, Subscription
 from core.terms import Layer, Level
 
 
@@ -77,6 +79,27 @@ def items(
         if one.charge.kind is not ChargeKind.USAGE
     ]
     return bought + [item for one, parts in zip(usage, taken, strict=True) for item in _used(one, parts)]
+
+
+def usage_windows(
+    book: PriceBook, subscriptions: Sequence[Subscription], billing_period: DateSpan
+) -> tuple[DateSpan, ...]:
+    """The billing period cut where a usage charge starts or ends inside it; most accounts have the one window.
+
+    An account with more is metered window by window, each quantity naming its window as ``service``: so a contract that
+    is renewed or changed in the middle of a month is priced by the charge of each day.
+    """
+    cuts = {billing_period.start, billing_period.end}
+    for subscription in subscriptions:
+        for line in subscription.charges:
+            if book.charge(line.charge_code).kind is ChargeKind.USAGE:
+                cuts |= {
+                    day
+                    for day in (line.starts_on, line.ends_on)
+                    if day and billing_period.start < day < billing_period.end
+                }
+    days = sorted(cuts)
+    return tuple(DateSpan(start, end) for start, end in pairwise(days))
 
 
 def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -> Iterator[Item]:

@@ -10,8 +10,10 @@ from core.errors import Rejected, TieBroken
 from core.money import Money
 from core.orders import activate
 from core.period import DateSpan
-from core.rating import RatedLine, explain, rate
+from core.rating import RatedLine, explain, rate, usage_windows
 from core.rating.check import check
+from tests.core.rating.books import account, book, bought, subscription
+from tests.core.rating.books import used as metered
 from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
 
 OCTOBER = DateSpan.month("2026-10")
@@ -98,3 +100,30 @@ def test_explain_tells_every_tier_the_sum_and_the_rounding() -> None:
     (one,) = october(line(1, "VC-MIN", "0", "0", site_id=S1), usage=[used("conference_minutes", "30000.5")])
     assert "tier 3: 5,000.5 x 0.029 = 145.0145" in explain(one)
     assert "sum 1,130.0145, rounded once (half_up): 1,130.01 USD" in explain(one)
+
+
+def test_a_contract_renewed_inside_a_month_prices_each_day_by_its_own_charge() -> None:
+    """Usage is metered window by window; without windows the two charges could not be told apart."""
+    old = bought("MIN", id="old", ends_on=date(2026, 10, 15))
+    new = bought("MIN", id="new", starts_on=date(2026, 10, 15))
+    prices = book({"code": "MIN", "model": {"kind": "graduated", "tiers": [{"up_to": "100", "unit_amount": "1"}, {}]}})
+    windows = usage_windows(prices, [subscription(old, new)], OCTOBER)
+    assert windows == (DateSpan(OCTOBER.start, date(2026, 10, 15)), DateSpan(date(2026, 10, 15), OCTOBER.end))
+    cut = [metered("min", "80").model_copy(update={"service": window}) for window in windows]
+    lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
+    assert amounts(lines) == {"old@2026-10-01": "80.00", "new@2026-10-15": "80.00"}
+    with pytest.raises(Rejected, match="subscribed more than once"):
+        rate(prices, account(), [subscription(old, new)], OCTOBER, [metered("min", "160")])
+
+
+def test_windows_of_one_standing_charge_fill_its_tiers_together() -> None:
+    """Another charge of the account changes in the month; this one is cut by it and priced whole."""
+    prices = book(
+        {"code": "MIN", "model": {"kind": "graduated", "tiers": [{"up_to": "100", "unit_amount": "1"}, {}]}},
+        {"code": "MSG", "model": {"kind": "per_unit", "unit_amount": "1"}},
+    )
+    standing = subscription(bought("MIN"), bought("MSG", starts_on=date(2026, 10, 15)))
+    cut = [
+        metered("min", "80").model_copy(update={"service": one}) for one in usage_windows(prices, [standing], OCTOBER)
+    ]
+    assert amounts(rate(prices, account(), [standing], OCTOBER, cut))["MIN-all@2026-10-01"] == "100.00"
