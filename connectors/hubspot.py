@@ -52,6 +52,9 @@ Json = dict[str, Any]
 
 SYSTEM = "hubspot"
 ID, OUR_KEY = "hs_object_id", "tieout_id"
+#: Where the APIs live; HubSpot is moving them to paths with a date.
+OBJECTS, LINKS, PROPERTIES = "/crm/v3/objects", "/crm/v4/associations", "/crm/v3/properties"
+PIPELINES, ACCOUNT, TOKEN = "/crm/v3/pipelines/deals", "/account-info/v3/details", "/oauth/v1/token"
 #: Most records of a batch and of a page of a list, and most inputs of a batch of associations.
 BATCH, LINKS_BATCH = 100, 1000
 
@@ -206,7 +209,7 @@ class Session(Auth):
             "refresh_token": settings.refresh_token.get_secret_value(),
         }
         asked_at = self._world.clock()
-        answer = exact_json(self._login.read("POST", "/oauth/v1/token", data=form))
+        answer = exact_json(self._login.read("POST", TOKEN, data=form))
         self._ends = asked_at + timedelta(seconds=int(answer["expires_in"]))
         return str(answer["access_token"])
 
@@ -359,7 +362,7 @@ class HubSpotConnector(BaseConnector):
     def _properties(self, kind: str) -> dict[str, Json]:
         """What the account says of the properties of an object type, asked once."""
         if kind not in self._known:
-            answer = exact_json(self._wire.read("GET", f"/crm/v3/properties/{kind}"))
+            answer = exact_json(self._wire.read("GET", f"{PROPERTIES}/{kind}"))
             self._known[kind] = {one["name"]: one for one in answer["results"]}
         return self._known[kind]
 
@@ -376,7 +379,7 @@ class HubSpotConnector(BaseConnector):
                 "inputs": [{"id": key} for key in part],
                 **by,
             }
-            answer = exact_json(self._wire.read("POST", f"/crm/v3/objects/{kind}/batch/read", json=asked))
+            answer = exact_json(self._wire.read("POST", f"{OBJECTS}/{kind}/batch/read", json=asked))
             _only_missing(answer)
             records = [{**one["properties"], ID: one["id"]} for one in answer["results"]]
             found |= {record[key_field]: record for record in records}
@@ -386,7 +389,7 @@ class HubSpotConnector(BaseConnector):
         """By record: the ids of its associated records, each with the types of the association. All pages."""
         found: dict[str, dict[str, set[int]]] = {ident: {} for ident in idents}
         waiting: list[Json] = [{"id": ident} for ident in found]
-        path = f"/crm/v4/associations/{kind}/{there}/batch/read"
+        path = f"{LINKS}/{kind}/{there}/batch/read"
         while waiting:
             asked, waiting = waiting[:LINKS_BATCH], waiting[LINKS_BATCH:]
             answer = exact_json(self._wire.read("POST", path, json={"inputs": asked}))
@@ -456,7 +459,7 @@ class HubSpotConnector(BaseConnector):
         """Records of an object type that ``which`` lists, from the list itself."""
         asked = {"limit": str(BATCH), "archived": archived, "properties": which.name if which else ID}
         while True:
-            answer = exact_json(self._wire.read("GET", f"/crm/v3/objects/{kind}", params=asked))
+            answer = exact_json(self._wire.read("GET", f"{OBJECTS}/{kind}", params=asked))
             yield from (one for one in answer["results"] if which is None or which.holds(one["properties"]))
             if not (after := answer.get("paging", {}).get("next", {}).get("after")):
                 return
@@ -482,7 +485,7 @@ class HubSpotConnector(BaseConnector):
                 *([which.filter()] if which else []),
             ]
             asked = {"filterGroups": [{"filters": filters}], "sorts": [ID], "properties": [ID], "limit": size}
-            answer = exact_json(self._wire.read("POST", f"/crm/v3/objects/{kind}/search", json=asked))
+            answer = exact_json(self._wire.read("POST", f"{OBJECTS}/{kind}/search", json=asked))
             yield from (one["id"] for one in answer["results"])
             if len(answer["results"]) < size:
                 return
@@ -548,9 +551,7 @@ class HubSpotConnector(BaseConnector):
             for key, (payload, _) in zip(keys, items, strict=True)
         ]
         try:
-            answer = exact_json(
-                self._wire.write("POST", f"/crm/v3/objects/{row.path}/batch/{verb}", json={"inputs": inputs})
-            )
+            answer = exact_json(self._wire.write("POST", f"{OBJECTS}/{row.path}/batch/{verb}", json={"inputs": inputs}))
         except Rejected as refusal:
             if len(items) > 1:
                 half = len(items) // 2
@@ -643,7 +644,7 @@ class HubSpotConnector(BaseConnector):
 
     def check(self) -> list[Finding]:
         try:
-            answer = self._wire.read("GET", "/account-info/v3/details")
+            answer = self._wire.read("GET", ACCOUNT)
             details = exact_json(answer)
             stages = self._check_stages()
             properties = [self._check_properties(kind) for kind in CUSTOM_PROPERTIES]
@@ -666,7 +667,7 @@ class HubSpotConnector(BaseConnector):
         return Finding("account", ok=ok, detail=str(seen), cure="" if ok else "portal_id is of another account")
 
     def _check_stages(self) -> Finding:
-        answer = exact_json(self._wire.read("GET", "/crm/v3/pipelines/deals"))
+        answer = exact_json(self._wire.read("GET", PIPELINES))
         stages = [stage for pipeline in answer["results"] for stage in pipeline["stages"]]
         won = {one["id"] for one in stages if Decimal(one.get("metadata", {}).get("probability") or 0) == 1}
         strange, left = self._settings.won_stages - won, won - self._settings.won_stages
