@@ -99,6 +99,8 @@ def check_bill(lines: Sequence[RatedLine], book: PriceBook, billed: Mapping[str,
 def _chosen(line: RatedLine, book: PriceBook) -> Charge:
     """The charge with the fields that the line says its layers set; each must be a layer in force that sets it."""
     charge, told = book.charge(line.charge_code), line.derivation
+    if not told.choices:
+        return charge
     layers = {layer.id: layer for layer in book.layers}
     values: dict[str, object] = {}
     for choice in told.choices:

@@ -64,12 +64,15 @@ def items(
     """One item per due charge and site. Rejected when usage meets no charge, or two equally near of one code."""
     contacts = {layer.of for layer in layers if layer.level is Level.CONTACT}
     usage = [one for one in dues if one.charge.kind is ChargeKind.USAGE]
+    by_meter: dict[str | None, list[int]] = defaultdict(list)
+    for index, one in enumerate(usage):
+        by_meter[one.charge.meter].append(index)
     taken: list[dict[tuple[str | None, str | None], list[Part]]] = [defaultdict(list) for _ in usage]
     for quantity in metered:
         if quantity.account_id != account.id:
             raise _refuse(quantity, f"it belongs to another account than {account.id}")
         contact = quantity.dimensions.get("contact")
-        for index in _takers(usage, quantity):
+        for index in _takers(usage, by_meter[quantity.meter], quantity):
             site = usage[index].line.site_id if usage[index].charge.scope is Scope.ACCOUNT else quantity.site_id
             part = Part(quantity.dimensions, Fraction(quantity.quantity), quantity.events, quantity.each)
             taken[index][site, contact if contact in contacts else None].append(part)
@@ -107,13 +110,13 @@ def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -
         yield Item(one, site, contact, tuple(parts), one.charge)
 
 
-def _takers(dues: Sequence[Due], quantity: MeteredQuantity) -> list[int]:
-    """The due charges that price a metered quantity: of each charge code one, a site's own before the account's."""
+def _takers(dues: Sequence[Due], candidates: Sequence[int], quantity: MeteredQuantity) -> list[int]:
+    """Which candidates price a metered quantity: of each charge code one, a site's own before the account's."""
     by_code: dict[str, list[int]] = defaultdict(list)
-    for index, one in enumerate(dues):
+    for index in candidates:
+        one = dues[index]
         fits = (
-            one.charge.meter == quantity.meter
-            and one.line.site_id in (None, quantity.site_id)
+            one.line.site_id in (None, quantity.site_id)
             and one.charge.where.items() <= quantity.dimensions.items()
             and (quantity.service is None or quantity.service.overlap(one.service) == quantity.service)
         )
