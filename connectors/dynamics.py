@@ -101,6 +101,8 @@ CUSTOM_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "tieout_postalcode",
         "tieout_country",
     ),
+    "quote": ("tieout_purchaseorder", "tieout_servicestart", "tieout_termmonths"),
+    "quotedetail": ("tieout_siteid", "tieout_servicestart"),
     "salesorder": (
         "tieout_purchaseorder",
         "tieout_servicestart",
@@ -230,8 +232,8 @@ def _sign_in_error(response: Response) -> TieoutError | None:
     try:
         answer = json.loads(response.content)
         said = f"{answer['error']}, AADSTS{(answer.get('error_codes') or ['?'])[0]}"
-    except (ValueError, KeyError, TypeError):
-        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        said = str(response.status_code)
     return Misconfigured(f"{SYSTEM}: sign-in was refused ({said})", system=SYSTEM)
 
 
@@ -455,7 +457,8 @@ class DynamicsConnector(BaseConnector):
             yield from self._tracked(resource, since or brief)
         except Rejected as refused:
             if refused.code != DELTA_EXPIRED:
-                raise
+                text = f"{SYSTEM}: changes of {row.path} cannot be read: {refused} See tieout doctor."
+                raise Misconfigured(text, system=SYSTEM) from None
             yield from self._tracked(resource, brief)
 
     def _since(self, resource: str, start: datetime) -> Iterator[Change]:
