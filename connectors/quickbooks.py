@@ -430,29 +430,29 @@ class QuickBooks(BaseConnector):
         except Refusal as refusal:
             return {"refusal": refusal}
 
-    def _settled(self, resource: str, write: Write, answer: Json, stale: bool = False) -> Outcome:
-        """The outcome of one record. ``stale``: it was read again once already."""
+    def _settled(self, resource: str, write: Write, answer: Json) -> Outcome:
+        """The outcome of one record. A stale one is read again and sent once more; a duplicate of ours is adopted."""
+        row, key = self._written(resource), write.key
+        outcome = self._outcome(resource, write, answer)
+        try:
+            if isinstance(outcome, Refusal) and outcome.meaning is Meaning.STALE:
+                fresh = self._prepared(resource, write.payload, key, self._held(row, [key.value]).get(key.value))
+                if isinstance(fresh, Receipt):
+                    return fresh
+                outcome = self._outcome(resource, fresh, self._posted(row, fresh))
+            if isinstance(outcome, Refusal) and outcome.meaning is Meaning.DUPLICATE:
+                outcome = self.find(resource, key) or outcome
+        except TieoutError as error:
+            return error
+        return self._verdict(resource, write.payload, outcome) if isinstance(outcome, Refusal) else outcome
+
+    def _outcome(self, resource: str, write: Write, answer: Json) -> Receipt | OutcomeUnknown | Refusal:
+        """What an answer says about one record, before anything is made of a fault."""
         row = self._written(resource)
         if row.path in answer:
             return self._receipt(resource, write.key, _whole(row, answer[row.path]), created=write.known is None)
-        refusal = answer.get("refusal") or refusal_in(answer)
-        if refusal is None:
-            return OutcomeUnknown(f"{SYSTEM} answered nothing about {write.key.value}")
-        try:
-            if refusal.meaning is Meaning.STALE and not stale:
-                again = self._prepared(
-                    resource, write.payload, write.key, self._held(row, [write.key.value]).get(write.key.value)
-                )
-                return (
-                    again
-                    if isinstance(again, Receipt)
-                    else self._settled(resource, again, self._posted(row, again), True)
-                )
-            if refusal.meaning is Meaning.DUPLICATE and (found := self.find(resource, write.key)):
-                return found
-        except (Rejected, Retryable, Parked) as error:
-            return error
-        return self._verdict(resource, write.payload, refusal)
+        unanswered = OutcomeUnknown(f"{SYSTEM} answered nothing about {write.key.value}")
+        return answer.get("refusal") or refusal_in(answer) or unanswered
 
     def _verdict(self, resource: str, payload: Payload, refusal: Refusal) -> TieoutError:
         """What a fault means for the record it is about."""
