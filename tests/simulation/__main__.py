@@ -1,0 +1,73 @@
+"""``uv run python -m tests.simulation --seeds A:B [--plant NAME | --plants]``: see docs/reliability.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections import Counter
+
+from tests.simulation.campaign import Tally, campaign, find
+from tests.simulation.plants import PLANTS
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", default="0:100", help="first:end, the end is not run")
+    parser.add_argument("--layer", type=int, default=1, choices=(1,))
+    parser.add_argument("--plant", choices=sorted(PLANTS), help="run with this guard taken away")
+    parser.add_argument(
+        "--plants", action="store_true", help="take each guard away in turn and tell how soon it is missed"
+    )
+    parser.add_argument("--keep-going", action="store_true", help="do not stop at the first seed that fails")
+    options = parser.parse_args()
+    first, end = map(int, options.seeds.split(":"))
+    seeds = range(first, end)
+    if options.plants:
+        return _plants(seeds)
+    with PLANTS[options.plant]() if options.plant else _nothing():
+        began = time.process_time()
+        tally = campaign(seeds, stop_at_first=not options.keep_going)
+        _show(tally, time.process_time() - began)
+    return 1 if tally.failed else 0
+
+
+def _nothing():  # type: ignore[no-untyped-def]
+    from contextlib import nullcontext
+
+    return nullcontext()
+
+
+def _plants(seeds: range) -> int:
+    missed = 0
+    for name, plant in PLANTS.items():
+        with plant():
+            seed, violation = find(seeds)
+        missed += seed is None
+        told = "NOT FOUND" if seed is None else f"seed {seed} (number {seed - seeds.start + 1}): {violation}"
+        print(f"{name:44} {told[:170]}", flush=True)
+    print(f"{len(PLANTS) - missed} of {len(PLANTS)} planted bugs found within {len(seeds)} seeds")
+    return 1 if missed else 0
+
+
+def _show(tally: Tally, seconds: float) -> None:
+    print(f"{tally.runs} runs, {tally.steps:,} steps, {tally.runs / seconds:.1f} runs a core-second")
+    print(f"{tally.repeated} of them twice, with the same digest")
+    _table("faults", tally.faults)
+    _table("reached", tally.sometimes)
+    for seed, violation in tally.failed:
+        print(f"FAILED seed {seed}: {violation}\n  again: uv run python -m tests.simulation --seeds {seed}:{seed + 1}")
+
+
+def _table(title: str, counts: Counter[str]) -> None:
+    print(f"{title}:")
+    for name, number in sorted(counts.items()):
+        print(f"  {number:>9,}  {name}")
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
+    sys.exit(main())

@@ -1,0 +1,448 @@
+"""What must hold: after every step (ALWAYS) and once everything has come to rest (AT_REST).
+
+The oracle reads the emulators' shelves and the database's tables itself; it uses no connector, mapping or repository of
+the product. I-numbers are those of docs/reliability.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from sqlite3 import Row
+from typing import Any
+
+from core.sync import COMMAND_TRANSITIONS, CommandState
+from flows.tie_out import tie_out_period
+from tests.simulation.company import DECLINED
+from tests.simulation.run import PERIOD, SECRETS, Run, Violation
+
+FINAL = ("done", "cancelled")
+#: Where a system keeps what a resource writes, and the field that carries our key; "" is the object's own id.
+SHELVES: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
+    ("stripe", "account"): ("customer", lambda one: one["metadata"].get("tieout_id")),
+    ("stripe", "payment"): ("payment_intent", lambda one: one["metadata"].get("tieout_id")),
+    ("netsuite", "account"): ("customer", lambda one: one.get("externalId")),
+    ("netsuite", "invoice"): ("invoice", lambda one: one.get("externalId")),
+    ("netsuite", "payment"): ("customerPayment", lambda one: one.get("externalId")),
+    ("netsuite", "journal_entry"): ("journalEntry", lambda one: one.get("externalId")),
+    ("netsuite", "ledger_account"): ("account", lambda one: one.get("externalId")),
+    ("netsuite", "product"): ("serviceSaleItem", lambda one: one.get("externalId")),
+    ("avalara", "tax_document"): ("transaction", lambda one: one["code"]),
+}
+
+
+def cents(amount: Any) -> int:
+    scaled = Decimal(amount) * 100
+    if scaled != scaled.to_integral_value():
+        raise Violation("money has no parts of a cent", str(amount))
+    return int(scaled)
+
+
+def rows(run: Run, query: str) -> list[Row]:
+    run.sql.row_factory = Row
+    try:
+        return run.sql.execute(query).fetchall()
+    finally:
+        run.sql.row_factory = None
+
+
+def _reachable() -> Mapping[str, frozenset[str]]:
+    """From each state, every state that steps of the published graph lead to; a lease that ran out leads to unknown."""
+    step = {str(one): {str(to) for to in targets} for one, targets in COMMAND_TRANSITIONS.items()}
+    found = {one: {one} for one in step}
+    for _ in CommandState:
+        for reached in found.values():
+            reached |= {to for one in list(reached) for to in step[one]}
+    return {one: frozenset(reached) for one, reached in found.items()}
+
+
+REACHABLE = _reachable()
+
+
+@dataclass
+class Watch:
+    """Checks a run after every step; looks only where something has changed."""
+
+    _seen_data: int = -1
+    _seen_vendors: int = -1
+    _commands: dict[str, tuple[str, int, int, bool]] = field(default_factory=dict)
+    _marks: dict[tuple[str, str], str] = field(default_factory=dict)
+    _kept: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, run: Run, step: str) -> None:
+        data = run.count("PRAGMA data_version")
+        if data != self._seen_data:
+            self._seen_data = data
+            self.outbox_follows_its_graph(run)
+            self.cursors_never_move_back(run)
+            self.what_is_booked_never_changes(run)
+            documents_add_up(run)
+            proofs_point_home(run)
+            acknowledged_is_stored(run)
+        if run.vendors.version != self._seen_vendors:
+            self._seen_vendors = run.vendors.version
+            one_object_per_record(run)
+            charged_at_most_once(run)
+            every_object_was_intended(run)
+            books_balance(run)
+
+    def outbox_follows_its_graph(self, run: Run) -> None:
+        """I8: states move along the published graph; fences and attempts grow; what is done has its proof."""
+        proofs = {tuple(row) for row in run.sql.execute("SELECT system, resource, record_id FROM sync_record")}
+        found = {}
+        for key, state, fence, attempts, probe, due_at, system, resource, record_id in run.sql.execute(
+            "SELECT key, state, fence, attempts, probe, due_at, system, resource, record_id FROM outbox"
+        ):
+            found[key] = (state, fence, attempts, bool(probe))
+            if key in self._commands:
+                was, fence_was, attempts_was, probe_was = self._commands[key]
+                if was == state == "sending" and fence != fence_was:
+                    run.sometimes["a lease was taken over"] += 1
+                if was == "unknown" and state == "done":
+                    run.sometimes["unknown, then settled in one step"] += 1
+                if state not in REACHABLE[was] or fence < fence_was or attempts < attempts_was:
+                    raise Violation("I8 outbox follows its graph", f"{key} went from {was} to {state}")
+                if probe_was and not probe and state not in FINAL:
+                    raise Violation("I8 what may have been sent is looked up first", f"{key} forgot its probe")
+            if state == "done" and (system, resource, record_id) not in proofs:
+                raise Violation("I8 done has a proof", key)
+            if state == "unknown" and due_at is None:
+                raise Violation("I8 unknown has a next try", key)
+            if state in ("unknown", "parked", "rejected"):
+                run.sometimes[f"command {state}"] += 1
+        if lost := self._commands.keys() - found.keys():
+            raise Violation("I8 an intent is never lost", str(sorted(lost)))
+        self._commands = found
+
+    def cursors_never_move_back(self, run: Run) -> None:
+        """I7."""
+        for system, resource, position in run.sql.execute("SELECT system, resource, position FROM watermark"):
+            if position < self._marks.get((system, resource), ""):
+                raise Violation("I7 a cursor never moves back", f"{system} {resource} to {position}")
+            self._marks[system, resource] = position
+
+    def what_is_booked_never_changes(self, run: Run) -> None:
+        """I5: a journal entry, a final invoice and a settlement stay as they were."""
+        now = {f"journal {row['id']}": str(tuple(row)) for row in rows(run, "SELECT * FROM journal_entry")}
+        for row in rows(run, "SELECT * FROM journal_line"):
+            now[f"journal line {row['id']}"] = str(tuple(row))
+        for row in rows(run, "SELECT * FROM invoice WHERE status = 'final'"):
+            now[f"invoice {row['id']}"] = str(tuple(row))
+        for row in rows(run, "SELECT * FROM settlement"):
+            now[f"settlement {row['id']}"] = str(tuple(row))
+        for key, text in self._kept.items():
+            if now.get(key) != text:
+                raise Violation("I5 what is booked never changes", f"{key}: {text} became {now.get(key)}")
+        self._kept = now
+
+
+# --- always ----------------------------------------------------------------------------------------------------------
+
+
+def acknowledged_is_stored(run: Run) -> None:
+    """I2: no webhook that was answered with yes is absent from the inbox."""
+    if run.acknowledged:
+        kept = {tuple(row) for row in run.sql.execute("SELECT system, event_id FROM inbox")}
+        if lost := {one for one in run.acknowledged if one not in kept}:
+            raise Violation("I2 acknowledged is stored", str(sorted(lost)))
+
+
+def one_object_per_record(run: Run) -> None:
+    """I1: at most one object of a system carries a key of ours."""
+    for (system, _), (kind, key_of) in SHELVES.items():
+        counts = Counter(key for one in run.vendors.shelves[system].all(kind) if (key := key_of(one)))
+        for key, number in counts.items():
+            if number > 1:
+                raise Violation("I1 one object per record", f"{system} has {number} {kind} for {key}")
+
+
+def charged_at_most_once(run: Run) -> None:
+    """I1: an invoice is charged at most once, and no more than what stands on it."""
+    charged: dict[str, int] = defaultdict(int)
+    for one in run.vendors.shelves["stripe"].all("charge"):
+        if one["status"] == "succeeded":
+            charged[one["metadata"]["invoice_id"]] += one["amount"]
+    totals = dict(run.sql.execute("SELECT id, total_minor FROM invoice WHERE status = 'final'"))
+    for invoice, amount in charged.items():
+        if amount > totals.get(invoice, 0):
+            raise Violation("I1 charged at most once", f"{invoice} of {totals.get(invoice)} was charged {amount}")
+
+
+def every_object_was_intended(run: Run) -> None:
+    """I12: each object that carries a key of ours has an intent that was stored before."""
+    intents = {tuple(row) for row in run.sql.execute("SELECT system, resource, record_id FROM outbox")}
+    for (system, resource), (kind, key_of) in SHELVES.items():
+        for one in run.vendors.shelves[system].all(kind):
+            key = key_of(one)
+            if key and (system, resource, key) not in intents:
+                raise Violation("I12 every object was intended", f"{system} {kind} {key}")
+
+
+def proofs_point_home(run: Run) -> None:
+    """I8: the object that a proof names carries the key of the record it proves."""
+    for system, resource, record_id, vendor_id in run.sql.execute(
+        "SELECT system, resource, record_id, vendor_id FROM sync_record"
+    ):
+        if (system, resource) in SHELVES:
+            kind, key_of = SHELVES[system, resource]
+            held = run.vendors.shelves[system].get(kind, vendor_id) if system != "avalara" else {"code": record_id}
+            if held is None or key_of(held) != record_id:
+                raise Violation("I8 a proof points home", f"{system} {resource} {record_id} is said to be {vendor_id}")
+
+
+def books_balance(run: Run) -> None:
+    """I5: every journal of the general ledger balances, and the month it stands in was open."""
+    for one in run.vendors.shelves["netsuite"].all("journalEntry"):
+        lines = one["lineList"]["line"]
+        if sum(cents(line.get("debit") or 0) - cents(line.get("credit") or 0) for line in lines):
+            raise Violation("I5 every journal balances", str(one.get("externalId")))
+
+
+def documents_add_up(run: Run) -> None:
+    """I6: lines, tax and totals of each invoice; both sides of each journal."""
+    for ident, subtotal, tax, total, lines, line_tax in run.sql.execute(
+        "SELECT i.id, subtotal_minor, i.tax_minor, total_minor, sum(l.amount_minor), sum(l.tax_minor)"
+        " FROM invoice i JOIN invoice_line l ON l.parent_id = i.id GROUP BY i.id"
+    ):
+        if subtotal != lines or tax != line_tax or total != subtotal + tax:
+            raise Violation("I6 an invoice is the sum of its lines", ident)
+    for ident, debit, credit in run.sql.execute(
+        "SELECT parent_id, sum(coalesce(debit_minor, 0)), sum(coalesce(credit_minor, 0))"
+        " FROM journal_line GROUP BY parent_id"
+    ):
+        if debit != credit:
+            raise Violation("I6 debits are credits", ident)
+
+
+# --- at rest ---------------------------------------------------------------------------------------------------------
+
+
+def unpaid(run: Run) -> set[str]:
+    """Invoices whose card the gateway declines."""
+    paid = {
+        one["metadata"]["invoice_id"]
+        for one in run.vendors.shelves["stripe"].all("payment_intent")
+        if one["status"] == "succeeded"
+    }
+    return run.ids("SELECT id FROM invoice WHERE total_minor > 0") - paid
+
+
+def untold(run: Run) -> set[str]:
+    """Invoices that were paid and of which no webhook told, with nobody polling."""
+    return (
+        run.ids("SELECT id FROM invoice WHERE total_minor > 0")
+        - unpaid(run)
+        - run.ids("SELECT invoice_id FROM payment WHERE status = 'succeeded'")
+    )
+
+
+def all_is_delivered(run: Run) -> None:
+    """I1, I16, I17: every intent is done or superseded, stands on the desk, or waits for one that does."""
+    asked = {ident.removeprefix("outbox:") for ident in run.ids("SELECT id FROM desk WHERE state = 'open'")}
+    left = {}
+    for state, waits_for, *record in run.sql.execute(
+        "SELECT state, waits_for, system, resource, record_id FROM outbox WHERE state NOT IN ('done', 'cancelled')"
+    ):
+        left["/".join(record)] = (state, (waits_for or "").replace(":", "/", 2))
+    for record, (state, waits_for) in left.items():
+        if record in asked and state in ("rejected", "parked"):
+            continue
+        if state == "parked" and waits_for in left:
+            continue
+        raise Violation("I16 nothing waits without a work item", f"{record} is {state}, it waits for {waits_for}")
+    if stuck := rows(run, "SELECT * FROM inbox WHERE state NOT IN ('applied', 'stale', 'rejected')"):
+        raise Violation("I16 nothing waits without a work item", f"inbox {dict(stuck[0])}")
+
+
+def desk_shows_what_is_wrong(run: Run) -> None:
+    """I16: at rest the desk holds what nobody has cured, and nothing else."""
+    for ident, cause, message in run.sql.execute("SELECT id, cause, message FROM desk WHERE state = 'open'"):
+        kind = ident.partition(":")[0]
+        declined = any(one in ident or one in message for one in (*unpaid(run), *DECLINED))
+        malformed = kind in ("inbox", "outbox") and run.company.malformed and "desk retry" not in run.nets
+        strange = kind == "usage"
+        without_retry = "desk retry" not in run.nets and ("period" in message or "INVALID_KEY_OR_REF" in message)
+        early = ident.startswith("record:settlement") and untold(run)
+        if not (declined or malformed or strange or without_retry or early):
+            raise Violation("I16 the desk shows only what is wrong", f"{ident} {cause} {message}")
+
+
+def all_orders_are_in(run: Run) -> None:
+    """Every won order is in the hub, refused onto the desk, or was told by nobody."""
+    if missing := run.orders_to_come():
+        raise Violation("I9 every won order is in", str(sorted(missing)))
+
+
+def money_travels_whole(run: Run) -> None:
+    """I4: rated = invoiced = tax base; tax = tax; total = ERP invoice = charge = payment; read from the shelves."""
+    shelves = run.vendors.shelves
+    tax_documents = {one["code"]: one for one in shelves["avalara"].all("transaction")}
+    erp_invoices = {one.get("externalId"): one for one in shelves["netsuite"].all("invoice")}
+    erp_payments = {one.get("externalId"): one for one in shelves["netsuite"].all("customerPayment")}
+    charged = {
+        one["metadata"]["invoice_id"]: one["amount_received"]
+        for one in shelves["stripe"].all("payment_intent")
+        if one["status"] == "succeeded"
+    }
+    stuck = stuck_records(run)
+    for row in rows(run, "SELECT * FROM invoice"):
+        ident, total = row["id"], row["total_minor"]
+        if row["status"] != "final":
+            if ident in stuck:
+                continue
+            raise Violation("I4 every draft becomes final", ident)
+        document = tax_documents[ident]
+        _same("I4 subtotal = tax base", ident, row["subtotal_minor"], cents(document["totalAmount"]))
+        _same("I4 invoice tax = tax", ident, row["tax_minor"], cents(document["totalTax"]))
+        if ident not in stuck:
+            _same("I4 tax is committed", ident, document["status"], "Committed")
+            _same("I4 total = ERP invoice", ident, total, cents(erp_invoices[ident]["total"]))
+        if ident in charged:
+            _same("I4 total = charge", ident, total, charged[ident])
+            if f"PAY-{ident}" in erp_payments:
+                _same("I4 charge = ERP payment", ident, total, cents(erp_payments[f"PAY-{ident}"]["payment"]))
+            elif ident not in untold(run) and not {ident, f"PAY-{ident}"} & stuck:
+                raise Violation("I4 every charge is booked", ident)
+    rated = dict(run.sql.execute("SELECT account_id, sum(amount_minor) FROM rated_line GROUP BY account_id"))
+    invoiced = dict(run.sql.execute("SELECT account_id, subtotal_minor FROM invoice"))
+    for account, amount in rated.items():
+        if amount or account in invoiced:
+            _same("I4 rated = invoiced", account, amount, invoiced.get(account))
+
+
+def stuck_records(run: Run) -> set[str]:
+    """Our ids of what has not reached a system, because nobody retried it or it waits for such a one."""
+    return run.ids("SELECT record_id FROM outbox WHERE state NOT IN ('done', 'cancelled')")
+
+
+def ledgers_agree(run: Run) -> None:
+    """I4, I5: our balance of every ledger account is the general ledger's, unless something stands on the desk."""
+    if stuck_records(run) - {f"PAY-{invoice}" for invoice in unpaid(run)}:
+        return
+    ours: dict[str, int] = defaultdict(int)
+    for account, debit, credit in run.sql.execute("SELECT ledger_account, debit_minor, credit_minor FROM journal_line"):
+        ours[account] += (debit or 0) - (credit or 0)
+    netsuite = run.vendors.shelves["netsuite"]
+    numbers = {one["internalId"]: one.get("acctNumber") for one in netsuite.all("account")}
+    theirs: dict[str, int] = defaultdict(int)
+    for kind in ("invoice", "customerPayment", "journalEntry"):
+        for one in netsuite.all(kind):
+            for account, amount in one["_impact"]:
+                theirs[str(numbers[account])] += cents(amount)
+    for account in {*ours, *theirs}:
+        _same("I4 our ledger = the general ledger", account, ours[account], theirs[account])
+
+
+def usage_is_conserved(run: Run) -> None:
+    """I3: every event of every file stands somewhere, in count and in quantity; the files themselves are the oracle."""
+    files = [one for one in run.company.usage if one not in run.to_come]
+    received = sum(len(one.rows) for one in files)
+    quantity = sum((Decimal(row["quantity"]) for one in files for row in one.rows), Decimal(0))
+    days = run.processes[0].hub.usage.completeness()
+    _same("I3 usage received", "all files", received, sum(day.received.events for day in days))
+    _same("I3 usage quantity received", "all files", quantity, sum((day.received.quantity for day in days), Decimal(0)))
+    stands = sum((day.rated + day.pending + day.repeated + day.rejected).events for day in days)
+    _same("I3 usage is accounted for", "all files", received, stands)
+    accepted = sum((day.pending + day.rated).quantity for day in days)
+    _same("I3 usage accepted", "all files", run.usage_served(files), accepted)
+
+
+def newest_name_wins(run: Run) -> None:
+    """I9: what a person changed last at the CRM stands everywhere."""
+    for ident, name in run.sql.execute("SELECT id, name FROM account"):
+        for system in ("stripe", "netsuite"):
+            kind, key_of = SHELVES[system, "account"]
+            field = "name" if system == "stripe" else "companyName"
+            for one in run.vendors.shelves[system].all(kind):
+                if key_of(one) == ident:
+                    _same(f"I9 {system} shows the hub's newest name", ident, name, one[field])
+
+
+def no_secret_is_told(run: Run) -> None:
+    """I11: no credential in the database, whatever failed."""
+    text = "\n".join(run.sql.iterdump())
+    for secret in SECRETS:
+        if secret in text:
+            raise Violation("I11 no secret is stored", secret)
+
+
+def a_second_round_writes_nothing(run: Run) -> None:
+    """I13."""
+    before = run.vendors.snapshot(), run.stands()
+    run.round(retry=False)
+    if (run.vendors.snapshot(), run.stands()) != before:
+        after = run.vendors.snapshot()
+        changed = [key for key in after if before[0].get(key) != after[key]]
+        raise Violation("I13 a second round writes nothing", str(changed[:5]))
+
+
+def tie_out_tells_exactly_what_differs(run: Run) -> None:
+    """I10: no difference that the world does not have; one that is made now is found."""
+    lines, breaks = tie_out_period(run.processes[0].hub, PERIOD)
+    late = any(one.late for one in run.company.usage if one not in run.to_come)
+    excused = unpaid(run) | untold(run) | stuck_records(run) | run.never_told() | run.refused()
+    told = " ".join(sorted(excused))
+    for one in breaks:
+        if not _excused(run, one.tie, one.subject, excused):
+            raise Violation("I10 tie-out invents nothing", f"{one.tie}: {one.subject} {one.left} {one.right}; {told}")
+    for line in lines:
+        if line.tie == "usage metered = rated" and line.breaks and not late:
+            raise Violation("I10 tie-out invents nothing", f"{line.tie}: {line.left} {line.right}")
+    if not breaks:
+        run.sometimes["everything ties out"] += 1
+        _tamper(run)
+
+
+def _excused(run: Run, tie: str, subject: str, excused: Iterable[str]) -> bool:
+    """Whether a difference follows from what nobody cured; ledger balances follow from any of it."""
+    follows = tie.startswith(("GL ", "billing clearing", "CRM shows", "deferred")) and bool(list(excused))
+    return follows or any(one in subject or subject in one for one in excused)
+
+
+def _tamper(run: Run) -> None:
+    """Somebody changes one amount behind our back; the tie-out names it."""
+    rng = run.stream("tamper")
+    choices = [
+        (system, kind, one)
+        for system, kind in (("netsuite", "invoice"), ("netsuite", "journalEntry"), ("avalara", "transaction"))
+        for one in run.vendors.shelves[system].all(kind)
+    ]
+    if not choices:
+        return
+    system, kind, one = rng.choice(choices)
+    shelf = run.vendors.shelves[system]
+    ident = next(ident for ident in shelf._kinds[kind] if shelf.get(kind, ident) == one)
+    shelf.drop(kind, ident)
+    _, breaks = tie_out_period(run.processes[0].hub, PERIOD)
+    shelf.keep(kind, ident, one)
+    name = str(one.get("externalId") or one.get("code"))
+    if not any(one.subject == name for one in breaks):
+        raise Violation("I10 tie-out misses nothing", f"{system} lost {kind} {name}")
+    run.sometimes["tie-out found what was taken away"] += 1
+
+
+def _same(rule: str, subject: str, left: Any, right: Any) -> None:
+    if left != right:
+        raise Violation(rule, f"{subject}: {left} is not {right}")
+
+
+AT_REST: tuple[Callable[[Run], None], ...] = (
+    acknowledged_is_stored,
+    all_orders_are_in,
+    all_is_delivered,
+    desk_shows_what_is_wrong,
+    money_travels_whole,
+    ledgers_agree,
+    usage_is_conserved,
+    newest_name_wins,
+    no_secret_is_told,
+    a_second_round_writes_nothing,
+    tie_out_tells_exactly_what_differs,
+)
+
+
+def at_rest(run: Run) -> None:
+    for invariant in AT_REST:
+        invariant(run)

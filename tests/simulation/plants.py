@@ -1,0 +1,167 @@
+"""Planted bugs: each takes one guard of the product away, by changing a few words of its source.
+
+A plant whose words are no longer there fails loudly, so the catalogue keeps step with the code. Guards that stand
+behind each other (a look-up behind an idempotency key) are taken away together where one alone hides the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from importlib import import_module
+from typing import Any
+from unittest.mock import patch
+
+#: Where (``module:Class.function``), the words there, and the words in their place.
+Edit = tuple[str, str, str]
+
+
+@contextmanager
+def edited(where: str, old: str, new: str) -> Iterator[None]:
+    """The function with other words in its source, until the end of the block. LookupError when they are not there."""
+    module_name, _, path = where.partition(":")
+    module = import_module(module_name)
+    *owners, name = path.split(".")
+    owner: Any = module
+    for part in owners:
+        owner = getattr(owner, part)
+    function = inspect.unwrap(inspect.getattr_static(owner, name))
+    source = textwrap.dedent(inspect.getsource(function))
+    if old not in source:
+        raise LookupError(f"{where} has no {old!r} any more; mend the plant")
+    made: dict[str, Any] = {}
+    exec(compile(source.replace(old, new), f"<planted in {where}>", "exec"), module.__dict__, made)
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(owner, name, made[name]))
+        if not owners:
+            for other in _importers(name, function):
+                stack.enter_context(patch.object(other, name, made[name]))
+        yield
+
+
+def _importers(name: str, function: Any) -> list[Any]:
+    """Modules that hold the function under its own name because they imported it."""
+    return [one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is function]
+
+
+@contextmanager
+def planted(*edits: Edit) -> Iterator[None]:
+    with ExitStack() as stack:
+        for edit in edits:
+            stack.enter_context(edited(*edit))
+        yield
+
+
+_DELIVERY, _OUTBOX, _INBOX = "flows.deliver:Delivery", "core.store.border:Outbox", "core.store.border:Inbox"
+
+_CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
+    # the outbox
+    "an unknown outcome is sent again without a look-up": (
+        ("flows.deliver:_may_be_there", "return command.probe and command.sequence == 1", "return False"),
+    ),
+    "a lease that ran out forgets that it may have been sent": (
+        (f"{_OUTBOX}.claim", "values(state=CommandState.UNKNOWN, probe=True)", "values(state=CommandState.UNKNOWN)"),
+    ),
+    "an unknown outcome forgets that it may have been sent": (
+        (f"{_OUTBOX}.settle", "if state is CommandState.UNKNOWN:", "if False:"),
+    ),
+    "a worker that lost its lease settles all the same": (
+        (f"{_OUTBOX}.settle", "OUTBOX.c.fence == command.fence", "OUTBOX.c.fence > 0"),
+    ),
+    "a worker that lost its lease sends all the same": (
+        (f"{_DELIVERY}._held", "return [item for item in items if item[0] in held]", "return items"),
+    ),
+    "a lease is shorter than a call": (
+        (f"{_DELIVERY}.__init__", "= hub, system, lease", "= hub, system, timedelta(seconds=2)"),
+    ),
+    "a batch is settled by the wrong position": (
+        (f"{_DELIVERY}._send", "zip(items, outcomes, strict=True)", "zip(items, list(outcomes)[::-1], strict=True)"),
+    ),
+    "done is kept without its proof": ((f"{_OUTBOX}.prove", "self._replace(SYNC, _SYNC.columns(proof))", "pass"),),
+    "a proof wakes nobody": ((f"{_OUTBOX}.wake", "OUTBOX.c.waits_for == waits_for", 'OUTBOX.c.waits_for == ""'),),
+    "the same intent is stored again": (
+        (f"{_OUTBOX}._intend", "last.version == wanted.version", "last.version == ''"),
+    ),
+    "the versions of a record are sent side by side": ((f"{_OUTBOX}._ready", "~under_way,", ""),),
+    "an older version stands after a newer": (
+        (f"{_OUTBOX}._intend", "self._cancel_superseded(command)", "pass"),
+        (f"{_OUTBOX}.settle", "self._cancel_superseded(command)", "pass"),
+        (f"{_OUTBOX}._ready", "OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key", "OUTBOX.c.created_at.desc()"),
+    ),
+    "what waits for another record is refused": ((f"{_DELIVERY}._fail", "case Parked():", "case Parked() if False:"),),
+    "what is refused does not reach the desk": ((f"{_DELIVERY}._fail", "work.desk.report(failure)", "pass"),),
+    "the desk keeps what was cured": ((f"{_DELIVERY}._settle", "work.desk.resolve(_desk_id(command))", "pass"),),
+    "an unknown outcome is never tried again": (
+        (f"{_DELIVERY}._fail", "timedelta(0) if command.attempts <= 1 else pause", "timedelta(days=400)"),
+    ),
+    "a server error on a write is a refusal": (
+        ("connectors.wire:Wire.error", "OutcomeUnknown(where) if writes else Unavailable(where)", "Rejected(where)"),
+    ),
+    # the inbox
+    "a webhook is acknowledged without being stored": (("app.webhooks:Receiver._answer", "if events:", "if False:"),),
+    "a forged webhook is taken in": (
+        ("connectors.stripe_gateway:StripeGateway._verify", "if not genuine:", "if False:"),
+    ),
+    "the lease of an event never ends": (
+        (f"{_INBOX}.claim", "INBOX.c.lease_until < now", "INBOX.c.lease_until < INBOX.c.received_at"),
+    ),
+    "an event that is refused counts as applied": (
+        ("flows.intake:_apply", "state = InboxState.REJECTED", "state = InboxState.APPLIED"),
+    ),
+    "an event of a system that is away is dropped": (
+        ("flows.intake:_apply", "return False", "state = InboxState.STALE"),
+    ),
+    "the cursor passes a settlement that waits": (
+        ("flows.intake:book_settlements", "newest = min(newest, waits) if newest and waits else newest", "pass"),
+    ),
+    # the vendors' wires
+    "a charge has no key and is not looked up": (
+        ("connectors.stripe_gateway:StripeGateway._once", "{name}:{attempt}", "tieout:{self._world.ids()}"),
+        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
+    ),
+    "an idempotency key is trusted for ever": (
+        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
+    ),
+    "answers of a list are read in the wrong order": (
+        ("connectors.netsuite:NetSuite._write", "zip(ready, answers,", "zip(ready, answers[::-1],"),
+    ),
+    "a session that has ended is not renewed": (
+        ("connectors.salesforce:Session.auth_flow", "response.status_code == 401", "response.status_code == 499"),
+    ),
+    # the money
+    "tax is never committed": (
+        ("flows.bill:finalise_invoices", "work.outbox.enqueue(\n", "(lambda all: work.outbox.enqueue(all[1:]))(\n"),
+    ),
+    "the ERP never hears of a payment": (("flows.intake:take_payment", "work.outbox.enqueue(", "list("),),
+    "a settlement is not booked in the ERP": (
+        ("flows.intake:_book_settlement", "for one in entries", "for one in entries[1:]"),
+    ),
+    "the ERP never hears of a customer": (
+        (
+            "flows.intake:take_order",
+            'OutboxCommand.of(hub.system("erp"), "account", "account", order.account, now),',
+            "",
+        ),
+    ),
+    "a month is rated again after its invoice": (
+        ("flows.rate:rate_period", "if account.id not in invoiced", "if True"),
+    ),
+    "usage of an earlier file is forgotten": (
+        ("core.metering.store:UsageStore._recorded", "and batch.report.accepted]", "and False]"),
+    ),
+    "a secret reaches the desk": (
+        ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
+    ),
+    "the tie-out compares ours with ours": (
+        ("flows.tie_out:TieOut._compare", "left, right, self", "left, {k: [v] for k, v in left.items()}, self"),
+    ),
+}
+
+#: Name of a bug to what plants it.
+PLANTS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
+    name: partial(planted, *edits) for name, edits in _CATALOGUE.items()
+}

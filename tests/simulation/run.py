@@ -1,0 +1,704 @@
+"""One run: a seeded world, seeded faults, seeded interleaving; then the faults stop and the hub must come to rest.
+
+Everything that happens is drawn from ``Random(seed)``, so a seed is its own reproducer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import cache, partial
+from pathlib import Path
+from random import Random
+from sqlite3 import connect
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from app.webhooks import GroupCommit, Receiver, Waiting, no_notice
+from connectors.registry import SYSTEMS
+from connectors.stripe_gateway import EVENTS
+from core.catalog import PriceBook, load_price_book
+from core.errors import Misconfigured, OutcomeUnknown, Retryable, TieoutError
+from core.mapping import MappingBook, load_book
+from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World
+from core.store import Database
+from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
+from flows.context import Hub
+from flows.settings import Settings
+from sandbox import avalara, netsuite, salesforce, stripe_gateway
+from tests.simulation import vendors as simulated
+from tests.simulation.company import Company, Seller, UsageFile, as_entered, company
+from tests.simulation.fibers import Crash, Fiber
+from tests.simulation.vendors import RATES, URLS, Posted, Vendors, Wire, ask
+
+ROOT = Path(__file__).parents[2]
+START = datetime(2026, 11, 1, 9, tzinfo=UTC)
+PERIOD = "2026-10"
+TOKEN = "simulated-webhook-token"
+
+KEYS: Mapping[str, Mapping[str, Any]] = {
+    "salesforce": {
+        "client_id": salesforce.CLIENT_ID,
+        "client_secret": salesforce.CLIENT_SECRET,
+        "organization_id": salesforce.ORGANIZATION_ID,
+        "webhook_token": TOKEN,
+    },
+    "avalara": {
+        "account_id": avalara.ACCOUNT_ID,
+        "license_key": avalara.LICENSE_KEY,
+        "company_code": avalara.COMPANY_CODE,
+    },
+    "stripe": {
+        "secret_key": stripe_gateway.SECRET_KEY,
+        "webhook_secrets": [stripe_gateway.WEBHOOK_SECRET],
+    },
+    "netsuite": {
+        "account": netsuite.ACCOUNT,
+        "consumer_key": netsuite.CONSUMER_KEY,
+        "consumer_secret": netsuite.CONSUMER_SECRET,
+        "token": netsuite.TOKEN,
+        "token_secret": netsuite.TOKEN_SECRET,
+    },
+}
+SECRETS = ("sandbox-token-secret", "sandbox-consumer-secret", salesforce.CLIENT_SECRET, avalara.LICENSE_KEY, TOKEN)
+
+#: Faults of processes, time, webhooks and people, beside those of the wire. A seed has each with a chance of its own.
+OTHER_FAULTS = (
+    "crash_at_point",
+    "kill",
+    "clock_jump",
+    "clock_skew",
+    "webhook_duplicate",
+    "webhook_late",
+    "webhook_drop",
+    "webhook_damaged",
+    "period_closed",
+    "human_edit",
+)
+#: Kinds of webhooks that the hub listens to.
+HEARD = {"Opportunity", *EVENTS}
+#: A worker holds what it is writing for so long at least, whatever the time before its call took.
+LEAST_LEASE = deliver.LEASE * 3 / 4
+#: Points inside a transaction: a process may die there, but nobody else can run.
+INSIDE_A_TRANSACTION = ("outbox.before_commit", "inbox.before_commit")
+#: Rounds of an operator after the faults have stopped, and the simulated time they may take.
+MOST_ROUNDS, MOST_TIME = 40, timedelta(hours=12)
+#: How often an operator retries the whole desk; a card that is declined will not be charged by trying for ever.
+OPERATORS_TRIES = 2
+
+
+class Violation(AssertionError):
+    """A promise was broken; ``rule`` names it."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
+
+
+@cache
+def price_book() -> PriceBook:
+    return load_price_book(ROOT / "app" / "demo" / "northwind.yaml")
+
+
+@cache
+def mappings() -> MappingBook:
+    """The mapping files of the systems that take part."""
+    with tempfile.TemporaryDirectory() as folder:
+        for part in (*URLS, "tables"):
+            shutil.copytree(ROOT / "mappings" / part, Path(folder, part))
+        return load_book(Path(folder))
+
+
+@cache
+def template() -> bytes:
+    """A migrated database without a row."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "template.db")
+        database = Database(f"sqlite:///{path}")
+        database.migrate()
+        database.close()
+        return path.read_bytes()
+
+
+class InlineWriter(GroupCommit):
+    """The receiver's writer without its thread: it commits when asked."""
+
+    def __post_init__(self) -> None:
+        return
+
+    async def store(self, system: str, events: list[Any], body: bytes) -> None:
+        waiting = Waiting(system, events, body, self.loop.create_future())
+        self._commit([waiting])
+        await waiting.stored
+
+
+@dataclass
+class Crossings:
+    """What every process does at the border, seen from outside: which keys are being written, and which are in doubt.
+
+    A key is in doubt from a write whose answer nobody got until somebody looks it up. ``proved`` asks the database.
+    """
+
+    now: Callable[[], datetime]
+    proved: Callable[[str, str, str], bool]
+    least_lease: timedelta
+    under_way: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
+    doubt: set[tuple[str, str, str]] = field(default_factory=set)
+
+    def begin(self, *crossing: str) -> None:
+        began = self.under_way.get(crossing)  # type: ignore[arg-type]
+        if began is not None and self.now() - began < self.least_lease:
+            raise Violation("no two workers write one record", "/".join(crossing))
+        if crossing in self.doubt and not self.proved(*crossing):
+            raise Violation("what may have been sent is looked up first", "/".join(crossing))
+        self.under_way[crossing] = self.now()  # type: ignore[index]
+        self.doubt.add(crossing)  # type: ignore[arg-type]
+
+    def end(self, outcome: Outcome | None, *crossing: str) -> None:
+        self.under_way.pop(crossing, None)  # type: ignore[call-overload]
+        if outcome is not None and not isinstance(outcome, OutcomeUnknown):
+            self.look_up(*crossing)
+
+    def look_up(self, *crossing: str) -> None:
+        self.doubt.discard(crossing)  # type: ignore[arg-type]
+
+
+class Watched:
+    """A connector under watch."""
+
+    def __init__(self, connector: Connector, crossings: Crossings) -> None:
+        self._connector, self._crossings = connector, crossings
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connector, name)
+
+    def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        found = self._connector.find(resource, key)
+        self._crossings.look_up(self._connector.system, resource, key.value)
+        return found
+
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        crossings = [(self._connector.system, resource, key.value) for _, key in items]
+        outcomes: list[Outcome | None] = [None] * len(items)
+        for crossing in crossings:
+            self._crossings.begin(*crossing)
+        try:
+            outcomes = list(self._connector.upsert_many(resource, items))
+        except TieoutError as error:
+            outcomes = [error] * len(items)
+            raise
+        finally:
+            for crossing, outcome in zip(crossings, outcomes, strict=True):
+                self._crossings.end(outcome, *crossing)
+        return outcomes  # type: ignore[return-value]
+
+
+@dataclass
+class Process:
+    """A process of the hub: its own connectors and clock, and at most one job, which it does step by step."""
+
+    name: str
+    run: Run
+    skew: timedelta = timedelta()
+    fiber: Fiber | None = None
+    wakes_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        self.wire = Wire(
+            vendors=self.run.vendors,
+            rng=self.run.stream(self.name),
+            rates=self.run.rates,
+            watch=self._door,
+            pass_by=self.run.pass_by,
+            tell=self.run.tell,
+        )
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """What a restart leaves: nothing in memory."""
+        world = World(
+            clock=lambda: self.run.now + self.skew,
+            ids=self.run.ident,
+            sleep=self._sleep,
+            faults=self._fault,
+            transport=self.wire,
+        )
+        self.hub = Hub(self.run.settings, world)
+        self.hub.database, self.hub.mappings, self.hub.price_book = self.run.database, mappings(), price_book()
+        for system, settings in self.run.settings.systems.items():
+            connector = SYSTEMS[system].connect(settings, world)
+            self.hub._connectors[system] = Watched(connector, self.run.crossings)  # type: ignore[assignment]
+        self.fiber = self.wakes_at = None
+
+    def begin(self, job: str, work: Callable[[Hub], Any]) -> None:
+        self.fiber = Fiber(job, partial(work, self.hub))
+
+    def _door(self, at: str) -> None:
+        if self.fiber is not None and self.fiber.running:
+            self.fiber.hand_over(at)
+
+    def _sleep(self, seconds: float, /) -> None:
+        if self.fiber is None or not self.fiber.running:
+            self.run.pass_by(seconds)
+            return
+        self.wakes_at = self.run.now + timedelta(seconds=seconds)
+        self.fiber.hand_over("asleep")
+        self.wakes_at = None
+
+    def _fault(self, point: str, /) -> None:
+        self.run.reached[point] += 1
+        if self.run.crashes_here():
+            self.run.tell("crash_at_point")
+            self.run.sometimes[f"crashed at {point}"] += 1
+            raise Crash(point)
+        if point not in INSIDE_A_TRANSACTION:
+            self._door(point)
+
+
+@dataclass
+class Run:
+    """The state of one run. ``faults``: how often each kind happened; ``sometimes``: rare states that were reached."""
+
+    seed: int
+    folder: Path
+    check: Callable[[Run, str], None]
+    """Called after each step with what the step was; raises Violation."""
+    now: datetime = START
+    quiet: bool = False
+    faults: Counter[str] = field(default_factory=Counter)
+    sometimes: Counter[str] = field(default_factory=Counter)
+    reached: Counter[str] = field(default_factory=Counter)
+    trace: list[str] = field(default_factory=list)
+    acknowledged: set[tuple[str, str]] = field(default_factory=set)
+    lost: set[str] = field(default_factory=set)
+    """Opportunities of which a webhook was lost for good."""
+    closed: bool = False
+    names: dict[str, str] = field(default_factory=dict)
+    """The newest name of each account at the CRM."""
+
+    def __post_init__(self) -> None:
+        self._ids = itertools.count(1)
+        rng = self.stream("faults")
+        self.fault_set = {name for name in (*RATES, *OTHER_FAULTS) if rng.random() < 0.3}
+        if rng.random() < 0.05:
+            self.fault_set.clear()
+        self.rates = {name: rng.choice(RATES[name]) for name in RATES if name in self.fault_set}
+        self.crash_chance = rng.choice((0.01, 0.05, 0.15)) if "crash_at_point" in self.fault_set else 0.0
+        self.nets = {name for name in ("polling", "desk retry") if rng.random() < 0.5}
+        self._crashes = self.stream("crashes")
+        self.company: Company = company(self.stream("company"))
+        self.vendors = Vendors(lambda: self.now)
+        (self.folder / "tieout.db").write_bytes(template())
+        self.settings = Settings(
+            database_url=f"sqlite:///{self.folder / 'tieout.db'}",
+            state_folder=self.folder,
+            price_book=ROOT / "app" / "demo" / "northwind.yaml",
+            mappings_folder=ROOT / "mappings",
+            systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
+        )
+        self.database = Database(self.settings.database_url)
+        self.sql = connect(self.folder / "tieout.db", isolation_level=None)
+        skewed = "clock_skew" in self.fault_set
+        self.crossings = Crossings(lambda: self.now, self._proved, timedelta(0) if skewed else LEAST_LEASE)
+        self.processes = [Process(f"worker-{number}", self) for number in (1, 2)]
+        self.server = Process("server", self)
+        if "clock_skew" in self.fault_set:
+            for process in self.processes:
+                process.skew = timedelta(seconds=rng.choice((-90, -20, 0, 20, 90)))
+        self.seller = Seller(self.vendors.emulators["salesforce"])
+        self.to_come = list(self.company.usage)
+
+    # --- what the run gives to its parts ------------------------------------------------------------------------------
+
+    def stream(self, name: str) -> Random:
+        """Chance of its own for each part, so that one part's throws do not move another's."""
+        return Random(f"{self.seed}/{name}")
+
+    def ident(self) -> str:
+        return f"{next(self._ids):032x}"
+
+    def _proved(self, *crossing: str) -> bool:
+        query = "SELECT count(*) FROM sync_record WHERE system = ? AND resource = ? AND record_id = ?"
+        return self.count(query, *crossing) > 0
+
+    def pass_by(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    def tell(self, fault: str) -> None:
+        self.faults[fault] += 1
+
+    def crashes_here(self) -> bool:
+        return not self.quiet and self.crash_chance > 0 and self._crashes.random() < self.crash_chance
+
+    def close(self) -> None:
+        self.sql.close()
+        self.database.close()
+
+    # --- the run ------------------------------------------------------------------------------------------------------
+
+    def simulate(self) -> None:
+        """Faults, then rest. Raises Violation."""
+        people = self.company.customers
+        self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
+        self.names = {one.number: one.name for one in people}
+        rng = self.stream("schedule")
+        for number in range(rng.choice((60, 120, 240, 400))):
+            step = self._step(rng)
+            self._note(f"{number} {step}")
+        self._rest(rng)
+
+    def _note(self, step: str) -> None:
+        self.trace.append(f"{self.now.isoformat()} {step}")
+        self.check(self, step)
+
+    def digest(self) -> str:
+        """Of all that happened and all that came of it."""
+        text = hashlib.sha256("\n".join(self.trace).encode())
+        for key, body in sorted(self.vendors.snapshot().items()):
+            text.update(f"{key}{body}".encode())
+        for line in self.sql.iterdump():
+            text.update(line.encode())
+        return text.hexdigest()[:16]
+
+    # --- one step of the scheduler ------------------------------------------------------------------------------------
+
+    def _step(self, rng: Random) -> str:
+        actions: list[tuple[int, Callable[[Random], str]]] = [(2, self._time)]
+        for process in self.processes:
+            if process.fiber is None:
+                actions.append((5, partial(self._begin, process)))
+            elif process.wakes_at is None or process.wakes_at <= self.now:
+                actions.append((16, partial(self._resume, process)))
+            if process.fiber is not None and "kill" in self.fault_set:
+                actions.append((1, partial(self._kill, process)))
+        if any(post.due_at <= self.now for post in self.vendors.post):
+            actions.append((5, self._receive))
+        actions.append((3, self._people))
+        return rng.choices([act for _, act in actions], [weight for weight, _ in actions])[0](rng)
+
+    def _time(self, rng: Random) -> str:
+        if "clock_jump" in self.fault_set and rng.random() < 0.2:
+            self.tell("clock_jump")
+            self.pass_by(rng.choice((300, 3600, 86400)))
+        else:
+            self.pass_by(rng.choice((0.5, 3, 20, 70)))
+        return "time"
+
+    def _begin(self, process: Process, rng: Random) -> str:
+        jobs = self.jobs()
+        name = rng.choice(list(jobs))
+        process.begin(name, jobs[name])
+        return f"{process.name} begins {name}"
+
+    def _resume(self, process: Process, _rng: Random) -> str:
+        fiber = process.fiber
+        assert fiber is not None
+        fiber.resume()
+        return f"{process.name} {self._after(process, fiber)}"
+
+    def _kill(self, process: Process, _rng: Random) -> str:
+        fiber = process.fiber
+        assert fiber is not None
+        self.tell("kill")
+        fiber.kill()
+        return f"{process.name} killed: {self._after(process, fiber)}"
+
+    def _after(self, process: Process, fiber: Fiber) -> str:
+        """What became of a job: it goes on, has ended, or took its process with it."""
+        if not fiber.ended:
+            return f"{fiber.name} at {fiber.at}"
+        match fiber.error:
+            case None:
+                process.fiber = None
+            case Retryable() | Misconfigured():
+                process.fiber = None
+                self.sometimes["a job gave up for now"] += 1
+            case Crash():
+                process.start_anew()
+            case error:
+                raise Violation("no job fails otherwise than by its own errors", f"{fiber.name}: {error!r}") from error
+        return f"{fiber.name} ended {type(fiber.error).__name__}"
+
+    def jobs(self) -> Mapping[str, Callable[[Hub], Any]]:
+        """What an operator, a schedule or a webhook may start at any time, as often as they like."""
+        jobs: dict[str, Callable[[Hub], Any]] = {
+            "intake": intake.take_in if "polling" in self.nets else intake.apply_inbox,
+            "prepare": prepare.prepare_erp,
+            "ingest": ingest.ingest_files,
+            "finalise": bill.finalise_invoices,
+            "collect": collect.request_payments,
+            "settle": intake.book_settlements,
+            "recognise": lambda hub: recognise.recognise_through(hub, PERIOD),
+            "write back": write_back.tell_crm,
+        }
+        for system in URLS:
+            jobs[f"deliver {system}"] = partial(_deliver, system=system)
+        if self._sold_and_metered():
+            jobs["rate"] = lambda hub: rate.rate_period(hub, PERIOD)
+            if self._rated():
+                jobs["bill"] = lambda hub: bill.draft_invoices(hub, PERIOD)
+        if "desk retry" in self.nets:
+            jobs["retry"] = lambda hub: retry_failed.retry_matching(hub)
+        return jobs
+
+    def count(self, query: str, *values: Any) -> int:
+        return int(self.sql.execute(query, values).fetchone()[0])
+
+    def ids(self, query: str) -> set[str]:
+        return {row[0] for row in self.sql.execute(query)}
+
+    def _sold_and_metered(self) -> bool:
+        """Whether all that the month brings is in, as far as it ever comes in."""
+        return not self.seller_has_open_deals and not self.orders_to_come() and self._metered()
+
+    def _metered(self) -> bool:
+        in_time = [one for one in self.company.usage if not one.late]
+        if not in_time or any(one in self.to_come for one in in_time):
+            return not in_time
+        days = self.processes[0].hub.usage.completeness()
+        return sum((day.pending.quantity for day in days), Decimal(0)) >= self.usage_served(in_time)
+
+    def usage_served(self, files: Sequence[UsageFile]) -> Decimal:
+        """The quantity of all sound events of accounts that have bought minutes."""
+        served = self.ids(
+            "SELECT account_id FROM subscription s JOIN subscription_charge c ON c.parent_id = s.id"
+            " WHERE c.charge_code = 'VC-MIN'"
+        )
+        rows = [row for one in files for row in one.fresh if row["account_id"] in served]
+        return sum((Decimal(row["quantity"]) for row in rows), Decimal(0))
+
+    def orders_to_come(self) -> set[str]:
+        """Won opportunities that the hub is to have and has not yet."""
+        won = {one["Id"] for one in self.vendors.shelves["salesforce"].all("Opportunity") if one["IsWon"]}
+        return won - self.ids("SELECT id FROM sales_order") - self.never_told() - self.refused()
+
+    def never_told(self) -> set[str]:
+        """Opportunities of which no webhook came or will come, when nobody polls."""
+        if "polling" in self.nets:
+            return set()
+        on_the_way = {post.subject for post in self.vendors.post}
+        return self.lost - on_the_way - self.ids("SELECT vendor_id FROM inbox")
+
+    def refused(self) -> set[str]:
+        """Opportunities that stand on the desk, when nobody retries what stands there."""
+        if "desk retry" in self.nets:
+            return set()
+        return self.ids("SELECT vendor_id FROM inbox WHERE system = 'salesforce' AND state = 'rejected'")
+
+    def _rated(self) -> bool:
+        return self.count("SELECT count(*) FROM rated_line") > 0
+
+    seller_has_open_deals = True
+
+    # --- webhooks -----------------------------------------------------------------------------------------------------
+
+    def _receive(self, rng: Random) -> str:
+        """One webhook arrives: any that is due, so they overtake each other."""
+        due = [post for post in self.vendors.post if post.due_at <= self.now]
+        post = rng.choice(due)
+        self.vendors.post.remove(post)
+        told = f"webhook {post.system} {post.kind}"
+        chance = 0.0 if self.quiet else rng.random()
+        if "webhook_drop" in self.fault_set and 0 < chance < 0.1:
+            self.tell("webhook_drop")
+            self.lost |= {post.subject}
+            return f"{told} dropped"
+        if "webhook_late" in self.fault_set and 0.1 < chance < 0.25:
+            self.tell("webhook_late")
+            self.vendors.post.append(_later(post, self.now + timedelta(seconds=rng.choice((60, 3600)))))
+            return f"{told} late"
+        if "webhook_duplicate" in self.fault_set and 0.25 < chance < 0.5:
+            self.tell("webhook_duplicate")
+            self.vendors.post.append(post)
+        damaged = "webhook_damaged" in self.fault_set and chance > 0.8
+        if damaged:
+            self.tell("webhook_damaged")
+        return f"{told} {self._post(post, damaged=damaged)}"
+
+    def _post(self, post: Posted, *, damaged: bool) -> str:
+        """Sends it to the receiver; what is not acknowledged comes again later."""
+        emulator = self.vendors.emulators[post.system]
+        headers = emulator.webhooks.sign(post.event, post.body, stripe_gateway.WEBHOOK_SECRET)
+        body = post.body.replace(b"evt_0", b"evt_9", 1) if damaged else post.body
+        query = f"?token={'wrong' if damaged else TOKEN}" if post.system == "salesforce" else ""
+        url = f"https://hub.example/webhooks/{post.system}{query}"
+        try:
+            answer = ask(self._receiver(), "POST", url, {"content-type": post.content_type, **headers}, body)
+        except Crash:
+            self.server.start_anew()
+            self.vendors.post.append(_later(post, self.now + timedelta(seconds=5)))
+            return "met a crash"
+        good = 200 <= answer.status < 300 and emulator.webhooks.delivered(answer.body)
+        if damaged and good:
+            raise Violation("no forged webhook is taken in", f"{post.system} {post.kind}")
+        if not good:
+            self.vendors.post.append(_later(post, self.now + timedelta(seconds=5)))
+        elif post.kind in HEARD:
+            self.acknowledged.add((post.system, str(post.event.get("id") or post.event.get("Id"))))
+        return str(answer.status)
+
+    def _receiver(self) -> Starlette:
+        handlers = Receiver(self.server.hub, no_notice)
+        handlers._writer = InlineWriter(self.server.hub, no_notice, simulated._LOOP)
+        return Starlette(routes=[Route("/webhooks/{system}", handlers.receive, methods=["POST"])])
+
+    # --- people -------------------------------------------------------------------------------------------------------
+
+    def _people(self, rng: Random) -> str:
+        """Somebody outside does something: wins a deal, sends a usage file, edits an account, closes a month."""
+        deals = self.seller.open_deals()
+        if not deals:
+            self.seller_has_open_deals = False
+        acts: list[Callable[[], str]] = []
+        if deals:
+            acts += [lambda: self._win(rng.choice(deals))] * 3
+        if any(not one.late for one in self.to_come) or (self.to_come and self.billed()):
+            acts.append(self._usage_file)
+        if "human_edit" in self.fault_set:
+            acts.append(lambda: self._edit(rng))
+        if "period_closed" in self.fault_set:
+            acts.append(self._turn_period)
+        return rng.choice(acts)() if acts else "nobody"
+
+    def billed(self) -> bool:
+        return self.count("SELECT count(*) FROM invoice") > 0
+
+    def _win(self, ident: str) -> str:
+        self.seller.win_deal(ident)
+        return f"won {ident}"
+
+    def _usage_file(self) -> str:
+        file = self.to_come.pop(0)
+        file.write(self.folder / ingest.FOLDER)
+        return f"usage {file.name}"
+
+    def _edit(self, rng: Random) -> str:
+        """Somebody renames a customer at the CRM."""
+        number = rng.choice(sorted(self.names))
+        self.tell("human_edit")
+        self.names[number] = f"Customer {number} renamed {len(self.trace)}"
+        self.seller.change_account(number, Name=self.names[number])
+        return f"edit {number}"
+
+    def _turn_period(self) -> str:
+        self.tell("period_closed")
+        self.closed = not self.closed
+        self._set_period()
+        return f"October {'closed' if self.closed else 'open'}"
+
+    def _set_period(self) -> None:
+        body = b'{"closed": true}' if self.closed else b'{"closed": false}'
+        ask(self.vendors.emulators["netsuite"], "POST", f"{URLS['netsuite']}/_sandbox/periods/{PERIOD}", {}, body)
+
+    # --- rest ---------------------------------------------------------------------------------------------------------
+
+    def _rest(self, rng: Random) -> None:
+        """The faults stop; people cure what they can; an operator runs everything until nothing moves any more."""
+        self.quiet = True
+        self.rates.clear()
+        for process in self.processes:
+            while process.fiber is not None and rng.random() < 0.97:
+                if process.wakes_at is not None:
+                    self.now = max(self.now, process.wakes_at)
+                self._note(self._resume(process, rng))
+            if process.fiber is not None:
+                self._note(self._kill(process, rng))
+            process.skew = timedelta()
+            process.start_anew()
+        self.closed = False
+        self._set_period()
+        for deal in self.seller.open_deals():
+            self.seller.win_deal(deal)
+        self.seller_has_open_deals = False
+        for number in sorted(self.company.malformed):
+            self.seller.change_account(number, Billing_Email__c=f"billing@{number.lower()}.example")
+        began = self.now
+        for number in range(MOST_ROUNDS):
+            before = self.stands()
+            self.round("desk retry" in self.nets and number < OPERATORS_TRIES)
+            self.now = max(self.now + timedelta(seconds=1), self._next_due())
+            still = self.vendors.post or self._busy() or (self.to_come and self.billed())
+            if self.stands() == before and number >= OPERATORS_TRIES and not still:
+                break
+        else:
+            raise Violation("the hub comes to rest", f"it still moves after {MOST_ROUNDS} rounds: {self._busy()}")
+        if self.now - began > MOST_TIME:
+            raise Violation("the hub comes to rest in bounded time", f"it took {self.now - began}")
+        self._note("at rest")
+
+    def round(self, retry: bool) -> None:
+        """Everything once, in the order of the month, by one process that nobody disturbs."""
+        while self.to_come and (not self.to_come[0].late or self.billed()):
+            self._usage_file()
+        for post in list(self.vendors.post):
+            self.vendors.post.remove(post)
+            self._note(f"webhook {post.system} {post.kind} {self._post(post, damaged=False)}")
+        hub = self.processes[0].hub
+        for name, work in self.month(retry):
+            try:
+                work(hub)
+            except (Retryable, Misconfigured) as error:
+                raise Violation("nothing fails when all systems are well", f"{name}: {error}") from error
+            self._note(f"rest: {name}")
+
+    def month(self, retry: bool) -> Iterator[tuple[str, Callable[[Hub], Any]]]:
+        """The jobs in their order; each is asked for when the one before has ended."""
+        deliveries = [f"deliver {system}" for system in URLS]
+        first = [*(["retry"] if retry else []), "prepare", "intake", "ingest", "rate", "bill", *deliveries]
+        then = ["finalise", "collect", *deliveries, "intake", "settle", "recognise", "write back", *deliveries]
+        for name in [*first, *then]:
+            if (work := self.jobs().get(name)) is not None:
+                yield name, work
+
+    def stands(self) -> tuple[int, Any]:
+        rows = self.sql.execute("SELECT state, count(*) FROM outbox GROUP BY state ORDER BY state").fetchall()
+        return self.vendors.version, (rows, self.count("SELECT count(*) FROM inbox"))
+
+    def _busy(self) -> int:
+        """Commands and events that somebody still works on or that wait for their time."""
+        return self.count(
+            "SELECT (SELECT count(*) FROM outbox WHERE state IN ('pending', 'sending', 'unknown'))"
+            " + (SELECT count(*) FROM inbox WHERE state IN ('received', 'applying'))"
+        )
+
+    def _next_due(self) -> datetime:
+        """When the next waiting command may be tried, or the last lease ends; never more than an hour on."""
+        found = self.sql.execute(
+            "SELECT max(due_at), max(lease_until) FROM outbox WHERE state IN ('pending', 'sending', 'unknown')"
+        ).fetchone()
+        inbox = self.sql.execute("SELECT max(lease_until) FROM inbox WHERE state = 'applying'").fetchone()
+        instants = [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (*found, *inbox) if text]
+        return min(max(instants, default=self.now) + timedelta(seconds=1), self.now + timedelta(hours=1))
+
+
+def _deliver(hub: Hub, system: str) -> Any:
+    return deliver.deliver_system(hub, system)
+
+
+def _later(post: Posted, at: datetime) -> Posted:
+    return Posted(post.system, post.kind, post.event, post.body, post.content_type, at)
+
+
+def simulate(seed: int, check: Callable[[Run, str], None], at_rest: Callable[[Run], None]) -> Run:
+    """Runs a seed to its end and gives what was seen. Raises Violation."""
+    simulated.hold_still()
+    folder = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    run = Run(seed, folder, check)
+    try:
+        with closing(run):
+            run.simulate()
+            at_rest(run)
+            run.trace.append(run.digest())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return run

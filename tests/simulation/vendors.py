@@ -1,0 +1,292 @@
+"""The four vendors in this process: shelves in plain memory, and the wire to them, which fails as the seed says."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from dataclasses import replace as changed
+from datetime import datetime
+from functools import cache
+from random import Random
+from typing import Any, Protocol
+
+import httpx
+from starlette.types import ASGIApp
+
+from connectors import netsuite as netsuite_connector
+from sandbox import netsuite as netsuite_emulator
+from sandbox import netsuite_schema, salesforce
+from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
+from sandbox.server import build
+
+SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
+URLS = {name: f"https://{name}.example" for name in SYSTEMS}
+
+
+class MemoryShelf(Shelf):
+    """The shelf without its database. ``version`` grows with every change, by kind too."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.now = now
+        self._kinds: dict[str, dict[str, str]] = {}
+        self._numbers: dict[str, int] = {}
+        self.version = 0
+
+    def keep(self, kind: str, ident: str, value: Json) -> None:
+        self._kinds.setdefault(kind, {})[ident] = write_json(value)
+        self.version += not kind.startswith("_")
+
+    def all(self, kind: str) -> list[Json]:
+        return [read_json(body) for body in self._kinds.get(kind, {}).values()]
+
+    def drop(self, kind: str, ident: str) -> None:
+        self._kinds.get(kind, {}).pop(ident, None)
+        self.version += not kind.startswith("_")
+
+    def next(self, name: str) -> int:
+        self._numbers[name] = self._numbers.get(name, 0) + 1
+        return self._numbers[name]
+
+    def counts(self) -> dict[str, int]:
+        return {kind: len(items) for kind, items in self._kinds.items() if items}
+
+    def snapshot(self) -> dict[tuple[str, str], str]:
+        """Every object of the vendor as text; its sessions and notes are left out."""
+        return {
+            (kind, ident): body
+            for kind, items in self._kinds.items()
+            if not kind.startswith("_")
+            for ident, body in items.items()
+        }
+
+    def clear(self) -> None:
+        self._kinds.clear()
+        self._numbers.clear()
+
+    def close(self) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Posted:
+    """A webhook on its way."""
+
+    system: str
+    kind: str
+    event: Json
+    body: bytes
+    content_type: str
+    due_at: datetime
+
+    @property
+    def subject(self) -> str:
+        """The opportunity it tells of; empty for others."""
+        found = re.search(rb"<sf:Id>(\w+)</sf:Id>", self.body)
+        return found[1].decode() if found else ""
+
+
+class Vendors:
+    """All emulators, their shelves, and the webhooks they have sent and nobody has received yet."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.now = now
+        self.shelves = {name: MemoryShelf(now) for name in SYSTEMS}
+        self.emulators: dict[str, Emulator] = {name: build(name, shelf) for name, shelf in self.shelves.items()}
+        self.post: list[Posted] = []
+        for name in ("salesforce", "stripe"):
+            self.emulators[name].webhooks.carry = self._carrier(name)
+
+    def _carrier(self, system: str) -> Callable[[str, Json, bytes, str], None]:
+        return lambda kind, event, body, content_type: self.post.append(
+            Posted(system, kind, event, body, content_type, self.now())
+        )
+
+    @property
+    def version(self) -> int:
+        return sum(shelf.version for shelf in self.shelves.values())
+
+    def snapshot(self) -> dict[tuple[str, str, str], str]:
+        return {(name, *key): body for name, shelf in self.shelves.items() for key, body in shelf.snapshot().items()}
+
+
+#: One event loop for all runs: an emulator's answer is always ready when its coroutine ends.
+_LOOP = asyncio.new_event_loop()
+
+
+@dataclass
+class _Answer:
+    status: int = 0
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    body: bytes = b""
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start":
+            self.status, self.headers = message["status"], message["headers"]
+        else:
+            self.body += message.get("body", b"")
+
+
+def ask(app: ASGIApp, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes) -> _Answer:
+    """One request to an ASGI application, without a socket."""
+    parts = httpx.URL(url)
+    scope: dict[str, Any] = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": parts.scheme,
+        "path": parts.path,
+        "raw_path": parts.raw_path.split(b"?")[0],
+        "query_string": parts.query,
+        "root_path": "",
+        "headers": [(b"host", parts.netloc), *((k.lower().encode(), v.encode()) for k, v in headers.items())],
+        "server": (parts.host, 443),
+        "client": ("127.0.0.1", 1),
+    }
+    given = False
+
+    async def receive() -> Any:
+        nonlocal given
+        if given:
+            return {"type": "http.disconnect"}
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    answer = _Answer()
+    _LOOP.run_until_complete(app(scope, receive, answer.send))
+    return answer
+
+
+class Watch(Protocol):
+    """What the wire asks of the run: where it may be interrupted, and what it has seen."""
+
+    def __call__(self, at: str, /) -> None: ...
+
+
+#: How often in a thousand calls each fault of the wire happens, when a seed has it.
+RATES: Mapping[str, tuple[int, ...]] = {
+    "unreachable": (10, 40, 150),
+    "reset_before": (10, 40, 150),
+    "error_before": (10, 40, 150),
+    "rate_limited": (10, 40, 150),
+    "reply_lost": (10, 40, 150),
+    "error_after": (10, 40, 100),
+    "garbage": (10, 40, 100),
+    "slow": (20, 60),
+    "session_ended": (20, 60),
+}
+STATUSES = (500, 502, 503)
+SLOW_SECONDS = (5, 29, 100, 299, 900)
+WAITS = (0, 1, 7, 31, 120)
+
+
+@dataclass
+class Wire(httpx.BaseTransport):
+    """The transport of one process. ``watch`` is called before and after each call: there it may be stopped for good.
+
+    ``rates``: fault to chances in a thousand; ``pass_by`` lets time pass; ``tell`` counts what happened.
+    """
+
+    vendors: Vendors
+    rng: Random
+    rates: Mapping[str, int]
+    watch: Watch
+    pass_by: Callable[[float], None]
+    tell: Callable[[str], None]
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        system = request.url.host.partition(".")[0]
+        line = f"{system} {request.method} {request.url.path}"
+        fault = self._fault()
+        self.watch(f"before {line}")
+        body = request.read()
+        if fault:
+            self.tell(fault)
+        match fault:
+            case "unreachable":
+                raise httpx.ConnectError("simulated", request=request)
+            case "reset_before":
+                raise httpx.ReadError("simulated", request=request)
+            case "error_before":
+                return self._vendors_own(system, request, Fault("error", status=self.rng.choice(STATUSES)))
+            case "rate_limited":
+                return self._vendors_own(system, request, Fault("rate_limit", seconds=self.rng.choice(WAITS)))
+            case "session_ended" if system == "salesforce":
+                self.vendors.shelves[system]._kinds.pop("_session", None)
+            case "slow":
+                self.pass_by(self.rng.choice(SLOW_SECONDS))
+        emulator = self.vendors.emulators[system]
+        answer = ask(emulator, request.method, str(request.url), request.headers, body)
+        self.watch(f"after {line}")
+        match fault:
+            case "reply_lost":
+                raise self.rng.choice((httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError))(
+                    "simulated", request=request
+                )
+            case "error_after":
+                return self._vendors_own(system, request, Fault("error_after", status=self.rng.choice(STATUSES)))
+            case "garbage":
+                return httpx.Response(200, content=b'{"trunc', request=request)
+        return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+
+    def _fault(self) -> str:
+        """What befalls this call; empty for nothing. One throw per call, whatever the rates."""
+        throw = self.rng.randrange(1000)
+        for fault, rate in self.rates.items():
+            if throw < rate:
+                return fault
+            throw -= rate
+        return ""
+
+    def _vendors_own(self, system: str, request: httpx.Request, fault: Fault) -> httpx.Response:
+        answer = self.vendors.emulators[system].fault_answer(fault)
+        return httpx.Response(
+            answer.status_code, headers=answer.raw_headers, content=bytes(answer.body), request=request
+        )
+
+
+# --- what is the same in every run is made once ----------------------------------------------------------------------
+
+
+@cache
+def _documents() -> Any:
+    return _make_documents()
+
+
+_make_documents = netsuite_schema.Documents
+_load_contract = netsuite_connector.Contract.load.__func__  # type: ignore[attr-defined]
+_contracts: dict[str, Any] = {}
+
+
+def _contract(settings: Any, transport: Any) -> Any:
+    """The vendor's WSDL, read once; each connector speaks through its own transport."""
+    if settings.base_url not in _contracts:
+        vendors = Vendors(lambda: datetime.fromisoformat("2026-11-01T00:00:00+00:00"))
+
+        class Plain:
+            def load(self, url: str) -> bytes:
+                return ask(vendors.emulators["netsuite"], "GET", url, {}, b"").body
+
+        _contracts[settings.base_url] = _load_contract(netsuite_connector.Contract, settings, Plain())
+    known = _contracts[settings.base_url]
+    client = copy.copy(known.service._client)
+    client.transport = transport
+    address = known.service._binding_options["address"]
+    return changed(known, service=client.create_service(known.service._binding.name, address))
+
+
+async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+    return work(*arguments)
+
+
+def hold_still() -> None:
+    """Keeps the WSDL and its schema over all runs, and takes the emulator's worker threads away."""
+    netsuite_schema.Documents = _documents  # type: ignore[misc,assignment]
+    netsuite_connector.Contract.load = staticmethod(_contract)  # type: ignore[method-assign,assignment]
+    netsuite_emulator.run_in_threadpool = _at_once  # type: ignore[assignment]
+
+
+SALESFORCE_KEYS = {"client_id": salesforce.CLIENT_ID, "client_secret": salesforce.CLIENT_SECRET}
