@@ -6,7 +6,8 @@ transactions, and those sent twice under one document code are reported twice on
 - A calculation is never committed as it is made. Nothing of it counts until its document code is committed.
 - Every try has a document code of its own (``doc``: our number and something fresh). When an answer is lost, its
   document stays uncommitted for ever and the next try has another code; only a code whose answer is held is committed.
-  A code is fresh even when nothing seems to have arrived: a late request would add to the same document.
+  A code that may have arrived is never used again, not even when a look would show nothing: a late request would add to
+  the same document.
 - A commit sets a state, so it may be repeated. A document that is locked was committed before.
 - ``find`` therefore always says None, which is the truth of what the vendor can tell and lets the caller send again.
 
@@ -25,10 +26,10 @@ resource         payload                        key                          ans
 ``get`` reads ``pcode`` (by the fields of the vendor's request as a query), ``location`` and ``primary`` (by PCode),
 ``ts_pair`` (``19:6``) and ``tax_type`` (``162``).
 
-Taxes come in binary doubles and unrounded (``7.826916860000001``). Each item of the answer and each of its taxes get one
-field of ours, ``billed``: the taxes of an item are added exactly, the sum is rounded once, half up to the hundredth, and
-shared over the taxes by largest remainder. So an item's tax is right to half a cent, and all above it are sums. Taxes
-that the vendor marks as not to be billed (the seller's own) are left out.
+Taxes come in binary doubles and unrounded (``7.826916860000001``). Each item of the answer and each of its taxes get a
+field of ours, ``billed``: the taxes of an item are added exactly, the sum is rounded once, half up to the hundredth,
+and shared over the taxes by largest remainder. So an item's tax is right to half a cent, and all above it are sums.
+Taxes that the vendor marks as not to be billed (the seller's own) are left out.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ _BLAMES: Sequence[tuple[str, str]] = (
     (r"^Exemption Error|TaxExemption", "exms"),
     (r"From location", "from"),
     (r"To location", "to"),
-    (r"BillTo|County/State/Zip|Unincorporated|geocod", "bill"),
+    (r"BillTo|County/State/Zip|geocod", "bill"),
     (r"TransactionType|transaction/service|call type", "tran"),
     (r"LineNumber", "ref"),
     (r"Sale is", "sale"),
     (r"AdjustmentMethod", "adjm"),
     (r"DiscountType", "disc"),
-    (r"DocumentCode|document code", "doc"),
+    (r"[Dd]ocument ?[Cc]ode", "doc"),
     (r"CustomerType", "cust"),
     (r"^Date ", "date"),
     (r"Items list|LineItems", "itms"),
