@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from app import cli_mappings
+from app import cli_catalog, cli_mappings, cli_rate
 from core.errors import TieoutError
 
 app = typer.Typer(
@@ -22,6 +22,8 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(cli_mappings.app, name="mappings")
+app.add_typer(cli_catalog.app, name="catalog")
+app.add_typer(cli_rate.app, name="rate")
 errors = typer.Typer(help="The error desk: list, show, retry, ignore.", no_args_is_help=True)
 app.add_typer(errors, name="errors")
 

@@ -61,6 +61,29 @@ def _receiver(host: str, port: int) -> Iterator[str]:
         thread.join(10)
 
 
+def _bury_killed_runs() -> None:
+    """Ends runs that an earlier life of this machine left open: a killed run would hold its concurrency slot for ever.
+
+    Only for a server of our own, which nothing else runs flows for. The runs' work is in our tables and is taken up by
+    the next run.
+    """
+    from prefect import get_client
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+    from prefect.client.schemas.objects import StateType
+    from prefect.states import Crashed
+
+    open_states = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+    still_open = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=open_states)))
+    with get_client(sync_client=True) as client:
+        while runs := client.read_flow_runs(flow_run_filter=still_open):
+            for run in runs:
+                client.set_flow_run_state(run.id, Crashed(message="The machine stopped; run it again."), force=True)
+        for limit in client.read_global_concurrency_limits(limit=200):
+            if limit.name.startswith("deployment:") and limit.active_slots:
+                client.update_global_concurrency_limit(limit.name, GlobalConcurrencyLimitUpdate(active_slots=0))
+
+
 def serve(ready_file: Path | None, prefect_port: int | None, *, with_parent: bool) -> None:
     """Runs until interrupted. Uses the Prefect server that PREFECT_API_URL names, or starts one."""
     if with_parent:
@@ -74,6 +97,7 @@ def serve(ready_file: Path | None, prefect_port: int | None, *, with_parent: boo
         if not url:
             url = stack.enter_context(prefect_server(folder, prefect_port or free_port()))
             os.environ["PREFECT_API_URL"] = url
+            _bury_killed_runs()
         from prefect import serve as serve_deployments  # only now: Prefect reads its settings when it is imported
 
         from app.deployments import deployments
