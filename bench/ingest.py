@@ -161,9 +161,11 @@ def serving(make: Callable[[str, Path], Any], database_url: str, folder: Path) -
             break
         except OSError:
             time.sleep(0.05)
-    yield port
-    child.terminate()
-    child.join()
+    try:
+        yield port
+    finally:
+        child.kill()
+        child.join()
 
 
 async def send(port: int, wire: list[bytes]) -> tuple[float, float]:

@@ -50,7 +50,6 @@ from core.errors import (
     Parked,
     RateLimited,
     Rejected,
-    Retryable,
     TieoutError,
     Unavailable,
 )
