@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -176,6 +177,16 @@ def test_only_won_deals_are_orders_and_deleted_ones_follow(portal: Portal) -> No
     assert list(portal.connector.changes("order", "2100-01-01T00:00:00+00:00")) == []
 
 
+def test_a_deal_that_was_opened_again_after_it_was_listed_is_no_order(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the index or the list said is held against the record itself."""
+    opened, won = portal.sell({}, stage="contractsent"), portal.sell({})
+    monkeypatch.setattr(portal.connector, "_searched", lambda *_: iter([opened, won]))
+    since = datetime.now(UTC).isoformat()
+    assert [one.vendor_id for one in portal.connector.changes("order", since)] == [won]
+
+
 # -- search and lists
 
 
@@ -320,12 +331,14 @@ def test_errors_of_a_batch_that_went_through_in_part_go_to_their_records() -> No
         "context": {"objectWriteTraceId": ["A-0002"]},
     }
     respx.get(f"{base}/crm/v3/properties/companies").respond(json=names)
-    respx.post(f"{base}/crm/v3/objects/companies/batch/upsert").respond(
+    write = respx.post(f"{base}/crm/v3/objects/companies/batch/upsert").respond(
         207, json={"results": [record], "errors": [error]}
     )
     respx.post(f"{base}/crm/v3/objects/companies/batch/read").respond(json={"results": [record]})
     connector = connect(Settings.model_validate({"access_token": "t"}), World(sleep=lambda _seconds: None))
     written, refused = connector.upsert_many("account", [({"name": "a"}, key(1)), ({"name": "b"}, key(2))])
+    sent = json.loads(write.calls.last.request.content)["inputs"]
+    assert [one["objectWriteTraceId"] for one in sent] == ["A-0001", "A-0002"]
     assert getattr(written, "created", None) is True
     assert isinstance(refused, Rejected)
     assert (refused.field, refused.value, refused.code) == ("name", "b", "INVALID_EMAIL")
@@ -359,6 +372,8 @@ def test_numbers_of_a_payload_travel_as_exact_text(portal: Portal) -> None:
     written = portal.connector.upsert("order_progress", amounts, ExternalKey("hs_object_id", deal))
     assert (written.answer["tieout_invoiced"], written.answer["tieout_paid"]) == ("10000000000000.10", "100")
     assert written.answer["tieout_subscription"] is None
+    flag = portal.connector.upsert("order_progress", {"tieout_subscription": True}, ExternalKey("hs_object_id", deal))
+    assert flag.answer["tieout_subscription"] == "true"
 
 
 def test_read_only_resources_and_foreign_keys_are_refused_before_anything_is_sent(portal: Portal) -> None:
