@@ -14,7 +14,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sandbox.dynamics_records import Record, Refusal, Work, bad, comparable, visible
+from sandbox.dynamics_records import Record, Refusal, Work, bad, comparable, stamp, visible
 from sandbox.dynamics_schema import TABLES, Column, Table
 from sandbox.emulator import Json
 
@@ -210,7 +210,7 @@ class Filter:
             case "number":
                 return Decimal(literal)
             case "instant" if "T" in literal:
-                return datetime.fromisoformat(literal).strftime("%Y-%m-%dT%H:%M:%SZ").casefold()
+                return stamp(datetime.fromisoformat(literal)).casefold()
             case _:
                 return literal.casefold()
 

@@ -618,7 +618,7 @@ def test_what_the_environment_posts_is_what_the_connector_reads(org: Org) -> Non
 
 
 def test_the_doctor_names_missing_columns_and_the_wrong_organization(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CUSTOM_COLUMNS, "salesorder", ("tieout_status", "tieout_notmade"))  # type: ignore[arg-type]
+    monkeypatch.setitem(CUSTOM_COLUMNS, "salesorder", ("tieout_status", "tieout_notmade"))
     connector = org.connect(organization_id=ORDER_ID)
     failed = {finding.check: finding.detail for finding in connector.check() if not finding.ok}
     assert failed == {"organization": ORGANIZATION_ID, "table salesorder": "missing columns: tieout_notmade"}

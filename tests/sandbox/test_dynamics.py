@@ -243,7 +243,7 @@ def three(org: Seller) -> Seller:
         ("$filter=endswith(name,'gamma')", ["O'Gamma"]),
         ("$filter=Microsoft.Dynamics.CRM.In(PropertyName='name',PropertyValues=['Beta','alpha'])", ["Beta", "alpha"]),
         ("$filter=Microsoft.Dynamics.CRM.In(PropertyName=@p,PropertyValues=@v)&@p='name'&@v=[\"beta\"]", ["Beta"]),
-        ("$filter=modifiedon ge 2020-01-01T00:00:00Z and createdon lt 2020-01-02T00:00:00+01:00", []),
+        ("$filter=modifiedon ge 2020-01-01T00:00:00Z and createdon lt 2020-01-02T00:00:00%2B01:00", []),
         ("$orderby=numberofemployees,name&$top=2", ["O'Gamma", "Beta"]),
         ("$orderby=numberofemployees desc&$top=1", ["alpha"]),
     ],
@@ -394,7 +394,8 @@ def test_a_line_takes_its_price_from_the_list_unless_it_is_overridden(org: Selle
     other = org.make("quotes", name="no list", customerid_account__to=org.account())["quoteid"]
     bare = org.make(
         "quotedetails",
-        quoteid__to=f"/quotes({other})", quantity=1,
+        quoteid__to=f"/quotes({other})",
+        quantity=1,
         productid__to="/products(productnumber='P')",
         uomid__to=f"/uoms({UNIT_ID})",
     )
@@ -475,7 +476,8 @@ def part(line: str, body: Any = None, content_id: str = "") -> str:
     own = f"Content-ID: {content_id}\r\n" if content_id else ""
     content = "" if body is None else json.dumps(body)
     kind = "Content-Type: application/json\r\n" if body is not None else ""
-    return f"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n{own}\r\n{line} HTTP/1.1\r\n{kind}\r\n{content}\r\n"
+    head = f"Content-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n{own}\r\n"
+    return f"{head}{line} HTTP/1.1\r\n{kind}\r\n{content}\r\n"
 
 
 def multipart(name: str, *parts: str) -> str:
@@ -577,7 +579,7 @@ def test_a_new_sales_order_is_posted_with_its_context_and_the_agreed_key(org: Se
 
 def test_the_context_has_the_members_of_the_published_one(org: Seller) -> None:
     published = _spec("samples.json")["webhook"]["body_shape"]
-    row = {column.field: None for column in TABLES["salesorder"].columns.values()}
+    row: dict[str, Any] = {column.field: None for column in TABLES["salesorder"].columns.values()}
     row |= {"salesorderid": NOBODY, "versionnumber": 1}
     context = execution_context("Create", TABLES["salesorder"], row, datetime.now(UTC))
     assert published.keys() <= context.keys()
