@@ -68,6 +68,22 @@ def test_a_declined_card(world: Company) -> None:
     assert [one["amount_received"] for one in world.objects()["stripe", "payment_intent"]].count(3600) == 1
 
 
+def test_a_payment_that_fails_after_it_was_taken_on_and_later_succeeds(world: Company) -> None:
+    """As a bank debit does: the gateway accepts it and tells days later. One entry stands on the desk meanwhile."""
+    world.month(until="collect")
+    deliver_all(world.hub)
+    debit = "PAY-INV-2026-10-A-0003"
+    refusal = {"type": "card_error", "code": "card_declined", "decline_code": "insufficient_funds", "message": "No."}
+    failed = {"status": "requires_payment_method", "amount_received": 0, "last_payment_error": refusal}
+    with world.changed("stripe", "payment_intent", debit, **failed):
+        assert len(take_in(world.hub).failures) == 1
+        ((ident, entry),) = on_desk(world).items()
+        assert (ident, entry.money) == (f"outbox:stripe/payment/{debit}", usd("72.00"))
+    take_in(world.hub)
+    world.month()
+    assert_all_is_well(world)
+
+
 def test_a_closed_period_of_the_general_ledger(world: Company) -> None:
     url = world.running.urls["netsuite"]
     httpx.post(f"{url}/_sandbox/periods/2026-10", json={"closed": True}).raise_for_status()
