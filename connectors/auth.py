@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from connectors.wire import Auth, ReadError, Request, Response, Wire, exact_json
+from connectors.wire import Auth, BasicAuth, ReadError, Request, Response, Wire, exact_json
 from core.errors import Misconfigured, OutcomeUnknown, Unavailable
 from core.ports import World
 
@@ -31,9 +31,9 @@ MARGIN = timedelta(minutes=1)
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a vendor granted. Instants are ISO text; ``consent`` tells from which first refresh token they descend.
+    """What a vendor granted. Instants are ISO text; ``refresh_expires_at`` is empty where the vendor does not say.
 
-    ``refresh_expires_at`` is empty where the vendor does not say.
+    ``consent`` tells from which first refresh token they descend, ``app`` with which credentials they were renewed.
     """
 
     access: str
@@ -41,6 +41,7 @@ class Tokens:
     expires_at: str
     refresh_expires_at: str
     consent: str
+    app: str
 
     def __repr__(self) -> str:
         return f"Tokens(expires_at={self.expires_at!r})"
@@ -110,18 +111,38 @@ class TokenFile:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class App:
+    """An application at a vendor, where its tokens are renewed, and the refresh token that a consent gave it first."""
+
+    login_url: str
+    path: str
+    client_id: str
+    client_secret: SecretStr
+    refresh_token: SecretStr
+
+
 class RefreshedSession(Auth):
     """Bearer tokens of a vendor that rotates refresh tokens. Renews before the end, and once more on a 401.
 
-    ``login`` reaches the token endpoint ``path`` with the app's own credentials; ``first`` is the refresh token that
-    the consent gave. A new consent (another ``first``) wins over what is kept. When the kept token is refused,
-    ``first`` is tried once: a file may come from a backup. Renewing is apart from the call that needs it, so that its
-    faults never make the outcome of a write unknown.
+    A new consent (another first refresh token) wins over what is kept; new credentials of the app are proved at once.
+    When the kept token is refused, the first is tried once: a file may come from a backup. Renewing is apart from the
+    call that needs it, so that its faults never make the outcome of a write unknown.
     """
 
-    def __init__(self, login: Wire, path: str, first: SecretStr, file: TokenFile, world: World) -> None:
-        self._login, self._path, self._first, self._file, self._world = login, path, first, file, world
-        self._consent = hashlib.sha256(first.get_secret_value().encode()).hexdigest()[:16]
+    def __init__(self, app: App, file: TokenFile, world: World) -> None:
+        self._app, self._file, self._world = app, file, world
+        secret = app.client_secret.get_secret_value()
+        self._login = Wire(
+            file.system,
+            app.login_url,
+            world,
+            auth=BasicAuth(app.client_id, secret),
+            headers={"Accept": "application/json"},
+            read_error=_sign_in_error(file.system),
+        )
+        self._consent = _fingerprint(app.refresh_token.get_secret_value())
+        self._credentials = _fingerprint(f"{app.client_id}:{secret}")
         self._lock = threading.Lock()
         self._tokens: Tokens | None = None
 
@@ -148,10 +169,11 @@ class RefreshedSession(Auth):
 
     def _good(self, tokens: Tokens, ended: Tokens | None) -> bool:
         alive = datetime.fromisoformat(tokens.expires_at) - MARGIN > self._world.clock()
-        return alive and (ended is None or tokens.access != ended.access)
+        ours = tokens.app == self._credentials
+        return alive and ours and (ended is None or tokens.access != ended.access)
 
     def _renewed(self, kept: Tokens | None) -> Tokens:
-        first = self._first.get_secret_value()
+        first = self._app.refresh_token.get_secret_value()
         if kept is None or kept.refresh == first:
             return self._granted(first)
         try:
@@ -162,7 +184,7 @@ class RefreshedSession(Auth):
     def _granted(self, refresh: str) -> Tokens:
         form = {"grant_type": "refresh_token", "refresh_token": refresh}
         try:
-            answer = exact_json(self._login.read("POST", self._path, data=form))
+            answer = exact_json(self._login.read("POST", self._app.path, data=form))
             now, lives = self._world.clock(), answer.get("x_refresh_token_expires_in")
             return Tokens(
                 access=str(answer["access_token"]),
@@ -170,6 +192,7 @@ class RefreshedSession(Auth):
                 expires_at=(now + timedelta(seconds=int(answer["expires_in"]))).isoformat(),
                 refresh_expires_at=(now + timedelta(seconds=int(lives))).isoformat() if lives else "",
                 consent=self._consent,
+                app=self._credentials,
             )
         except (OutcomeUnknown, KeyError, TypeError, ValueError):
             raise Unavailable(f"{self._file.system}: the token endpoint gave no tokens") from None
@@ -178,7 +201,12 @@ class RefreshedSession(Auth):
         self._login.close()
 
 
-def sign_in_error(system: str) -> ReadError:
+def _fingerprint(secret: str) -> str:
+    """Tells two secrets apart without telling either."""
+    return hashlib.sha256(secret.encode()).hexdigest()[:16]
+
+
+def _sign_in_error(system: str) -> ReadError:
     """Reads a refusal of the token endpoint (RFC 6749 section 5.2): an error code, never the token."""
 
     def read(response: Response) -> Misconfigured | None:

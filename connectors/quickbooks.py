@@ -42,8 +42,8 @@ from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from connectors.auth import RefreshedSession, TokenFile, sign_in_error
-from connectors.wire import BaseConnector, BasicAuth, Response, Wire, dump_json, exact_json, retry_after
+from connectors.auth import App, RefreshedSession, TokenFile
+from connectors.wire import BaseConnector, Response, Wire, dump_json, exact_json, retry_after
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -260,11 +260,15 @@ class QuickBooks(BaseConnector):
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings, self.world = settings, world
         self.resources = {name: replace(row, batch=settings.batch) for name, row in RESOURCES.items()}
-        app = BasicAuth(settings.client_id, settings.client_secret.get_secret_value())
+        app = App(
+            settings.login_url,
+            "/oauth2/v1/tokens/bearer",
+            settings.client_id,
+            settings.client_secret,
+            settings.refresh_token,
+        )
+        self._session = RefreshedSession(app, TokenFile(SYSTEM, settings.token_file), world)
         headers = {"Accept": "application/json"}
-        login = Wire(SYSTEM, settings.login_url, world, auth=app, headers=headers, read_error=sign_in_error(SYSTEM))
-        file = TokenFile(SYSTEM, settings.token_file)
-        self._session = RefreshedSession(login, "/oauth2/v1/tokens/bearer", settings.refresh_token, file, world)
         self._wire = Wire(
             SYSTEM, settings.base_url, world, auth=self._session, headers=headers, read_error=self._read_error
         )

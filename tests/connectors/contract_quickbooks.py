@@ -89,4 +89,5 @@ CASE = ContractCase(
     count=count,
     page=21,
     webhook=lambda: signed([cloud_event()]),
+    webhook_only=frozenset({"verifier_token"}),
 )

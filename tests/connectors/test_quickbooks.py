@@ -675,6 +675,16 @@ def test_wrong_credentials_stop_the_system_and_are_not_named(url: str, tmp_path:
     assert all("hush" not in one.detail and (one.ok or one.cure) for one in connector.check())
 
 
+def test_new_credentials_of_the_app_are_proved_at_once_and_keep_the_consent(
+    url: str, quickbooks: QuickBooks, tmp_path: Path
+) -> None:
+    quickbooks.find("account", key(1))
+    file = tmp_path / "tokens.json"
+    with pytest.raises(Misconfigured):
+        connect(settings(url, token_file=file, client_secret="mistyped"), World()).find("account", key(1))
+    assert connect(settings(url, token_file=file), World()).find("account", key(1)) is None
+
+
 def test_no_token_goes_to_another_host_or_over_plain_http() -> None:
     with pytest.raises(ValueError, match="https"):
         settings("http://elsewhere.example")
