@@ -154,7 +154,7 @@ class Delivery:
                     work.desk.resolve(_desk_id(command))
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
-            if proved:
+            if proved and not self.done:
                 work.desk.resolve(f"system:{self.system}")
         self.hub.world.faults("outbox.settled")
         self.done += proved
