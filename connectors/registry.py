@@ -19,6 +19,8 @@ class System:
     module: str
     title: str
     role: str  # crm, tax, gateway or erp
+    tax_codes: str = ""
+    """Of a tax engine: the tax codes of products it taxes, as a pattern."""
 
     def settings_type(self) -> type[BaseModel]:
         return import_module(self.module).Settings  # type: ignore[no-any-return]
@@ -29,8 +31,8 @@ class System:
 
 SYSTEMS: Mapping[str, System] = {
     "salesforce": System("connectors.salesforce", "Salesforce", "crm"),
-    "avalara": System("connectors.avalara", "Avalara AvaTax", "tax"),
-    "avalara_communications": System("connectors.avalara_communications", "Avalara Communications", "tax"),
+    "avalara": System("connectors.avalara", "Avalara AvaTax", "tax", r"[^:]*"),
+    "avalara_communications": System("connectors.avalara_communications", "Avalara Communications", "tax", r"\d+:\d+"),
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),

@@ -73,6 +73,12 @@ class Invoice(Noun):
         invoice_total(self.id, self.total, self.subtotal, self.tax)
         return self
 
+    def part(self, lines: Sequence[InvoiceLine]) -> Invoice:
+        """The same with these of its lines only: what one tax engine is asked about."""
+        subtotal = total((line.amount for line in lines), self.currency)
+        tax = total((line.tax for line in lines), self.currency)
+        return self.replace(lines=tuple(lines), subtotal=subtotal, tax=tax, total=subtotal + tax)
+
     def replace(self, **changes: Any) -> Invoice:
         """A checked copy with some fields changed."""
         return Invoice.model_validate({**dict(self), **changes})
@@ -131,10 +137,15 @@ def draft(
     )
 
 
-def finalise(invoice: Invoice, document: TaxDocument) -> Invoice:
-    """The draft with the engine's tax on its lines, final. TieBroken when the engine taxed another amount."""
-    tax_base_equals_invoice(document.id, document.base, invoice.subtotal)
-    lines = tuple(line.model_copy(update={"tax": document.tax_of(line.id)}) for line in invoice.lines)
-    return invoice.replace(
-        lines=lines, tax=document.tax, total=invoice.subtotal + document.tax, status=InvoiceStatus.FINAL
+def finalise(invoice: Invoice, *documents: TaxDocument) -> Invoice:
+    """The draft with the engines' tax on its lines, final. TieBroken when they taxed another amount."""
+    base, tax = (
+        total(amounts, invoice.currency)
+        for amounts in ([one.base for one in documents], [one.tax for one in documents])
     )
+    tax_base_equals_invoice(invoice.id, base, invoice.subtotal)
+    lines = tuple(
+        line.model_copy(update={"tax": total((one.tax_of(line.id) for one in documents), invoice.currency)})
+        for line in invoice.lines
+    )
+    return invoice.replace(lines=lines, tax=tax, total=invoice.subtotal + tax, status=InvoiceStatus.FINAL)

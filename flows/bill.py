@@ -10,8 +10,9 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account
 from core.errors import TieoutError
-from core.invoicing import Invoice, InvoiceStatus, draft, finalise
+from core.invoicing import Invoice, InvoiceLine, InvoiceStatus, draft, finalise
 from core.period import DateSpan
+from core.ports import Payload
 from core.posting import invoice_entries
 from core.rating import RatedLine
 from core.revenue import straight_line
@@ -25,7 +26,6 @@ from flows.report import Report, amounts, conclude, counted, dollars, sum_by_cur
 def draft_invoices(hub: Hub, period: str) -> Report:
     """Drafts one invoice per account from the rated lines of a month, and intends to ask the tax engine."""
     billing = DateSpan.month(period)
-    tax = hub.system("tax")
     report = Report("")
     with hub.database.work() as work:
         lines: dict[str, list[RatedLine]] = defaultdict(list)
@@ -38,7 +38,10 @@ def draft_invoices(hub: Hub, period: str) -> Report:
                 continue
             work.add([invoice])
             work.outbox.enqueue(
-                [OutboxCommand.of(tax, "tax_document", "invoice", invoice, hub.now(), money=invoice.subtotal)]
+                [
+                    OutboxCommand.of(engine, "tax_document", "invoice", part, hub.now(), money=part.subtotal)
+                    for engine, part in by_engine(hub, invoice).items()
+                ]
             )
             report.money.append(invoice.subtotal)
             report.rows.append(
@@ -55,29 +58,39 @@ def draft_invoices(hub: Hub, period: str) -> Report:
     return report
 
 
+def by_engine(hub: Hub, invoice: Invoice) -> dict[str, Invoice]:
+    """What each tax engine is asked about: the lines whose tax codes it takes."""
+    lines: dict[str, list[InvoiceLine]] = defaultdict(list)
+    for line in invoice.lines:
+        lines[hub.tax_engine(line.tax_code)].append(line)
+    return {engine: invoice.part(taken) for engine, taken in lines.items()}
+
+
 def finalise_invoices(hub: Hub) -> Report:
     """Takes the tax engine's answers and makes the drafts final: booked, scheduled, ready for the other systems."""
-    tax, erp = hub.system("tax"), hub.system("erp")
+    erp = hub.system("erp")
     report = Report("")
     with hub.database.reading() as work:
         drafts = work.find(Invoice, status=InvoiceStatus.DRAFT.value)
+        asked = {invoice.id: list(by_engine(hub, invoice)) for invoice in drafts}
         answers = {
-            proof.record_id: proof.answer
-            for proof in work.outbox.proofs(tax, "tax_document", record_id=[invoice.id for invoice in drafts])
+            (proof.system, proof.record_id): proof.answer
+            for engine in {engine for engines in asked.values() for engine in engines}
+            for proof in work.outbox.proofs(engine, "tax_document", record_id=list(asked))
         }
-    answer_to_document = hub.mappings.find(tax, "tax_document", "in", "tax_document")
     for invoice in drafts:
-        if invoice.id not in answers:
+        engines = asked[invoice.id]
+        if any((engine, invoice.id) not in answers for engine in engines):
             continue
         ident = f"record:invoice:{invoice.id}"
         now = hub.now()
         try:
-            document = answer_to_document.into(answers[invoice.id])
-            assert isinstance(document, TaxDocument)
-            final = finalise(invoice, document)
+            documents = {engine: _document(hub, engine, answers[engine, invoice.id]) for engine in engines}
+            final = finalise(invoice, *documents.values())
             with hub.database.work() as work:
                 work.put(final)
-                work.put(document)
+                for document in documents.values():
+                    work.put(document)
                 entries = work.add(invoice_entries(final))
                 for line in final.lines:
                     if line.defer and line.amount:
@@ -85,14 +98,17 @@ def finalise_invoices(hub: Hub) -> Report:
                 journals = [entry for entry in entries if entry.via.value == "journal"]
                 work.outbox.enqueue(
                     [
-                        OutboxCommand.of(tax, "tax_commit", "tax_document", document, now, money=document.tax),
+                        *(
+                            OutboxCommand.of(engine, "tax_commit", "tax_document", document, now, money=document.tax)
+                            for engine, document in documents.items()
+                        ),
                         OutboxCommand.of(erp, "invoice", "invoice", final, now, money=final.total),
                         *(OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, now) for entry in journals),
                     ]
                 )
                 work.desk.resolve(ident)
         except TieoutError as error:
-            failure = desk.entry(error, ident, tax, "invoice", invoice.id, now, invoice.subtotal)
+            failure = desk.entry(error, ident, engines[0], "invoice", invoice.id, now, invoice.subtotal)
             report.failures.append(failure)
             with hub.database.work() as work:
                 work.desk.report(failure)
@@ -101,7 +117,7 @@ def finalise_invoices(hub: Hub) -> Report:
         report.rows.append(
             {
                 "invoice": final.id,
-                "tax document": document.vendor_id,
+                "tax document": ", ".join(document.vendor_id for document in documents.values()),
                 "before tax": dollars(final.subtotal),
                 "tax": dollars(final.tax),
                 "total": dollars(final.total),
@@ -117,6 +133,12 @@ def finalise_invoices(hub: Hub) -> Report:
         f", {amounts(report.money)} with tax" if report.money else ""
     )
     return report
+
+
+def _document(hub: Hub, engine: str, answer: Payload) -> TaxDocument:
+    document = hub.mappings.find(engine, "tax_document", "in", "tax_document").into(answer)
+    assert isinstance(document, TaxDocument)
+    return document
 
 
 @flow(

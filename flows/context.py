@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -62,6 +63,17 @@ class Hub:
             if SYSTEMS[name].role == role:
                 return name
         raise Misconfigured(f"no {role} system is configured; add a [systems.<name>] table to tieout.toml")
+
+    def playing(self, role: str) -> list[str]:
+        """The systems in use that play a role."""
+        return [name for name in self.settings.systems if SYSTEMS[name].role == role]
+
+    def tax_engine(self, tax_code: str) -> str:
+        """The tax engine in use that takes a product's tax code. Misconfigured when none does."""
+        for name in self.playing("tax"):
+            if re.fullmatch(SYSTEMS[name].tax_codes, tax_code):
+                return name
+        raise Misconfigured(f"no tax engine in use takes the tax code {tax_code!r}; add its [systems.<name>] table")
 
     def role(self, system: str) -> str:
         return SYSTEMS[system].role

@@ -24,11 +24,13 @@ from core.noun import Noun
 from core.orders import Order
 from core.payments import Payment, PaymentStatus, Settlement
 from core.period import DateSpan
+from core.ports import Guard
 from core.posting import BILLING_CLEARING, DEFERRED_REVENUE
 from core.rating import RatedLine
 from core.subscriptions import Subscription
-from core.tax import TaxDocument
+from core.tax import TaxDocument, TaxStatus
 from core.ties import Break, Figure, TieLine, compare
+from flows.bill import by_engine
 from flows.context import Hub, hub
 from flows.prepare import chart
 from flows.report import Report, conclude, counted, name_run
@@ -78,9 +80,8 @@ class TieOut:
     def _all_payments(self) -> list[Payment]:
         return self._held(Payment, status=PaymentStatus.SUCCEEDED.value)
 
-    def _read(self, role: str, resource: str, record: str = "figure") -> Iterator[Any]:
+    def _read(self, system: str, resource: str, record: str = "figure") -> Iterator[Any]:
         """Every record of a resource as the system shows it now."""
-        system = self.hub.system(role)
         mapping = self.hub.mappings.find(system, record, "in", resource)
         for change in self.hub.connector(system).changes(resource, None):
             if change.payload is not None:
@@ -89,7 +90,7 @@ class TieOut:
     def _figures(self, role: str, resource: str, ours: Mapping[str, Money], all_ours: set[str]) -> Sides:
         """Amounts by our key: those of ``ours``, and those that none of ``all_ours`` explains."""
         sides: dict[str, list[Money]] = defaultdict(list)
-        for figure in self._read(role, resource):
+        for figure in self._read(self.hub.system(role), resource):
             assert isinstance(figure, Figure)
             if figure.key in ours or figure.key not in all_ours:
                 sides[figure.key].append(figure.amount)
@@ -180,21 +181,39 @@ class TieOut:
         self._compare("rated = invoiced", "rated", "invoices", due, subtotals)
 
     def taxed(self) -> None:
+        """Per engine: what it was asked about, and what it holds as committed, of the lines it takes."""
         known = {invoice.id for invoice in self._all_invoices}
-        bases: dict[str, list[Money]] = defaultdict(list)
-        taxes: dict[str, list[Money]] = defaultdict(list)
-        ours = {invoice.id: invoice for invoice in self.invoices}
-        for document in self._read("tax", "tax_document", "tax_document"):
-            assert isinstance(document, TaxDocument)
-            if document.invoice_id in ours or document.invoice_id not in known:
-                if document.status == "voided":
-                    continue
-                bases[document.invoice_id].append(document.base)
-                if document.status == "committed":
-                    taxes[document.invoice_id].append(document.tax)
-        engine = self.hub.system("tax")
-        self._compare("invoices = tax base", "hub", engine, {i.id: i.subtotal for i in self.invoices}, bases)
-        self._compare("invoice tax = tax committed", "hub", engine, {i.id: i.tax for i in self.invoices}, taxes)
+        asked: dict[str, dict[str, Invoice]] = defaultdict(dict)
+        for invoice in self.invoices:
+            for engine, part in by_engine(self.hub, invoice).items():
+                asked[engine][invoice.id] = part
+        for engine in self.hub.playing("tax"):
+            bases: dict[str, list[Money]] = defaultdict(list)
+            taxes: dict[str, list[Money]] = defaultdict(list)
+            ours = asked[engine]
+            for document in self._documents(engine):
+                if document.invoice_id in ours or document.invoice_id not in known:
+                    if document.status == "voided":
+                        continue
+                    bases[document.invoice_id].append(document.base)
+                    if document.status == "committed":
+                        taxes[document.invoice_id].append(document.tax)
+            due = {i.id: total((line.tax for line in i.lines), i.currency) for i in ours.values()}
+            self._compare("invoices = tax base", "hub", engine, {i.id: i.subtotal for i in ours.values()}, bases)
+            self._compare("invoice tax = tax committed", "hub", engine, due, taxes)
+
+    def _documents(self, engine: str) -> Iterator[TaxDocument]:
+        """What an engine shows; of one that shows nothing, the answers we kept and the commits it confirmed."""
+        if self.hub.connector(engine).resources["tax_document"].guard is not Guard.COMMIT:
+            yield from self._read(engine, "tax_document", "tax_document")
+            return
+        with self.hub.database.reading() as work:
+            kept = work.find(TaxDocument)
+            confirmed = {proof.record_id for proof in work.outbox.proofs(engine, "tax_commit")}
+            asked = {proof.record_id for proof in work.outbox.proofs(engine, "tax_document")}
+        for document in kept:
+            if document.invoice_id in asked and document.id in confirmed:
+                yield document.model_copy(update={"status": TaxStatus.COMMITTED})
 
     def collected(self) -> None:
         gateway = self.hub.system("gateway")
@@ -204,7 +223,7 @@ class TieOut:
         paid = {payment.id: payment.amount for payment in self.payments}
         known = {payment.id for payment in self._all_payments}
         gross: dict[str, list[Money]] = defaultdict(list)
-        for settlement in self._read("gateway", "settlement", "settlement"):
+        for settlement in self._read(gateway, "settlement", "settlement"):
             assert isinstance(settlement, Settlement)
             if settlement.payment_id in paid or settlement.payment_id not in known:
                 gross[settlement.payment_id].append(settlement.gross)
@@ -234,7 +253,7 @@ class TieOut:
             held = work.sums.ledger_balances(ALWAYS[0], self.billing.end)
         names = {account.code: account.name for account in chart(self.hub.price_book)}
         theirs: dict[str, list[Money]] = defaultdict(list)
-        for figure in self._read("erp", "gl_balance"):
+        for figure in self._read(erp, "gl_balance"):
             theirs[figure.key].append(figure.amount)
         for (code, currency), balance in sorted(balances.items()):
             summed = total(theirs.get(code, ()), currency)
