@@ -67,16 +67,23 @@ def show(rows: list[dict[str, str]], *, as_json: bool, empty: str, title: str | 
 @app.command()
 def demo(
     headless: Annotated[bool, typer.Option(help="Do not stay up; exit 0 only if every tie closes.")] = False,
+    stack: Annotated[
+        str, typer.Option(help="Systems: salesforce, hubspot or dynamics and theirs.")
+    ] = "salesforce",
     seed: Annotated[int, typer.Option(help="Another seed is another company.")] = 7,
     accounts: Annotated[int, typer.Option(min=1, max=500)] = 20,
     events: Annotated[int, typer.Option(min=0, max=5_000_000)] = 200_000,
-    state: Annotated[Path, typer.Option(help="Where the demo keeps everything.")] = Path(".tieout/demo"),
+    state: Annotated[Path | None, typer.Option(help="Where everything is kept; default: .tieout/<stack>.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole business on this machine: CRM quote to GL journal, and the tie-out."""
     from app.demo.run import run_demo
 
-    raise typer.Exit(run_demo(state, seed=seed, accounts=accounts, events=events, headless=headless, as_json=as_json))
+    folder = state or Path(".tieout", "demo" if stack == "salesforce" else stack)
+    code = run_demo(
+        folder, stack=stack, seed=seed, accounts=accounts, events=events, headless=headless, as_json=as_json
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 from typing import Any
 
 from app.demo.company import Customer, Deal
-from connectors.wire import dump_json
+from app.demo.http import Client, sign_in
 from core.catalog import PriceBook
 from sandbox.salesforce import CLIENT_ID, CLIENT_SECRET
 
@@ -23,22 +21,9 @@ class SalesPerson:
     """Speaks the CRM's REST API as any client of it would."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
-        grant = {"grant_type": "client_credentials", "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
-        form = urllib.parse.urlencode(grant).encode()
-        with urllib.request.urlopen(f"{url}/services/oauth2/token", form, timeout=30) as response:
-            self._token = json.load(response)["access_token"]
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(
-            f"{self._url}/services/data/{VERSION}/{path}",
-            data=None if body is None else dump_json(body),
-            headers={"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"},
-            method=method,
-        )
-        with urllib.request.urlopen(request, timeout=60) as response:
-            content = response.read()
-        return json.loads(content) if content else None
+        token = f"{url}/services/oauth2/token"
+        auth = sign_in(token, grant_type="client_credentials", client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+        self._call = Client(f"{url}/services/data/{VERSION}/", auth)
 
     def _collection(self, method: str, path: str, records: Sequence[dict[str, Any]]) -> list[str]:
         """Ids of the records, in order. ValueError with the CRM's words when it refuses one."""

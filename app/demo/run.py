@@ -7,10 +7,9 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -24,7 +23,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 
 from app.demo.company import Customer, customers
-from app.demo.crm import SalesPerson
+from app.demo.stacks import STACKS, Place, profile, salesperson, token
 from app.demo.usage import write_usage
 from app.processes import child, free_port, prefect_environment, told, until
 from core.errors import Misconfigured
@@ -40,12 +39,11 @@ from flows.ingest import FOLDER
 from flows.report import dollars
 from flows.settings import CONFIG_VARIABLE, load
 from flows.tie_out import row, tie_out_period
-from sandbox import avalara, netsuite, salesforce, stripe_gateway
 
 PERIOD = "2026-10"
-WEBHOOK_TOKEN = "northwind-outbound-message"
 
-SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
+#: Where communications have an engine of their own, calls are taxed as voice over IP, by transaction and service type.
+CALLS_AS_TELECOM = ("name: Video conferencing, tax_code: SW054000", 'name: Video conferencing, tax_code: "19:6"')
 
 #: Stages of the month, in the order the flow runs them: the flow's name and what the bar says.
 STAGES = (
@@ -77,7 +75,7 @@ class Stack:
     prefect_ui: str
 
 
-def run_demo(state: Path, *, seed: int, accounts: int, events: int, headless: bool, as_json: bool) -> int:
+def run_demo(state: Path, *, stack: str, seed: int, accounts: int, events: int, headless: bool, as_json: bool) -> int:
     """Runs the whole path on ``state``; 0 when every tie closes. Repeated on the same state it changes nothing."""
     if platform.system() == "Windows":
         raise Misconfigured("the demo runs on Linux and macOS; on Windows use WSL")
@@ -85,21 +83,23 @@ def run_demo(state: Path, *, seed: int, accounts: int, events: int, headless: bo
     began = time.monotonic()
     state = state.resolve()
     people = customers(accounts, seed)
-    _same_company(state, {"seed": seed, "accounts": accounts, "events": events})
+    if stack not in STACKS:
+        raise ValueError(f"there is no stack {stack!r}; there are {', '.join(STACKS)}")
+    _same_company(state, {"stack": stack, "seed": seed, "accounts": accounts, "events": events})
     with contextlib.ExitStack() as opened:
         with console.status("Starting the vendor sandbox, the Prefect server, the receiver and the deployments"):
-            stack = opened.enter_context(_stack(state))
-        console.print(f"Prefect UI [link]{stack.prefect_ui}[/link]  (state in {os.path.relpath(state)})")
-        before = _objects(stack.vendors)
-        _month(stack, state, people, seed, events, console)
-        lines, breaks = tie_out_period(stack.hub, PERIOD)
-        changes = _changes(before, _objects(stack.vendors))
+            running = opened.enter_context(_stack(state, STACKS[stack]))
+        console.print(f"Prefect UI [link]{running.prefect_ui}[/link]  (state in {os.path.relpath(state)})")
+        before = _objects(running.vendors)
+        _month(running, state, people, seed, events, console)
+        lines, breaks = tie_out_period(running.hub, PERIOD)
+        changes = _changes(before, _objects(running.vendors))
         closed = not breaks and not any(line.difference or line.breaks for line in lines)
         seconds = time.monotonic() - began
         if as_json:
-            print(json.dumps(_answer(stack, lines, changes, closed, seconds), indent=2))
+            print(json.dumps(_answer(running, lines, changes, closed, seconds), indent=2))
         else:
-            _show(console, stack, lines, changes, closed, seconds)
+            _show(console, running, lines, changes, closed, seconds)
         if not headless:
             console.print("Ctrl-C stops everything; running it again changes nothing.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -108,7 +108,7 @@ def run_demo(state: Path, *, seed: int, accounts: int, events: int, headless: bo
     return 0 if closed else 1
 
 
-def _same_company(state: Path, wanted: Mapping[str, int]) -> None:
+def _same_company(state: Path, wanted: Mapping[str, int | str]) -> None:
     """One state folder holds one company. Misconfigured when it holds another."""
     note = state / "company.json"
     held = told(note)
@@ -124,7 +124,7 @@ def _same_company(state: Path, wanted: Mapping[str, int]) -> None:
 
 
 @contextlib.contextmanager
-def _stack(state: Path) -> Iterator[Stack]:
+def _stack(state: Path, systems: Sequence[str]) -> Iterator[Stack]:
     """The sandbox and ``tieout serve`` as child processes, configured for each other."""
     environ = {**prefect_environment(state), CONFIG_VARIABLE: str(state / "tieout.toml"), "PREFECT_API_URL": ""}
     for name in ("sandbox.json", "serve.json"):
@@ -135,7 +135,7 @@ def _stack(state: Path) -> Iterator[Stack]:
             "-m",
             "app.cli",
             "sandbox",
-            *SYSTEMS,
+            *systems,
             "--port",
             "0",
             "--folder",
@@ -146,7 +146,6 @@ def _stack(state: Path) -> Iterator[Stack]:
         vendors = until(lambda: told(state / "sandbox.json"), process, log, "the vendor sandbox")
         port = free_port()
         _configure(state, vendors, port)
-        _register_webhooks(vendors, f"http://127.0.0.1:{port}/webhooks")
         log = state / "logs" / "serve.log"
         arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(state / "serve.json")]
         process = opened.enter_context(child(arguments, log, environ))
@@ -158,49 +157,23 @@ def _stack(state: Path) -> Iterator[Stack]:
 
 
 def _configure(state: Path, vendors: Mapping[str, str], port: int) -> None:
-    """Writes the configuration of the sandbox profile; readable by its owner alone, since it holds credentials."""
-    shutil.copyfile(Path(__file__).with_name("northwind.yaml"), state / "price_book.yaml")
+    """Writes the configuration of the sandbox profile, readable by its owner alone; tells each sandbox our receiver."""
+    book = Path(__file__).with_name("northwind.yaml").read_text(encoding="utf-8")
+    if "avalara_communications" in vendors:
+        book = book.replace(*CALLS_AS_TELECOM)
+    (state / "price_book.yaml").write_text(book, encoding="utf-8")
     database = os.environ.get("TIEOUT_DATABASE_URL", f"sqlite:///{state / 'tieout.db'}")
-    tables: dict[str, dict[str, Any]] = {
-        "salesforce": {
-            "base_url": vendors["salesforce"],
-            "client_id": salesforce.CLIENT_ID,
-            "client_secret": salesforce.CLIENT_SECRET,
-            "organization_id": salesforce.ORGANIZATION_ID,
-            "webhook_token": WEBHOOK_TOKEN,
-        },
-        "avalara": {
-            "base_url": vendors["avalara"],
-            "account_id": avalara.ACCOUNT_ID,
-            "license_key": avalara.LICENSE_KEY,
-            "company_code": avalara.COMPANY_CODE,
-        },
-        "stripe": {
-            "base_url": vendors["stripe"],
-            "secret_key": stripe_gateway.SECRET_KEY,
-            "webhook_secrets": [stripe_gateway.WEBHOOK_SECRET],
-        },
-        "netsuite": {
-            "base_url": vendors["netsuite"],
-            "account": netsuite.ACCOUNT,
-            "consumer_key": netsuite.CONSUMER_KEY,
-            "consumer_secret": netsuite.CONSUMER_SECRET,
-            "token": netsuite.TOKEN,
-            "token_secret": netsuite.TOKEN_SECRET,
-        },
-    }
     lines = [f"database_url = {json.dumps(database)}", 'state_folder = "."', f"webhook_port = {port}"]
-    for name, table in tables.items():
-        lines += ["", f"[systems.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
+    for name, url in vendors.items():
+        place = Place(url, f"http://127.0.0.1:{port}/webhooks/{name}", state, token(state))
+        made = profile(name, place)
+        lines += ["", f"[systems.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in made.settings.items())]
+        if made.webhooks:
+            _control(url, "webhooks", dict(made.webhooks))
     path = state / "tieout.toml"
     path.unlink(missing_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         file.write("\n".join(lines) + "\n")
-
-
-def _register_webhooks(vendors: Mapping[str, str], receiver: str) -> None:
-    _control(vendors["salesforce"], "webhooks", {"url": f"{receiver}/salesforce?token={WEBHOOK_TOKEN}"})
-    _control(vendors["stripe"], "webhooks", {"url": f"{receiver}/stripe", "secret": stripe_gateway.WEBHOOK_SECRET})
 
 
 def _control(url: str, path: str, body: Any = None) -> Any:
@@ -218,7 +191,8 @@ def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events:
         TimeElapsedColumn(), console=console,
     ) as bars:  # fmt: skip
         bar = bars.add_task("Enter customers and deals", total=None, told="")
-        sales = SalesPerson(stack.vendors["salesforce"])
+        crm = next(iter(stack.vendors))
+        sales = salesperson(crm, stack.vendors[crm])
         sales.enter(people, stack.hub.price_book)
         sites = [site for customer in people for site in customer.usage]
         bars.update(bar, total=1, completed=1, told=f"{len(people)} customers, {len(sites)} sites")
