@@ -89,10 +89,11 @@ def test_the_error_desk_is_listed_shown_retried_and_ignored(configured: Path, cl
     assert (kept["state"], kept["note"]) == ("ignored", "a test of ours")
 
 
-def test_explain_of_an_unknown_id_is_one_sentence(configured: Path, tieout: Tieout) -> None:
-    said = tieout("explain", "INV-1999")
-    assert (said.code, said.out) == (2, "")
-    assert "nothing here has the id 'INV-1999'" in said.err
+def test_a_story_is_told_as_a_tree_or_as_one_json_value(configured: Path, tieout: Tieout) -> None:
+    said = tieout("explain", "JE-INV-2026-10-A-0001-2", "--json")
+    assert (said.code, said.json["what"], said.json["id"]) == (0, "journal line", "JE-INV-2026-10-A-0001-2")
+    told = tieout("explain", "JE-INV-2026-10-A-0001-2")
+    assert (told.code, "opportunity line" in told.out) == (0, True)
 
 
 #: What a user does wrong, and a part of the sentence that says so.
