@@ -30,7 +30,7 @@ def demo(state: Path) -> tuple[int, dict[str, Any]]:
     return ran.returncode, answer
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, dict[str, Any]]]:
     """The demo, and the demo again on the same state."""
     state = tmp_path_factory.mktemp("demo") / "state"
