@@ -24,6 +24,7 @@ from core.payments import Payment, Settlement
 from core.rating import RatedLine
 from core.revenue import RecognitionPart
 from core.store import rows
+from core.store.audit import Audit
 from core.store.border import Desk, Inbox, Outbox
 from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.store.sums import Sums
@@ -97,7 +98,9 @@ class Database:
     def work(self) -> Iterator[Work]:
         """A unit of work: committed at the end of the block, rolled back when it raises."""
         with self._engine.begin() as connection:
-            yield Work(connection)
+            work = Work(connection)
+            yield work
+            work.audit.seal()
 
     @contextmanager
     def reading(self) -> Iterator[Work]:
@@ -163,6 +166,10 @@ class Work:
     @cached_property
     def desk(self) -> Desk:
         return Desk(self._connection)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self._connection)
 
     @cached_property
     def sums(self) -> Sums:

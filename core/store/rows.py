@@ -392,3 +392,26 @@ class BreakRow(SQLModel, table=True):
     first_seen_at: datetime = _instant()
     last_seen_at: datetime = _instant()
     closed_at: datetime | None = _instant(nullable=True)
+
+
+class AuditRow(SQLModel, table=True):
+    __tablename__ = "audit"
+    seq: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    at: datetime = _instant()
+    who: str
+    act: str
+    system: str
+    record: str
+    record_id: str = Field(index=True)
+    detail: str = _text()
+    previous: str
+    hash: str
+
+
+class AuditTipRow(SQLModel, table=True):
+    """One row: where the audit chain ends. Who goes on from there holds its lock."""
+
+    __tablename__ = "audit_tip"
+    id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    seq: int = Field(sa_column=Column(BigInteger, nullable=False))
+    hash: str
