@@ -92,7 +92,8 @@ class Delivery:
     def _prepare(self, command: OutboxCommand) -> Prepared | None:
         """Maps a command; adopts it when it may have been sent and is found. None when it is settled already.
 
-        What is found proves only that the record is there: a later version is sent again, onto the same object.
+        What is found proves only that the record is there: where an earlier version was sent too, this one is sent
+        again, onto the same object.
         """
         if self.stopped:
             self._release([command])
@@ -102,12 +103,13 @@ class Delivery:
             mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
             with self.hub.database.reading() as work:
                 payload = mapping.out(noun, self.hub.refs(work))
+                alone = not work.outbox.sent_before(command)
             prepared = command, mapping, payload, mapping.key(noun)
-            found = self.connector.find(command.resource, prepared[3]) if _may_be_there(command) else None
+            found = self.connector.find(command.resource, prepared[3]) if command.probe else None
         except TieoutError as error:
             self._fail(command, error)
             return None
-        if found is None:
+        if found is None or not alone:
             return prepared
         self._settle([(prepared, found)])
         return None
@@ -228,11 +230,6 @@ def _noun(command: OutboxCommand) -> Noun:
             system=command.system,
             record=command.record_id,
         ) from None
-
-
-def _may_be_there(command: OutboxCommand) -> bool:
-    """Whether an earlier try of the first version may have reached the system."""
-    return command.probe and command.sequence == 1
 
 
 def _unsent(command: OutboxCommand) -> CommandState:

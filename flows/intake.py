@@ -14,7 +14,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from core.accounts import Account
-from core.errors import Parked, Rejected, Retryable, TieoutError
+from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
 from core.orders import Order, OrderProgress, activate
@@ -105,6 +105,9 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
             row, failure = handler(hub, event, noun)
         except Retryable:
             return False
+        except Misconfigured as error:
+            _stop(hub, event.system, error, report)
+            return False
         except Parked:
             state = InboxState.PARKED
         except TieoutError as error:
@@ -122,10 +125,26 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
         work.inbox.settle(event, state)
         if state in (InboxState.APPLIED, InboxState.STALE):
             work.desk.resolve(ident)
+        if state is not InboxState.STALE:
+            work.desk.resolve(f"system:{event.system}")
         if failure:
             work.desk.report(failure)
             report.failures.append(failure)
     return True
+
+
+def _stop(hub: Hub, system: str, error: Misconfigured, report: Report) -> None:
+    """Puts a system that cannot work on the desk, once for all its events: they wait until it does."""
+    failure = desk.entry(error, f"system:{system}", system, "system", system, hub.now())
+    if all(one.id != failure.id for one in report.failures):
+        report.failures.append(failure)
+    with hub.database.work() as work:
+        work.desk.report(failure)
+
+
+def _deed(hub: Hub, event: InboxEvent, act: Act) -> Deed:
+    detail = {"event": event.event_id, "kind": event.kind}
+    return Deed(hub.now(), WHO, act, event.system, event.resource, event.vendor_id, detail)
 
 
 def _read(hub: Hub, event: InboxEvent) -> Order | Payment:

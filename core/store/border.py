@@ -364,6 +364,11 @@ class Outbox(StoredTable):
         where = and_(OUTBOX.c.system == system, OUTBOX.c.resource == resource, OUTBOX.c.record_id == record_id)
         return self._select(where)
 
+    def sent_before(self, command: OutboxCommand) -> bool:
+        """Whether an earlier version of its record may have been sent."""
+        earlier = and_(_same_record(command), OUTBOX.c.sequence < command.sequence, OUTBOX.c.attempts > 0)
+        return command.sequence > 1 and self._connection.execute(select(exists().where(earlier))).scalar_one()
+
     def in_state(self, *states: CommandState, system: str | None = None) -> list[OutboxCommand]:
         where = OUTBOX.c.state.in_(states)
         return self._select(where if system is None else and_(where, OUTBOX.c.system == system))

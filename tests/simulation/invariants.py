@@ -96,14 +96,18 @@ class Watch:
             "SELECT key, state, fence, attempts, probe, due_at, system, resource, record_id FROM outbox"
         ):
             found[key] = (state, fence, attempts, bool(probe))
+            if fence != self._commands.get(key, ("", 0))[1]:
+                run.crossings.holders[key] = run.actor
             if key in self._commands:
                 was, fence_was, attempts_was, probe_was = self._commands[key]
-                if was == state == "sending" and fence != fence_was:
+                if was == state == "sending" and fence != fence_was and not run.quiet:
                     run.sometimes["a lease was taken over"] += 1
                 if was == "unknown" and state == "done":
                     run.sometimes["unknown, then settled in one step"] += 1
                 if state not in REACHABLE[was] or fence < fence_was or attempts < attempts_was:
                     raise Violation("I8 outbox follows its graph", f"{key} went from {was} to {state}")
+                if was == "sending" and fence == fence_was and state not in (was, "unknown") and not run.quiet:
+                    _same("I8 only who holds a lease settles it", key, run.crossings.holders.get(key), run.actor)
                 if probe_was and not probe and state not in FINAL:
                     raise Violation("I8 what may have been sent is looked up first", f"{key} forgot its probe")
             if state == "done" and (system, resource, record_id) not in proofs:

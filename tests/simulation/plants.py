@@ -7,53 +7,48 @@ behind each other (a look-up behind an idempotency key) are taken away together 
 from __future__ import annotations
 
 import inspect
-import sys
+import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from importlib import import_module
 from typing import Any
-from unittest.mock import patch
 
 #: Where (``module:Class.function``), the words there, and the words in their place.
 Edit = tuple[str, str, str]
 
 
 @contextmanager
-def edited(where: str, old: str, new: str) -> Iterator[None]:
-    """The function with other words in its source, until the end of the block. LookupError when they are not there."""
+def planted(*edits: Edit) -> Iterator[None]:
+    """The functions with other words in their source, until the end of the block. LookupError for words not there."""
+    standing = []
+    try:
+        for where, old, new in edits:
+            function, source = _found(where)
+            if old not in source:
+                raise LookupError(f"{where} has no {old!r} any more; mend the plant")
+            name = f"<planted in {where}>"
+            planted_source = source.replace(old, new)
+            made: dict[str, Any] = {}
+            exec(compile(planted_source, name, "exec"), function.__globals__, made)
+            linecache.cache[name] = (len(planted_source), None, planted_source.splitlines(keepends=True), name)
+            standing.append((function, function.__code__))
+            function.__code__ = inspect.unwrap(made[function.__name__]).__code__
+        yield
+    finally:
+        for function, code in reversed(standing):
+            function.__code__ = code
+
+
+def _found(where: str) -> tuple[Any, str]:
     module_name, _, path = where.partition(":")
-    module = import_module(module_name)
     *owners, name = path.split(".")
-    owner: Any = module
+    owner: Any = import_module(module_name)
     for part in owners:
         owner = getattr(owner, part)
     function = inspect.unwrap(inspect.getattr_static(owner, name))
-    source = textwrap.dedent(inspect.getsource(function))
-    if old not in source:
-        raise LookupError(f"{where} has no {old!r} any more; mend the plant")
-    made: dict[str, Any] = {}
-    exec(compile(source.replace(old, new), f"<planted in {where}>", "exec"), module.__dict__, made)
-    with ExitStack() as stack:
-        stack.enter_context(patch.object(owner, name, made[name]))
-        if not owners:
-            for other in _importers(name, function):
-                stack.enter_context(patch.object(other, name, made[name]))
-        yield
-
-
-def _importers(name: str, function: Any) -> list[Any]:
-    """Modules that hold the function under its own name because they imported it."""
-    return [one for one in list(sys.modules.values()) if getattr(one, "__dict__", {}).get(name) is function]
-
-
-@contextmanager
-def planted(*edits: Edit) -> Iterator[None]:
-    with ExitStack() as stack:
-        for edit in edits:
-            stack.enter_context(edited(*edit))
-        yield
+    return function, textwrap.dedent(inspect.getsource(function))
 
 
 _DELIVERY, _OUTBOX, _INBOX = "flows.deliver:Delivery", "core.store.border:Outbox", "core.store.border:Inbox"
@@ -61,7 +56,7 @@ _DELIVERY, _OUTBOX, _INBOX = "flows.deliver:Delivery", "core.store.border:Outbox
 _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     # the outbox
     "an unknown outcome is sent again without a look-up": (
-        ("flows.deliver:_may_be_there", "return command.probe and command.sequence == 1", "return False"),
+        (f"{_DELIVERY}._prepare", "if command.probe else None", "if False else None"),
     ),
     "a lease that ran out forgets that it may have been sent": (
         (f"{_OUTBOX}.claim", "values(state=CommandState.UNKNOWN, probe=True)", "values(state=CommandState.UNKNOWN)"),

@@ -152,6 +152,8 @@ class Crossings:
     now: Callable[[], datetime]
     proved: Callable[[str, str, str], bool]
     least_lease: timedelta
+    holders: dict[str, str] = field(default_factory=dict)
+    """Which process leased a command last."""
     under_way: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     doubt: set[tuple[str, str, str]] = field(default_factory=set)
 
@@ -176,8 +178,8 @@ class Crossings:
 class Watched:
     """A connector under watch."""
 
-    def __init__(self, connector: Connector, crossings: Crossings) -> None:
-        self._connector, self._crossings = connector, crossings
+    def __init__(self, connector: Connector, crossings: Crossings, process: Process) -> None:
+        self._connector, self._crossings, self._process = connector, crossings, process
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connector, name)
@@ -190,6 +192,7 @@ class Watched:
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         crossings = [(self._connector.system, resource, key.value) for _, key in items]
         outcomes: list[Outcome | None] = [None] * len(items)
+        self._process.may_send(crossings)
         for crossing in crossings:
             self._crossings.begin(*crossing)
         try:
@@ -237,8 +240,9 @@ class Process:
         self.hub.database, self.hub.mappings, self.hub.price_book = self.run.database, mappings(), price_book()
         for system, settings in self.run.settings.systems.items():
             connector = SYSTEMS[system].connect(settings, world)
-            self.hub._connectors[system] = Watched(connector, self.run.crossings)  # type: ignore[assignment]
+            self.hub._connectors[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
         self.fiber = self.wakes_at = None
+        self._held: set[tuple[str, str, str]] = set()
 
     def begin(self, job: str, work: Callable[[Hub], Any]) -> None:
         self.fiber = Fiber(job, partial(work, self.hub))
@@ -255,7 +259,20 @@ class Process:
         self.fiber.hand_over("asleep")
         self.wakes_at = None
 
+    def may_send(self, crossings: Sequence[tuple[str, str, str]]) -> None:
+        """Violation for a record whose lease was lost when the worker looked last, just before it began to send."""
+        if self.fiber is None or not self.fiber.running:
+            return
+        if lost := set(crossings) - self._held:
+            raise Violation("what is not leased is not sent", str(sorted(lost)))
+
+    def _leased(self) -> set[tuple[str, str, str]]:
+        rows = self.run.sql.execute("SELECT key, system, resource, record_id FROM outbox WHERE state = 'sending'")
+        return {(row[1], row[2], row[3]) for row in rows if self.run.crossings.holders.get(row[0]) == self.name}
+
     def _fault(self, point: str, /) -> None:
+        if point == "outbox.before_send":
+            self._held = self._leased()
         self.run.reached[point] += 1
         if self.run.crashes_here():
             self.run.tell("crash_at_point")
@@ -283,6 +300,8 @@ class Run:
     lost: set[str] = field(default_factory=set)
     """Opportunities of which a webhook was lost for good."""
     closed: bool = False
+    actor: str = ""
+    """Which process the last step belonged to."""
     names: dict[str, str] = field(default_factory=dict)
     """The newest name of each account at the CRM."""
 
@@ -396,13 +415,15 @@ class Run:
 
     def _begin(self, process: Process, rng: Random) -> str:
         jobs = self.jobs()
-        name = rng.choice(list(jobs))
+        others = [one.fiber.name for one in self.processes if one.fiber is not None and one.fiber.name in jobs]
+        name = rng.choice(others if others and rng.random() < 0.4 else list(jobs))
         process.begin(name, jobs[name])
         return f"{process.name} begins {name}"
 
     def _resume(self, process: Process, _rng: Random) -> str:
         fiber = process.fiber
         assert fiber is not None
+        self.actor = process.name
         fiber.resume()
         return f"{process.name} {self._after(process, fiber)}"
 
@@ -410,6 +431,7 @@ class Run:
         fiber = process.fiber
         assert fiber is not None
         self.tell("kill")
+        self.actor = process.name
         fiber.kill()
         return f"{process.name} killed: {self._after(process, fiber)}"
 
@@ -425,6 +447,8 @@ class Run:
                 self.sometimes["a job gave up for now"] += 1
             case Crash():
                 process.start_anew()
+            case Violation():
+                raise fiber.error
             case error:
                 raise Violation("no job fails otherwise than by its own errors", f"{fiber.name}: {error!r}") from error
         return f"{fiber.name} ended {type(fiber.error).__name__}"

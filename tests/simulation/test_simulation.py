@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.campaign import campaign, find, once, repeatable
-from tests.simulation.plants import PLANTS, edited
+from tests.simulation.plants import PLANTS, planted
 
 #: Planted bugs that a few seeds find; `python -m tests.simulation --plants` looks for all of them.
 SOON_FOUND = (
@@ -42,5 +42,5 @@ def test_every_planted_bug_still_fits_the_code() -> None:
     for plant in PLANTS.values():
         with plant():
             pass
-    with pytest.raises(LookupError), edited("flows.deliver:_may_be_there", "words that are not there", ""):
+    with pytest.raises(LookupError), planted(("flows.deliver:Delivery._prepare", "words that are not there", "")):
         pass
