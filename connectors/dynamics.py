@@ -30,7 +30,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from connectors.odata_batch import Operation, batch_answers, batch_body
-from connectors.wire import Auth, BaseConnector, Request, Response, Wire, exact_json, retry_after, retrying
+from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, retry_after, retrying
 from core.errors import Misconfigured, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -292,11 +292,6 @@ def _fault(response: Response, now: datetime, record: str = "", payload: Payload
     )
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _bare(row: Json) -> Json:
     """A row without the annotations of the protocol, nested rows too."""
     return {name: _inner(value) for name, value in row.items() if "@" not in name}
@@ -325,7 +320,7 @@ def _instant(text: str) -> datetime:
     return instant.astimezone(UTC)
 
 
-class DynamicsConnector(BaseConnector):
+class DynamicsConnector(BulkConnector):
     """One environment. Thread-safe.
 
     The answer of a Receipt is the row alone; ``get`` and ``changes`` give it with what its resource nests.
@@ -536,12 +531,6 @@ class DynamicsConnector(BaseConnector):
             raise
         return found
 
-    def _row(self, resource: str, key: ExternalKey) -> Resource:
-        row = self.resource(resource)
-        if key.field != row.key_field:
-            raise Misconfigured(f"{SYSTEM}: the key of {resource} is {row.key_field}, not {key.field}", system=SYSTEM)
-        return row
-
     def _address(self, resource: str, key: ExternalKey) -> str:
         """The address of the record under our key. Rejected when the service has no address for such a key."""
         row = self.resource(resource)
@@ -564,23 +553,7 @@ class DynamicsConnector(BaseConnector):
 
     # -- writing
 
-    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
-        (outcome,) = self.upsert_many(resource, [(payload, key)])
-        if isinstance(outcome, TieoutError):
-            raise outcome
-        return outcome
-
-    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
-        """One call per batch of items. A fault of a call is the outcome of each of its items; others are raised."""
-        outcomes: list[Outcome] = []
-        for chunk in chunks(items, self.resource(resource).batch):
-            try:
-                outcomes += self._write(resource, chunk)
-            except Retryable as fault:
-                outcomes += [fault] * len(chunk)
-        return outcomes
-
-    def _write(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         row = self._row(resource, items[0][1])
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)

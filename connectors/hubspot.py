@@ -25,13 +25,12 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from connectors.wire import Auth, BaseConnector, Request, Response, Wire, exact_json, retry_after
+from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, retry_after
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -282,12 +281,6 @@ def _named(fault: TieoutError, resource: str, payload: Payload) -> TieoutError:
     )
 
 
-def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    left = iter(items)
-    while part := list(islice(left, size)):
-        yield part
-
-
 def _text(value: Any) -> str:
     """A value as HubSpot keeps it: everything is text, and empty text clears."""
     match value:
@@ -319,7 +312,7 @@ class Which:
         return {"propertyName": self.name, "operator": self.operator} | ({"values": self.values} if self.values else {})
 
 
-class HubSpotConnector(BaseConnector):
+class HubSpotConnector(BulkConnector):
     """One HubSpot account. Thread-safe."""
 
     system = SYSTEM
@@ -508,31 +501,9 @@ class HubSpotConnector(BaseConnector):
         answer: Payload = self.get("order", record[ID]) if resource == "order" else record
         return Receipt(SYSTEM, resource, record[ID], key, created=False, answer=answer)
 
-    def _row(self, resource: str, key: ExternalKey) -> Resource:
-        row = self.resource(resource)
-        if key.field != row.key_field:
-            raise Misconfigured(f"{SYSTEM}: the key of {resource} is {row.key_field}, not {key.field}", system=SYSTEM)
-        return row
-
     # -- writing
 
-    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
-        (outcome,) = self.upsert_many(resource, [(payload, key)])
-        if isinstance(outcome, TieoutError):
-            raise outcome
-        return outcome
-
-    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
-        """One call per 100 items, and one to read them back. A fault of a call is the outcome of each of its items."""
-        outcomes: list[Outcome] = []
-        for part in chunks(items, BATCH):
-            try:
-                outcomes += self._write(resource, part)
-            except Retryable as fault:
-                outcomes += [fault] * len(part)
-        return outcomes
-
-    def _write(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """Writes records and reads them back; in halves when one of them spoils the whole batch."""
         row = self._row(resource, items[0][1])
         if row.guard is Guard.READ_ONLY:
@@ -555,7 +526,7 @@ class HubSpotConnector(BaseConnector):
         except Rejected as refusal:
             if len(items) > 1:
                 half = len(items) // 2
-                return self._write(resource, items[:half]) + self._write(resource, items[half:])
+                return self._write_batch(resource, items[:half]) + self._write_batch(resource, items[half:])
             return [_named(refusal, resource, items[0][0])]
         new = {str(one["id"]): bool(one.get("new", False)) for one in answer["results"]}
         refused = {

@@ -32,7 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
-from connectors.wire import BaseConnector, Response, Wire, guarded, retrying
+from connectors.wire import BulkConnector, Response, Wire, guarded, retrying
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -233,7 +233,7 @@ class Transport:
         return response
 
 
-class NetSuite(BaseConnector):
+class NetSuite(BulkConnector):
     system = SYSTEM
     resources = RESOURCES
 
@@ -253,12 +253,6 @@ class NetSuite(BaseConnector):
             return self._loaded
 
     # The five verbs
-
-    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
-        outcome = self.upsert_many(resource, [(payload, key)])[0]
-        if isinstance(outcome, TieoutError):
-            raise outcome
-        return outcome
 
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         if self.resource(resource).guard is Guard.READ_ONLY:

@@ -43,7 +43,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from connectors.auth import App, RefreshedSession, TokenFile
-from connectors.wire import BaseConnector, Response, Wire, dump_json, exact_json, retry_after
+from connectors.wire import BulkConnector, Response, Wire, dump_json, exact_json, retry_after
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -253,7 +253,7 @@ class Books:
     read_on: date
 
 
-class QuickBooks(BaseConnector):
+class QuickBooks(BulkConnector):
     system = SYSTEM
     resources: Mapping[str, Resource] = RESOURCES
 
@@ -291,12 +291,6 @@ class QuickBooks(BaseConnector):
                 str(error), system=SYSTEM, record=resource, field="Id", value=vendor_id, code=error.code
             ) from None
         return _whole(row, answer[row.path])
-
-    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
-        outcome = self.upsert_many(resource, [(payload, key)])[0]
-        if isinstance(outcome, TieoutError):
-            raise outcome
-        return outcome
 
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """Records are independent of each other: one batch call carries several, and each has its own outcome."""

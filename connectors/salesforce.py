@@ -29,8 +29,8 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from simple_salesforce.api import Salesforce
 from simple_salesforce.format import format_soql
 
-from connectors.wire import Auth, BaseConnector, Request, Response, SdkSession, Wire, exact_json, retry_after
-from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
+from connectors.wire import Auth, BulkConnector, Request, Response, SdkSession, Wire, exact_json, retry_after
+from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
     ExternalKey,
@@ -290,16 +290,11 @@ def _field_of(error: Json, payload: Payload) -> str | None:
     return None
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
 def _bare(record: Json) -> Json:
     return {name: value for name, value in record.items() if name != "attributes"}
 
 
-class SalesforceConnector(BaseConnector):
+class SalesforceConnector(BulkConnector):
     """One org. Thread-safe."""
 
     system = SYSTEM
@@ -483,31 +478,9 @@ class SalesforceConnector(BaseConnector):
         answer: Payload = self.get("order", found[0]["Id"]) if resource == "order" else found[0]
         return Receipt(SYSTEM, resource, found[0]["Id"], key, created=False, answer=answer)
 
-    def _row(self, resource: str, key: ExternalKey) -> Resource:
-        row = self.resource(resource)
-        if key.field != row.key_field:
-            raise Misconfigured(f"{SYSTEM}: the key of {resource} is {row.key_field}, not {key.field}", system=SYSTEM)
-        return row
-
     # -- writing
 
-    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
-        (outcome,) = self.upsert_many(resource, [(payload, key)])
-        if isinstance(outcome, TieoutError):
-            raise outcome
-        return outcome
-
-    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
-        """One call per 200 items. A fault of a call is the outcome of each of its items; Misconfigured is raised."""
-        outcomes: list[Outcome] = []
-        for chunk in chunks(items, self.resource(resource).batch):
-            try:
-                outcomes += self._write(resource, chunk)
-            except Retryable as fault:
-                outcomes += [fault] * len(chunk)
-        return outcomes
-
-    def _write(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """Writes records and reads them back, in one call; in halves when one of them spoils the whole request."""
         row = self._row(resource, items[0][1])
         if row.guard is Guard.READ_ONLY:
@@ -531,7 +504,7 @@ class SalesforceConnector(BaseConnector):
         if written["httpStatusCode"] >= 300:
             if len(items) > 1 and written["httpStatusCode"] < 500:
                 half = len(items) // 2
-                return self._write(resource, items[:half]) + self._write(resource, items[half:])
+                return self._write_batch(resource, items[:half]) + self._write_batch(resource, items[half:])
             return [_fault(written["body"][0], record=resource, payload=items[0][0])] * len(items)
         kept: Mapping[str, Json] = {}
         if read["httpStatusCode"] < 300:

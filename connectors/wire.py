@@ -8,12 +8,13 @@ request, so a write is then OutcomeUnknown and is never repeated here.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, TypeVar
 
 import httpx
@@ -298,3 +299,41 @@ class BaseConnector:
 
     def close(self) -> None:
         return
+
+
+class BulkConnector(BaseConnector):
+    """A connector whose vendor writes many records in one call: ``_write_batch``, for at most one batch."""
+
+    def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
+        (outcome,) = self.upsert_many(resource, [(payload, key)])
+        if isinstance(outcome, TieoutError):
+            raise outcome
+        return outcome
+
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """One call per batch. A Retryable fault of a call is the outcome of each of its items; others are raised."""
+        outcomes: list[Outcome] = []
+        for chunk in chunks(items, self.resource(resource).batch):
+            try:
+                outcomes += self._write_batch(resource, chunk)
+            except Retryable as fault:
+                outcomes += [fault] * len(chunk)
+        return outcomes
+
+    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        raise NotImplementedError
+
+    def _row(self, resource: str, key: ExternalKey) -> Resource:
+        """The row of the RESOURCES table that this key is for. Misconfigured for another key field."""
+        row = self.resource(resource)
+        if key.field != row.key_field:
+            why = f"{self.system}: the key of {resource} is {row.key_field}, not {key.field}"
+            raise Misconfigured(why, system=self.system)
+        return row
+
+
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most ``size``, in order."""
+    left = iter(items)
+    while part := list(islice(left, size)):
+        yield part
