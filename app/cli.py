@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from app import cli_catalog, cli_mappings, cli_rate
+from app import cli_audit, cli_catalog, cli_documents, cli_mappings, cli_rate
+from app.printing import AsJson, show
 from core.errors import TieoutError
 
 app = typer.Typer(
@@ -27,7 +27,6 @@ app.add_typer(cli_rate.app, name="rate")
 errors = typer.Typer(help="The error desk: list, show, retry, ignore.", no_args_is_help=True)
 app.add_typer(errors, name="errors")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of a table.")]
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
 Hidden = Annotated[bool, typer.Option(hidden=True)]
 ReadyFile = Annotated[Path | None, typer.Option(hidden=True)]
@@ -47,29 +46,10 @@ def main() -> None:
         sys.exit(2)
 
 
-def show(rows: list[dict[str, str]], *, as_json: bool, empty: str, title: str | None = None) -> None:
-    """A table for people, or the same rows as JSON."""
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    if not rows:
-        print(empty)
-        return
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for head in rows[0]:
-        right = head in ("left", "right", "difference", "records", "breaks", "money at risk", "attempts", "amount")
-        table.add_column(head.replace("_", " "), justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row.values())
-    Console().print(table)
-
-
 @app.command()
 def demo(
     headless: Annotated[bool, typer.Option(help="Do not stay up; exit 0 only if every tie closes.")] = False,
-    stack: Annotated[
-        str, typer.Option(help="Systems: salesforce, hubspot or dynamics and theirs.")
-    ] = "salesforce",
+    stack: Annotated[str, typer.Option(help="Systems: salesforce, hubspot or dynamics and theirs.")] = "salesforce",
     seed: Annotated[int, typer.Option(help="Another seed is another company.")] = 7,
     accounts: Annotated[int, typer.Option(min=1, max=500)] = 20,
     events: Annotated[int, typer.Option(min=0, max=5_000_000)] = 200_000,

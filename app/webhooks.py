@@ -35,6 +35,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from core.audit import Act, Deed, id_digest
 from core.errors import Misconfigured, Rejected
 from core.ports import Acknowledges, Connector, WebhookEvent, WebhookRequest
 from core.store import StoreFailed
@@ -49,6 +50,9 @@ LIMIT = 1 << 20
 WITHIN = 10.0
 #: Most requests in one transaction, and most that may wait for theirs.
 GROUP, QUEUE = 256, 2048
+
+#: How the audit names the receiver.
+WHO = "receiver"
 
 #: Told, in the receiver's event loop, that events of a system were stored.
 Notify = Callable[[str], None]
@@ -129,11 +133,21 @@ class GroupCommit:
         try:
             with self.hub.database.work() as work:
                 work.inbox.store_many([row for waiting in group for row in waiting.rows()])
+                for deed in self._deeds(group):
+                    work.audit.tell(deed)
                 self.hub.world.faults("inbox.before_commit")
         except StoreFailed as failure:
             error = failure
         self.hub.world.faults("inbox.committed")
         self.loop.call_soon_threadsafe(self._tell, group, error)
+
+    def _deeds(self, group: list[Waiting]) -> Iterator[Deed]:
+        """One for each system: how many events it brought, and the digest of their ids."""
+        by_system: dict[str, list[str]] = {}
+        for waiting in group:
+            by_system.setdefault(waiting.system, []).extend(event.event_id for event in waiting.events)
+        for system, ids in by_system.items():
+            yield Deed(self.hub.now(), WHO, Act.RECEIVED, system, detail={"events": len(ids), "ids": id_digest(ids)})
 
     def _tell(self, group: list[Waiting], error: StoreFailed | None) -> None:
         for waiting in group:

@@ -123,6 +123,11 @@ def _hash(seq: int, at: datetime, *texts: str) -> str:
     return hashlib.sha256(json.dumps([seq, at.astimezone(UTC).isoformat(), *texts]).encode()).hexdigest()
 
 
+def id_digest(ids: Iterable[str]) -> str:
+    """Sixteen hex digits that stand for a set of ids: two sides that have the same ids have the same digest."""
+    return hashlib.sha256("\n".join(sorted(set(ids))).encode()).hexdigest()[:16]
+
+
 @dataclass(frozen=True, slots=True)
 class Flaw:
     """The first place where a chain is broken."""

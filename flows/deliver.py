@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import ValidationError
 
+from core.audit import Act, Deed
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -34,6 +35,7 @@ from core.mapping import Mapping
 from core.mapping.records import RECORDS
 from core.noun import Noun
 from core.ports import ExternalKey, Outcome, Payload, Receipt
+from core.store import Work
 from core.store.codec import dump
 from core.sync import CommandState, DeskEntry, OutboxCommand, SyncRecord
 from flows import desk
@@ -47,6 +49,14 @@ LEASE = timedelta(minutes=4)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(hours=1)
 #: A retryable failure goes to the error desk after so many attempts, and is still tried on.
 PATIENCE = 5
+
+#: How the audit names who does all this, and what it calls the end of a try.
+WHO = "flow deliver"
+ACTS = {
+    CommandState.UNKNOWN: Act.DOUBTED,
+    CommandState.REJECTED: Act.REJECTED,
+    CommandState.PARKED: Act.PARKED,
+}
 
 Prepared = tuple[OutboxCommand, Mapping, Payload, ExternalKey]
 
@@ -111,7 +121,7 @@ class Delivery:
             return None
         if found is None or not alone:
             return prepared
-        self._settle([(prepared, found)])
+        self._settle([(prepared, found)], Act.ADOPTED)
         return None
 
     def _send(self, resource: str, items: Sequence[Prepared]) -> None:
@@ -145,15 +155,19 @@ class Delivery:
                 work.outbox.settle(command, _unsent(command))
         self.postponed += len(commands)
 
-    def _settle(self, settled: Iterable[tuple[Prepared, Outcome]]) -> None:
-        """Ends commands in one transaction, each by its own outcome."""
+    def _settle(self, settled: Iterable[tuple[Prepared, Outcome]], act: Act = Act.WRITTEN) -> None:
+        """Ends commands in one transaction, each by its own outcome; ``act``: how a proof was come by."""
         proved, failed = [], []
         with self.hub.database.work() as work:
             for (command, mapping, payload, _), outcome in settled:
                 if not isinstance(outcome, Receipt):
                     failed.append((command, outcome))
-                elif work.outbox.prove(command, self._proof(command, mapping, payload, outcome)):
+                    continue
+                proof = self._proof(command, mapping, payload, outcome)
+                before = _last_proof(work, command)
+                if work.outbox.prove(command, proof):
                     work.desk.resolve(_desk_id(command))
+                    work.audit.tell(_proved(command, act, proof, before))
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
             if proved and not self.done:
@@ -201,6 +215,8 @@ class Delivery:
             failure = desk.entry(error, ident, self.system, command.record, command.record_id, now, command.money)
         with self.hub.database.work() as work:
             settled = work.outbox.settle(command, state, due_at=due, waits_for=waits)
+            if settled and state in ACTS:
+                work.audit.tell(_deed(command, ACTS[state], now, {"cause": type(error).__name__, "waits for": waits}))
             if settled and failure:
                 work.desk.report(failure)
         if settled and failure:
@@ -230,6 +246,29 @@ def _noun(command: OutboxCommand) -> Noun:
             system=command.system,
             record=command.record_id,
         ) from None
+
+
+def _last_proof(work: Work, command: OutboxCommand) -> SyncRecord | None:
+    """The proof of an earlier version of the record."""
+    if command.sequence == 1:
+        return None
+    return work.outbox.proof(command.system, command.resource, command.record_id)
+
+
+def _proved(command: OutboxCommand, act: Act, proof: SyncRecord, before: SyncRecord | None) -> Deed:
+    detail = {
+        "their id": proof.vendor_id,
+        "created": proof.created,
+        "mapping": proof.mapping_version,
+        "before": before.payload_digest if before else None,
+        "after": proof.payload_digest,
+    }
+    return _deed(command, act, proof.synced_at, detail)
+
+
+def _deed(command: OutboxCommand, act: Act, at: datetime, detail: dict[str, Any]) -> Deed:
+    told = {"command": command.key, **detail}
+    return Deed(at, WHO, act, command.system, command.record, command.record_id, told)
 
 
 def _unsent(command: OutboxCommand) -> CommandState:

@@ -14,6 +14,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from core.accounts import Account
+from core.audit import Act, Deed
 from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
@@ -33,6 +34,10 @@ from flows.report import Report, amounts, conclude, counted, dollars, progress, 
 
 BATCH = 200
 LEASE = timedelta(minutes=5)
+
+#: How the audit names who applies events, and what it calls the end of one.
+WHO = "flow intake"
+ACTS = {InboxState.APPLIED: Act.APPLIED, InboxState.STALE: Act.STALE, InboxState.REJECTED: Act.REJECTED}
 
 #: A handler applies the object of an event, and tells the row that an operator sees and what failed nevertheless.
 Handler = Callable[[Hub, InboxEvent, Any], tuple[dict[str, str], DeskEntry | None]]
@@ -122,7 +127,9 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
                 report.rows.append(row)
                 report.money.append(money)
     with hub.database.work() as work:
-        work.inbox.settle(event, state)
+        settled = work.inbox.settle(event, state)
+        if settled and state in ACTS:
+            work.audit.tell(_deed(hub, event, ACTS[state]))
         if state in (InboxState.APPLIED, InboxState.STALE):
             work.desk.resolve(ident)
         if state is not InboxState.STALE:
@@ -309,7 +316,9 @@ def _poll(hub: Hub, system: str, resource: str, known: Callable[[Work, Change], 
             received_at=hub.now(),
         )
         with hub.database.work() as work:
-            found += not known(work, change) and work.inbox.store(event, b"")
+            if not known(work, change) and work.inbox.store(event, b""):
+                work.audit.tell(_deed(hub, event, Act.RECEIVED))
+                found += 1
         newest = max(newest or at, at)
     _move_watermark(hub, system, resource, since, newest)
     return found
