@@ -6,6 +6,8 @@ duplicates: sending it again finds the same document. What the wire has to know 
 - ``createoradjust`` would turn a COMMITTED document into a new uncommitted version. ``tax_document`` therefore looks
   first, adopts a committed document that says the same, and refuses one that says something else: that is corrected by
   ``tax_adjust`` or ``tax_refund``, on purpose and with a reason.
+- A refund transaction gives back whole lines or one percentage of them all; an amount of our choice per line is a
+  ReturnInvoice of its own (``tax_credit``), created like an invoice.
 - A list without a criterion on ``date`` covers the last 30 days only; ``changes`` always names one.
 - Characters that a path cannot carry have encodings of their own (``/`` is ``_-ava2f-_``).
 - The company code and the document type may be left out of payloads: the company of the settings, and SalesInvoice.
@@ -22,6 +24,8 @@ resource         payload                        key                             
 ``tax_void``     VoidTransactionModel           ``transactionCode`` of the document      it is cancelled
 ``tax_refund``   RefundTransactionModel and     ``refundTransactionCode``                the refund exists
                  ``transactionCode`` (original)
+``tax_credit``   CreateTransactionModel of a   ``code``                                 it exists
+                 ReturnInvoice
 ``tax_adjust``   AdjustTransactionModel         ``referenceCode`` of newTransaction:     a version carries it
                                                 names this one adjustment
 ``address``      (read only)                    none; ``get`` takes the query of         never
@@ -54,6 +58,7 @@ _ONE = "/api/v2/companies/{company}/transactions/{code}"
 
 RESOURCES: Mapping[str, Resource] = {
     "tax_document": Resource("/api/v2/transactions/createoradjust", "id", "code", Guard.EXTERNAL_ID),
+    "tax_credit": Resource("/api/v2/transactions/createoradjust", "id", "code", Guard.EXTERNAL_ID),
     "tax_commit": Resource(f"{_ONE}/commit", "id", "code", Guard.EXTERNAL_ID),
     "tax_void": Resource(f"{_ONE}/void", "id", "transactionCode", Guard.EXTERNAL_ID),
     "tax_refund": Resource(f"{_ONE}/refund", "id", "refundTransactionCode", Guard.FIND_THEN_CREATE),
@@ -68,6 +73,7 @@ _SHOWS: Mapping[str, tuple[str, frozenset[str], str]] = {
     "tax_commit": ("SalesInvoice", frozenset({"Committed"}), "status eq 'Committed'"),
     "tax_void": ("SalesInvoice", frozenset({"Cancelled"}), "status eq 'Cancelled'"),
     "tax_refund": ("ReturnInvoice", frozenset(), "status ne 'Adjusted'"),
+    "tax_credit": ("ReturnInvoice", frozenset(), "status ne 'Adjusted'"),
     "tax_adjust": ("SalesInvoice", frozenset(), "adjustmentReason ne 'NotAdjusted'"),
 }
 
@@ -293,6 +299,10 @@ def _document(payload: Payload, key: ExternalKey, company: str) -> _Write:
     return _Write(RESOURCES["tax_document"].path, {"createTransactionModel": model}, look_first=True)
 
 
+def _credit(payload: Payload, key: ExternalKey, company: str) -> _Write:
+    return _document({**payload, "type": "ReturnInvoice"}, key, company)
+
+
 def _commit(payload: Payload, key: ExternalKey, company: str) -> _Write:
     return _Write(_path("tax_commit", company, key.value), _without(payload, "code"), look_first=False)
 
@@ -317,6 +327,7 @@ def _adjust(payload: Payload, key: ExternalKey, company: str) -> _Write:
 
 _WRITES: Mapping[str, Callable[[Payload, ExternalKey, str], _Write]] = {
     "tax_document": _document,
+    "tax_credit": _credit,
     "tax_commit": _commit,
     "tax_void": _void,
     "tax_refund": _refund,
@@ -383,7 +394,7 @@ def _instant(text: str) -> datetime:
 
 def _stands(resource: str, document: Payload, payload: Payload) -> bool:
     """Whether what is there is to be left alone. An uncommitted tax document is not: it is replaced."""
-    if resource != "tax_document":
+    if resource not in ("tax_document", "tax_credit"):
         return True
     final = document["status"] == "Committed" or bool(document.get("locked"))
     if final:
@@ -392,7 +403,7 @@ def _stands(resource: str, document: Payload, payload: Payload) -> bool:
 
 
 def _require_same(payload: Payload, document: Payload) -> None:
-    """Rejected when a committed document differs from a tax_document payload in what was taxed."""
+    """Rejected when a committed document differs from a payload in what was taxed."""
     asked = {
         "date": payload.get("date"),
         "customerCode": payload.get("customerCode"),

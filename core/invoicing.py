@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
+from fractions import Fraction
 from typing import Any, Self
 
 from pydantic import model_validator
 
 from core.accounts import Account, Address
 from core.catalog import PriceBook
-from core.money import Money, total
+from core.errors import Rejected
+from core.money import Money, Rounding, round_fraction, total
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.period import DateSpan
 from core.rating import RatedLine
 from core.tax import TaxDocument
-from core.ties import invoice_equals_lines, invoice_total, tax_base_equals_invoice
+from core.ties import (
+    credit_equals_lines,
+    credit_total,
+    credited_within_line,
+    invoice_equals_lines,
+    invoice_total,
+    tax_base_equals_invoice,
+    used_within_credit,
+)
 
 
 class InvoiceStatus(StrEnum):
@@ -149,3 +159,191 @@ def finalise(invoice: Invoice, *documents: TaxDocument) -> Invoice:
         for line in invoice.lines
     )
     return invoice.replace(lines=lines, tax=tax, total=invoice.subtotal + tax, status=InvoiceStatus.FINAL)
+
+
+class CreditNoteLine(Noun):
+    """What is given back of one invoice line, before tax, on the side of that line (of a charge: above zero).
+
+    ``deferred``: what of ``amount`` was not yet earned; the rest is taken from revenue. ``tax``: of the tax that the
+    engine answered for the line, in proportion.
+    """
+
+    id: Id
+    position: int
+    invoice_line_id: Id
+    charge_code: Id
+    product_code: Id
+    description: str
+    site_id: Id | None = None
+    service_period: DateSpan
+    amount: Money
+    deferred: Money
+    tax: Money
+    tax_code: str
+    revenue_account: str
+    service_address: Address
+
+
+class CreditApplication(Noun):
+    """What of a credit note lowers what is open on one invoice."""
+
+    id: Id
+    invoice_id: Id
+    amount: Money
+
+
+class CreditNote(Noun):
+    """What is given back of one invoice. ``id`` is its number and its key in every system.
+
+    ``applied`` and ``refunded`` tell where the total went; what is left is a balance of the account for later invoices.
+    """
+
+    id: Id
+    invoice_id: Id
+    account_id: Id
+    currency: CurrencyCode
+    invoice_date: date
+    """Of the invoice: the tax rules of that day hold."""
+    credit_date: date
+    reason: str
+    tax_exemption: str | None = None
+    subtotal: Money
+    tax: Money
+    total: Money
+    refunded: Money
+    lines: tuple[CreditNoteLine, ...]
+    applied: tuple[CreditApplication, ...] = ()
+
+    @model_validator(mode="after")
+    def _ties(self) -> Self:
+        credit_equals_lines(self.id, self.subtotal, [line.amount for line in self.lines])
+        credit_equals_lines(f"{self.id} tax", self.tax, [line.tax for line in self.lines])
+        credit_total(self.id, self.total, self.subtotal, self.tax)
+        used_within_credit(self.id, self.total - self.left, self.total)
+        return self
+
+    @property
+    def left(self) -> Money:
+        """What is neither applied nor refunded."""
+        return self.total - self.refunded - total((one.amount for one in self.applied), self.currency)
+
+    def part(self, lines: Sequence[CreditNoteLine]) -> CreditNote:
+        """The same with these of its lines only, and nothing of it used: what one tax engine is told."""
+        subtotal = total((line.amount for line in lines), self.currency)
+        tax = total((line.tax for line in lines), self.currency)
+        zero = Money.zero(self.currency)
+        return self.replace(
+            lines=tuple(lines), subtotal=subtotal, tax=tax, total=subtotal + tax, refunded=zero, applied=()
+        )
+
+    def applied_to(self, invoice_id: str, amount: Money) -> CreditNote:
+        """The same with so much more of it applied to an invoice."""
+        sums = {one.invoice_id: one.amount for one in self.applied}
+        sums[invoice_id] = sums.get(invoice_id, Money.zero(self.currency)) + amount
+        applied = tuple(
+            CreditApplication(id=f"{self.id}>{invoice}", invoice_id=invoice, amount=money)
+            for invoice, money in sums.items()
+        )
+        return self.replace(applied=applied)
+
+    def replace(self, **changes: Any) -> CreditNote:
+        """A checked copy with some fields changed."""
+        return CreditNote.model_validate({**dict(self), **changes})
+
+
+def credit(
+    invoice: Invoice,
+    wanted: Mapping[int, Money | None],
+    before: Sequence[CreditNote],
+    reason: str,
+    credit_date: date,
+    unearned: Mapping[str, Money],
+) -> CreditNote:
+    """The credit note that gives back ``wanted``: amounts before tax by position of the line, None: all that is left.
+
+    ``before``: the earlier credit notes of the invoice. ``unearned``: by line, what of it is deferred and not yet
+    earned; a credit takes that first, and the rest from revenue. The same wish for the same reason is the credit note
+    that is there already. Rejected when the invoice is a draft, or a line is not there or has less left.
+    """
+    if invoice.status is not InvoiceStatus.FINAL:
+        raise _refused(invoice, "it is a draft; change what it is made of instead", "status", invoice.status)
+    by_position = {line.position: line for line in invoice.lines}
+    for position in wanted.keys() - by_position.keys():
+        raise _refused(invoice, f"it has no line {position}", "line", position)
+    wanted = {position: amount for position, amount in wanted.items() if by_position[position].amount}
+    given = {position: amount for position, amount in wanted.items() if amount is not None}
+    for note in before:
+        lines = {line.invoice_line_id: line for line in note.lines}
+        named = {position: lines.get(by_position[position].id) for position in wanted}
+        if (
+            note.reason == reason
+            and len(lines) == len(wanted)
+            and all(line and given.get(position, line.amount) == line.amount for position, line in named.items())
+        ):
+            return note
+    ident = f"CN-{invoice.id}-{len(before) + 1}"
+    lines_before = [line for note in before for line in note.lines]
+    made: list[CreditNoteLine] = []
+    for position, line in sorted((position, by_position[position]) for position in wanted):
+        earlier = [one for one in lines_before if one.invoice_line_id == line.id]
+        gone = total((one.amount for one in earlier), invoice.currency)
+        amount = given.get(position, line.amount - gone)
+        if not amount:
+            continue
+        if amount.minor * line.amount.minor < 0 or abs(amount) > abs(line.amount - gone):
+            why = f"line {position} has {line.amount - gone} left to credit, not {amount}"
+            raise _refused(invoice, why, "amount", amount)
+        credited_within_line(line.id, gone + amount, line.amount)
+        deferred = min(amount, unearned.get(line.id, Money.zero(invoice.currency)), key=abs)
+        taxed = _in_proportion(line, gone + amount) - total((one.tax for one in earlier), invoice.currency)
+        made.append(_credit_line(f"{ident}-{len(made) + 1}", len(made) + 1, line, amount, deferred, taxed))
+    subtotal = total((line.amount for line in made), invoice.currency)
+    tax = total((line.tax for line in made), invoice.currency)
+    if (subtotal + tax).minor <= 0:
+        raise _refused(invoice, "nothing is left of it to credit", "amount", subtotal + tax)
+    return CreditNote(
+        id=ident,
+        invoice_id=invoice.id,
+        account_id=invoice.account_id,
+        currency=invoice.currency,
+        invoice_date=invoice.invoice_date,
+        credit_date=credit_date,
+        reason=reason,
+        tax_exemption=invoice.tax_exemption,
+        subtotal=subtotal,
+        tax=tax,
+        total=subtotal + tax,
+        refunded=Money.zero(invoice.currency),
+        lines=tuple(made),
+    )
+
+
+def _credit_line(
+    ident: str, position: int, line: InvoiceLine, amount: Money, deferred: Money, tax: Money
+) -> CreditNoteLine:
+    return CreditNoteLine(
+        id=ident,
+        position=position,
+        invoice_line_id=line.id,
+        charge_code=line.charge_code,
+        product_code=line.product_code,
+        description=line.description,
+        site_id=line.site_id,
+        service_period=line.service_period,
+        amount=amount,
+        deferred=deferred,
+        tax=tax,
+        tax_code=line.tax_code,
+        revenue_account=line.revenue_account,
+        service_address=line.service_address,
+    )
+
+
+def _in_proportion(line: InvoiceLine, credited: Money) -> Money:
+    """The tax of so much of a line: all of it for the whole line, so that parts never sum to more."""
+    share = Fraction(credited.minor, line.amount.minor)
+    return Money(round_fraction(line.tax.minor * share, Rounding.HALF_UP), line.tax.currency)
+
+
+def _refused(invoice: Invoice, why: str, field: str, value: object) -> Rejected:
+    return Rejected(f"invoice {invoice.id}: {why}", record=invoice.id, field=field, value=str(value))

@@ -12,6 +12,9 @@ invoice         billing clearing                                revenue or defer
 payment, doc.   gateway clearing                                receivables
 settlement      gateway balance (net), processing fees (fee)    gateway clearing
 recognition     deferred revenue                                revenue, per line and month
+credit, doc.    billing clearing, per line and for tax          receivables
+credit          deferred revenue, then revenue; tax payable     billing clearing
+refund          receivables                                     gateway clearing
 ==============  ==============================================  =============================================
 
 A negative amount is booked on the other side; an amount of zero is not booked.
@@ -22,10 +25,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import date
 
-from core.invoicing import Invoice
+from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry, JournalLine, LedgerAccount, LedgerAccountKind, Via
 from core.money import Money
-from core.payments import Payment, Settlement
+from core.payments import Payment, Refund, Settlement
 from core.period import DateSpan
 from core.revenue import RecognitionPart
 
@@ -112,6 +115,36 @@ def invoice_entries(invoice: Invoice) -> list[JournalEntry]:
     )
 
 
+def credit_entries(note: CreditNote) -> list[JournalEntry]:
+    """What a credit note books: the sides of its invoice turned round; what was not yet earned leaves the deferred."""
+    memo = f"Credit note {note.id}"
+    document: list[Booking] = [(RECEIVABLES, -note.total, memo, "credit_note", note.id)]
+    journal: list[Booking] = [(BILLING_CLEARING, -note.total, memo, "credit_note", note.id)]
+    for line in note.lines:
+        document.append((BILLING_CLEARING, line.amount, line.description, "credit_note_line", line.id))
+        journal.append((DEFERRED_REVENUE, line.deferred, line.description, "credit_note_line", line.id))
+        earned = line.amount - line.deferred
+        journal.append((line.revenue_account, earned, line.description, "credit_note_line", line.id))
+    document.append((BILLING_CLEARING, note.tax, "Tax", "credit_note", note.id))
+    journal.append((TAX_PAYABLE, note.tax, "Tax", "credit_note", note.id))
+    common = (note.currency, note.credit_date, note.account_id, memo)
+    return _present(
+        _entry(f"DOC-{note.id}", "credit note", Via.DOCUMENT, *common, document),
+        _entry(f"JE-{note.id}", "credit note", Via.JOURNAL, *common, journal),
+    )
+
+
+def refund_entries(refund: Refund, account_id: str, posted_on: date) -> list[JournalEntry]:
+    """What giving money back books; the gateway's settlement then empties gateway clearing."""
+    memo = f"Refund of {refund.payment_id}"
+    lines: list[Booking] = [
+        (RECEIVABLES, refund.amount, memo, "refund", refund.id),
+        (GATEWAY_CLEARING, -refund.amount, memo, "refund", refund.id),
+    ]
+    common = (refund.currency, posted_on, account_id, memo)
+    return _present(_entry(f"JE-{refund.id}", "refund", Via.JOURNAL, *common, lines))
+
+
 def payment_entries(payment: Payment, posted_on: date) -> list[JournalEntry]:
     """What a succeeded payment books in the ERP's receivables."""
     memo = f"Payment of {payment.invoice_id}"
@@ -135,11 +168,18 @@ def settlement_entries(settlement: Settlement, account_id: str, posted_on: date)
     return _present(_entry(f"JE-{settlement.id}", "settlement", Via.JOURNAL, *common, lines))
 
 
-def recognition_entries(month: str, account_id: str, parts: Sequence[RecognitionPart]) -> list[JournalEntry]:
+def recognition_id(month: str, account_id: str, number: int = 1) -> str:
+    """The key of an account's n-th recognition journal of a month."""
+    return f"JE-REV-{month}-{account_id}" + (f"-{number}" if number > 1 else "")
+
+
+def recognition_entries(
+    month: str, account_id: str, parts: Sequence[RecognitionPart], number: int = 1
+) -> list[JournalEntry]:
     """What an account's deferred lines earn in a month, booked on its last day."""
     lines: list[Booking] = []
     for part in parts:
         lines.append((DEFERRED_REVENUE, part.amount, f"Earned in {month}", "recognition", part.id))
         lines.append((part.revenue_account, -part.amount, f"Earned in {month}", "recognition", part.id))
     common = (parts[0].currency, DateSpan.month(month).last_day, account_id, f"Revenue earned in {month}")
-    return _present(_entry(f"JE-REV-{month}-{account_id}", "recognition", Via.JOURNAL, *common, lines))
+    return _present(_entry(recognition_id(month, account_id, number), "recognition", Via.JOURNAL, *common, lines))

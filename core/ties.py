@@ -178,6 +178,28 @@ def schedule_equals_deferred(line_id: str, amount: Money, parts: Iterable[Money]
     require("recognition schedule = deferred amount", line_id, total(parts, amount.currency), amount)
 
 
+def credit_equals_lines(note_id: str, subtotal: Money, lines: Iterable[Money]) -> None:
+    """The subtotal of a credit note is the sum of its lines, before tax."""
+    require("credit note subtotal = sum of its lines", note_id, subtotal, total(lines, subtotal.currency))
+
+
+def credit_total(note_id: str, whole: Money, subtotal: Money, tax: Money) -> None:
+    """The total of a credit note is its subtotal and its tax."""
+    require("credit note total = subtotal + tax", note_id, whole, subtotal + tax)
+
+
+def credited_within_line(line_id: str, credited: Money, whole: Money) -> None:
+    """Over all credit notes a line gives back something between nothing and the whole of it, on its own side."""
+    if not min(0, whole.minor) <= credited.minor <= max(0, whole.minor):
+        raise TieBroken("credited <= invoice line", subject=line_id, left=credited, right=whole)
+
+
+def used_within_credit(note_id: str, used: Money, whole: Money) -> None:
+    """Never more of a credit note is applied and refunded than it gives."""
+    if used > whole:
+        raise TieBroken("applied + refunded <= credit note", subject=note_id, left=used, right=whole)
+
+
 def usage_is_accounted(source: str, received: int, accepted: int, repeated: int, rejected: int) -> None:
     """Every usage event received is accepted, an exact repeat, or rejected; nothing disappears."""
     require("usage received = accepted + repeated + rejected", source, received, accepted + repeated + rejected)

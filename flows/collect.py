@@ -1,33 +1,46 @@
-"""Collect: final invoices are charged through the gateway, off session, once each."""
+"""Collect: what is open on final invoices is met by the account's credit, and charged through the gateway, once."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.invoicing import Invoice, InvoiceStatus
+from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.payments import PaymentRequest
+from core.store import Work
 from core.sync import OutboxCommand
 from flows.context import Hub, hub
+from flows.receivables import Receivable, apply_credit, receivables
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
 def request_payments(hub: Hub) -> Report:
-    """Intends to charge each final invoice that is owed and was not asked for yet."""
+    """Applies what accounts have to their credit, oldest first, and intends to charge what is open and not asked for.
+
+    What is kept as a balance of an account lowers any of its invoices.
+    """
     gateway = hub.system("gateway")
     report = Report("")
     with hub.database.work() as work:
-        for invoice in work.find(Invoice, status=InvoiceStatus.FINAL.value):
-            if invoice.total.minor <= 0:
+        invoices = [one for one in work.find(Invoice, status=InvoiceStatus.FINAL.value) if one.total.minor > 0]
+        credits = [note for note in work.find(CreditNote) if note.left.minor > 0]
+        for one in receivables(hub, work, invoices):
+            if one.free.minor <= 0:
                 continue
+            credits = _apply(hub, work, credits, one)
+            (one,) = receivables(hub, work, [one.invoice])
+            if one.free.minor <= 0:
+                continue
+            invoice = one.invoice
             request = PaymentRequest(
-                id=f"PAY-{invoice.id}",
+                id=one.next_request,
                 invoice_id=invoice.id,
                 account_id=invoice.account_id,
                 currency=invoice.currency,
-                amount=invoice.total,
+                amount=one.free,
                 description=f"Invoice {invoice.id}",
             )
             command = OutboxCommand.of(gateway, "payment", "payment_request", request, hub.now(), money=request.amount)
@@ -42,6 +55,27 @@ def request_payments(hub: Hub) -> Report:
         f", {amounts(report.money)}" if report.money else ""
     )
     return report
+
+
+def _apply(hub: Hub, work: Work, credits: list[CreditNote], one: Receivable) -> list[CreditNote]:
+    """Applies the credits of the invoice's account, oldest first, and tells the ERP; gives what is then left of all."""
+    left = []
+    for note in sorted(credits, key=lambda note: (note.credit_date, note.id)):
+        if note.account_id == one.invoice.account_id and note.currency == one.invoice.currency:
+            used = apply_credit(note, one)
+            if used is not note:
+                work.put(used)
+                work.outbox.enqueue(
+                    [
+                        OutboxCommand.of(
+                            hub.system("erp"), "credit_note", "credit_note", used, hub.now(), money=used.total
+                        )
+                    ]
+                )
+                one = replace(one, credited=one.credited + note.left - used.left)
+                note = used
+        left.append(note)
+    return [note for note in left if note.left.minor > 0]
 
 
 @flow(name="Collect payments", description="Asks the gateway to charge every final invoice that is owed, once.")

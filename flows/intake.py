@@ -218,10 +218,11 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         invoice = work.get(Invoice, payment.invoice_id)
         if invoice is None:
             raise Parked(f"payment {payment.id} came before its invoice", waits_for=f"invoice:{payment.invoice_id}")
-        paid_before = work.sums.paid([invoice.id]).get(invoice.id, Money.zero(invoice.currency))
+        zero = Money.zero(invoice.currency)
+        met = sum((sums.get(invoice.id, zero) for sums in _met(work, invoice.id)), zero)
         known = work.get(Payment, payment.id)
         if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
-            applied_within_open(invoice.id, payment.amount, invoice.total - paid_before)
+            applied_within_open(invoice.id, payment.amount, invoice.total - met)
             work.add(payment_entries(payment, _posted_on(hub, work, payment)))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
@@ -241,6 +242,10 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
     why = f"payment of invoice {payment.invoice_id} failed: {payment.failure or 'no reason given'}"
     refused = Rejected(why, system=event.system, record="payment", field="payment_method", code=payment.failure)
     return row, desk.entry(refused, ident, event.system, "payment_request", payment.id, now, payment.amount)
+
+
+def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], dict[str, Money]]:
+    return work.sums.paid([invoice_id]), work.sums.credited([invoice_id])
 
 
 def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import count
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.posting import recognition_entries
+from core.ledger import JournalEntry
+from core.posting import recognition_entries, recognition_id
 from core.revenue import RecognitionPart
 from core.sync import OutboxCommand
 from flows.context import Hub, hub
@@ -16,16 +18,23 @@ from flows.report import Report, amounts, conclude, counted, dollars, sum_by_cur
 
 
 def recognise_through(hub: Hub, period: str) -> Report:
-    """Books what the recognition schedules earn up to and with a month; booked once per account and month."""
+    """Books what the recognition schedules earn up to and with a month, each part once.
+
+    What comes into a month that was booked already goes into a further journal of that month.
+    """
     erp = hub.system("erp")
     report = Report("")
     with hub.database.work() as work:
         parts: dict[tuple[str, str], list[RecognitionPart]] = defaultdict(list)
+        booked = work.sums.booked_parts()
         for part in work.find(RecognitionPart):
-            if part.month <= period:
+            if part.month <= period and part.id not in booked:
                 parts[part.month, part.account_id].append(part)
         for (month, account_id), earned in sorted(parts.items()):
-            entries = work.add(recognition_entries(month, account_id, earned))
+            journals = count(1)
+            while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
+                continue
+            entries = work.add(recognition_entries(month, account_id, earned, number))
             work.outbox.enqueue(
                 [OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now()) for entry in entries]
             )

@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from core.accounts import Account
-from core.invoicing import Invoice, InvoiceStatus
+from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.ledger import JournalEntry, Via
 from core.metering import Cut
 from core.money import Money, total
@@ -30,15 +30,21 @@ from core.rating import RatedLine
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxStatus
 from core.ties import Break, Figure, TieLine, compare
+from flows import credit
 from flows.bill import by_engine
 from flows.context import Hub, hub
+from flows.measure import contracts, measure
 from flows.prepare import chart
+from flows.receivables import receivables
 from flows.report import Report, conclude, counted, name_run
 from flows.write_back import order_progress
 
 N = TypeVar("N", bound=Noun)
 Found = TieLine | Break
 Sides = Mapping[str, list[Money]]
+
+#: How a settlement says that it gave money back.
+REFUND = "refund"
 
 #: Before the first booking and after the last one.
 ALWAYS = (date(1900, 1, 1), date(9999, 1, 1))
@@ -72,6 +78,10 @@ class TieOut:
         return self._held(Invoice, status=InvoiceStatus.FINAL.value)
 
     @cached_property
+    def credit_notes(self) -> list[CreditNote]:
+        return self._held(CreditNote, invoice_id=[invoice.id for invoice in self.invoices])
+
+    @cached_property
     def payments(self) -> list[Payment]:
         ours = {invoice.id for invoice in self.invoices}
         return [one for one in self._all_payments if one.invoice_id in ours]
@@ -89,8 +99,11 @@ class TieOut:
 
     def _figures(self, role: str, resource: str, ours: Mapping[str, Money], all_ours: set[str]) -> Sides:
         """Amounts by our key: those of ``ours``, and those that none of ``all_ours`` explains."""
+        return self._figures_of(self.hub.system(role), resource, ours, all_ours)
+
+    def _figures_of(self, system: str, resource: str, ours: Mapping[str, Money], all_ours: set[str]) -> Sides:
         sides: dict[str, list[Money]] = defaultdict(list)
-        for figure in self._read(self.hub.system(role), resource):
+        for figure in self._read(system, resource):
             assert isinstance(figure, Figure)
             if figure.key in ours or figure.key not in all_ours:
                 sides[figure.key].append(figure.amount)
@@ -122,11 +135,14 @@ class TieOut:
         """Usage metered now against what was rated for the month, per account; late usage shows as a difference."""
         accounts = self._held(Account)
         cuts = [Cut(account_id=one.id, period=self.billing.instants(one.timezone)) for one in accounts]
+        with self.hub.database.reading() as work:
+            subscriptions = contracts(work, accounts)
         metered: dict[str, Fraction] = defaultdict(Fraction)
         events = 0
-        for quantity in self.hub.usage.aggregate(cuts):
-            metered[quantity.account_id] += Fraction(quantity.quantity)
-            events += quantity.events
+        for used in measure(self.hub, self.billing, accounts, subscriptions, dict.fromkeys(subscriptions)).values():
+            for quantity in used:
+                metered[quantity.account_id] += Fraction(quantity.quantity)
+                events += quantity.events
         rated: dict[str, Fraction] = defaultdict(Fraction)
         rated_events = 0
         for line in self._rated:
@@ -215,19 +231,49 @@ class TieOut:
             if document.invoice_id in asked and document.id in confirmed:
                 yield document.model_copy(update={"status": TaxStatus.COMMITTED})
 
+    def credited(self) -> None:
+        """Credit notes of the month's invoices: the tax they give back per engine, and the ERP's credit memos."""
+        notes = self.credit_notes
+        known = {note.id for note in self._held(CreditNote)}
+        told: dict[str, dict[str, Money]] = defaultdict(dict)
+        for note in notes:
+            for engine, part in credit.by_engine(self.hub, note).items():
+                told[engine][note.id] = part.tax
+        for engine in self.hub.playing("tax"):
+            if "tax_credit" in self.hub.connector(engine).resources:
+                theirs = self._figures_of(engine, "tax_credit", told[engine], known)
+                self._compare("credited tax = tax returned", "hub", engine, told[engine], theirs)
+        erp, totals = self.hub.system("erp"), {note.id: note.total for note in notes}
+        if any((one.system, one.record, one.resource) == (erp, "figure", "credit_note") for one in self.hub.mappings):
+            theirs = self._figures("erp", "credit_note", totals, known)
+            self._compare("credit notes = ERP credit memos", "hub", erp, totals, theirs)
+
     def collected(self) -> None:
+        """What came in and what is still to come, against the gateway; then what the gateway booked."""
         gateway = self.hub.system("gateway")
-        ours = {f"PAY-{invoice.id}": invoice.total for invoice in self.invoices if invoice.total.minor > 0}
-        known = {f"PAY-{invoice.id}" for invoice in self._all_invoices}
+        ours = {payment.id: payment.amount for payment in self.payments}
+        known = {payment.id for payment in self._all_payments} | {f"PAY-{one.id}" for one in self._all_invoices}
+        with self.hub.database.reading() as work:
+            for one in receivables(self.hub, work, [invoice for invoice in self.invoices if invoice.total.minor > 0]):
+                ours |= one.asked | ({one.next_request: one.free} if one.free.minor > 0 else {})
         self._compare("invoices = payments", "hub", gateway, ours, self._figures("gateway", "payment", ours, known))
         paid = {payment.id: payment.amount for payment in self.payments}
         known = {payment.id for payment in self._all_payments}
         gross: dict[str, list[Money]] = defaultdict(list)
+        returned: dict[str, list[Money]] = defaultdict(list)
         for settlement in self._read(gateway, "settlement", "settlement"):
             assert isinstance(settlement, Settlement)
             if settlement.payment_id in paid or settlement.payment_id not in known:
-                gross[settlement.payment_id].append(settlement.gross)
+                if settlement.kind == REFUND:
+                    gone = returned.get(settlement.payment_id, [Money.zero(settlement.currency)])[0]
+                    returned[settlement.payment_id] = [gone - settlement.gross]
+                else:
+                    gross[settlement.payment_id].append(settlement.gross)
         self._compare("payments = settled gross", "hub", gateway, paid, gross)
+        with self.hub.database.reading() as work:
+            refunded = work.sums.refunded(list(paid))
+        if refunded or returned:
+            self._compare("refunds = settled refunds", "hub", gateway, refunded, returned)
 
     def posted(self) -> None:
         erp = self.hub.system("erp")
@@ -249,8 +295,7 @@ class TieOut:
         erp = self.hub.system("erp")
         with self.hub.database.reading() as work:
             balances = work.sums.ledger_balances(*ALWAYS)
-            owed = work.sums.deferred_after(self.period)
-            held = work.sums.ledger_balances(ALWAYS[0], self.billing.end)
+            owed = work.sums.unbooked()
         names = {account.code: account.name for account in chart(self.hub.price_book)}
         theirs: dict[str, list[Money]] = defaultdict(list)
         for figure in self._read(erp, "gl_balance"):
@@ -264,7 +309,7 @@ class TieOut:
         zero = Money.zero(entity)
         clearing = balances.get((BILLING_CLEARING, entity), zero)
         self._compare("billing clearing = 0", "hub", "zero", {BILLING_CLEARING: clearing}, {BILLING_CLEARING: [zero]})
-        deferred = -held.get((DEFERRED_REVENUE, entity), zero)
+        deferred = -balances.get((DEFERRED_REVENUE, entity), zero)
         schedule = {DEFERRED_REVENUE: [owed.get(entity, zero)]}
         self._compare("deferred revenue = schedules", "ledger", "schedules", {DEFERRED_REVENUE: deferred}, schedule)
 
@@ -307,6 +352,7 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.usage,
     TieOut.billed,
     TieOut.taxed,
+    TieOut.credited,
     TieOut.collected,
     TieOut.posted,
     TieOut.ledger,

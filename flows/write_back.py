@@ -28,10 +28,12 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
     order_of = {line.id: subscription.order_id for subscription in subscriptions for line in subscription.charges}
     orders = {order.id: order for order in work.find(Order)}
     invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value)
-    paid = work.sums.paid([invoice.id for invoice in invoices])
+    idents = [invoice.id for invoice in invoices]
+    paid, credited = work.sums.paid(idents), work.sums.credited(idents)
     numbers: dict[str, list[str]] = defaultdict(list)
     billed: dict[str, Money] = {}
     received: dict[str, Money] = {}
+    settled: dict[str, Money] = {}
     for invoice in invoices:
         zero = Money.zero(invoice.currency)
         shares: dict[str, Money] = {}
@@ -40,25 +42,38 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
             shares[order_id] = shares.get(order_id, zero) + line.amount + line.tax
         weights = [max(share.minor, 0) for share in shares.values()]
         money = paid.get(invoice.id, zero)
-        parts = allocate(money, weights) if any(weights) else [zero] * len(weights)
-        for (order_id, share), part in zip(shares.items(), parts, strict=True):
+        met = money + credited.get(invoice.id, zero)
+        parts, ends = ([zero] * len(weights), [zero] * len(weights))
+        if any(weights):
+            parts, ends = allocate(money, weights), allocate(met, weights)
+        for (order_id, share), part, end in zip(shares.items(), parts, ends, strict=True):
             numbers[order_id].append(invoice.id)
             billed[order_id] = billed.get(order_id, zero) + share
             received[order_id] = received.get(order_id, zero) + part
+            settled[order_id] = settled.get(order_id, zero) + end
     return [
-        (orders[one.order_id], _progress(orders[one.order_id], one.id, numbers[one.order_id], billed, received))
+        (
+            orders[one.order_id],
+            _progress(orders[one.order_id], one.id, numbers[one.order_id], billed, received, settled),
+        )
         for one in subscriptions
     ]
 
 
 def _progress(
-    order: Order, subscription_id: str, numbers: list[str], billed: dict[str, Money], received: dict[str, Money]
+    order: Order,
+    subscription_id: str,
+    numbers: list[str],
+    billed: dict[str, Money],
+    received: dict[str, Money],
+    settled: dict[str, Money],
 ) -> OrderProgress:
+    """An order is paid when nothing is open of it; what was credited is not paid, but not open either."""
     zero = Money.zero(order.currency)
     invoiced, paid = billed.get(order.id, zero), received.get(order.id, zero)
     status = "provisioned"
     if order.id in billed:
-        status = "paid" if paid >= invoiced else "invoiced"
+        status = "paid" if settled[order.id] >= invoiced else "invoiced"
     return OrderProgress(
         id=order.id,
         status=status,

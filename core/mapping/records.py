@@ -20,6 +20,7 @@ RECORDS: Mapping[str, type[Noun]] = {
     "order": Order,
     "order_progress": OrderProgress,
     "invoice": invoicing.Invoice,
+    "credit_note": invoicing.CreditNote,
     "tax_document": TaxDocument,
     "payment_request": PaymentRequest,
     "payment": Payment,

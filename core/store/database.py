@@ -16,11 +16,11 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.accounts import Account
 from core.errors import Misconfigured, TieBroken
-from core.invoicing import Invoice, InvoiceLine
+from core.invoicing import CreditApplication, CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
 from core.noun import Noun
 from core.orders import Order, OrderLine
-from core.payments import Payment, Settlement
+from core.payments import Payment, Refund, Settlement
 from core.rating import RatedLine
 from core.revenue import RecognitionPart
 from core.store import rows
@@ -52,9 +52,18 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
             extra={"currency": lambda line: line.amount.currency},
         ),
         Shape(Invoice, rows.InvoiceRow, {"lines": Shape(InvoiceLine, rows.InvoiceLineRow)}),
+        Shape(
+            CreditNote,
+            rows.CreditNoteRow,
+            {
+                "lines": Shape(CreditNoteLine, rows.CreditNoteLineRow),
+                "applied": Shape(CreditApplication, rows.CreditApplicationRow),
+            },
+        ),
         Shape(TaxDocument, rows.TaxDocumentRow, {"lines": Shape(TaxLine, rows.TaxLineRow)}),
         Shape(Payment, rows.PaymentRow),
         Shape(Settlement, rows.SettlementRow),
+        Shape(Refund, rows.RefundRow),
         Shape(JournalEntry, rows.JournalEntryRow, {"lines": Shape(JournalLine, rows.JournalLineRow)}),
         Shape(RecognitionPart, rows.RecognitionRow),
         Shape(Break, rows.BreakRow),

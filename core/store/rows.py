@@ -195,6 +195,53 @@ class InvoiceLineRow(SQLModel, table=True):
     service_address: str = _text()
 
 
+class CreditNoteRow(SQLModel, table=True):
+    __tablename__ = "credit_note"
+    id: str = Field(primary_key=True)
+    invoice_id: str = Field(index=True)
+    account_id: str = Field(index=True)
+    currency: str
+    invoice_date: date
+    credit_date: date
+    reason: str = _text()
+    tax_exemption: str | None = None
+    subtotal_minor: int = _minor()
+    tax_minor: int = _minor()
+    total_minor: int = _minor()
+    refunded_minor: int = _minor()
+    __table_args__ = (CheckConstraint("total_minor = subtotal_minor + tax_minor", name="total"),)
+
+
+class CreditNoteLineRow(SQLModel, table=True):
+    __tablename__ = "credit_note_line"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="credit_note.id")
+    sequence: int
+    position: int
+    invoice_line_id: str = Field(index=True)
+    charge_code: str
+    product_code: str
+    description: str
+    site_id: str | None = None
+    service_period_start: date
+    service_period_end: date
+    amount_minor: int = _minor()
+    deferred_minor: int = _minor()
+    tax_minor: int = _minor()
+    tax_code: str
+    revenue_account: str
+    service_address: str = _text()
+
+
+class CreditApplicationRow(SQLModel, table=True):
+    __tablename__ = "credit_application"
+    id: str = Field(primary_key=True)
+    parent_id: str = Field(index=True, foreign_key="credit_note.id")
+    sequence: int
+    invoice_id: str = Field(index=True)
+    amount_minor: int = _minor()
+
+
 class TaxDocumentRow(SQLModel, table=True):
     __tablename__ = "tax_document"
     id: str = Field(primary_key=True)
@@ -246,6 +293,16 @@ class SettlementRow(SQLModel, table=True):
     net_minor: int = _minor()
     available_on: datetime = _instant()
     kind: str
+
+
+class RefundRow(SQLModel, table=True):
+    __tablename__ = "refund"
+    id: str = Field(primary_key=True)
+    payment_id: str = Field(index=True)
+    payment_vendor_id: str
+    currency: str
+    amount_minor: int = _minor()
+    reason: str = _text()
 
 
 class JournalEntryRow(SQLModel, table=True):

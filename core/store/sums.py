@@ -16,9 +16,13 @@ def _table(row: Any) -> Table:
     return cast(Table, row.__table__)
 
 
-ENTRY, LINE, INVOICE, PAYMENT, RECOGNITION = map(
-    _table, (rows.JournalEntryRow, rows.JournalLineRow, rows.InvoiceRow, rows.PaymentRow, rows.RecognitionRow)
+ENTRY, LINE, PAYMENT, RECOGNITION = map(
+    _table, (rows.JournalEntryRow, rows.JournalLineRow, rows.PaymentRow, rows.RecognitionRow)
 )
+CREDIT, APPLICATION, REFUND = map(_table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow))
+
+
+_BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
 
 
 class Sums:
@@ -54,11 +58,39 @@ class Sums:
             for invoice, currency, minor in self._connection.execute(query.where(PAYMENT.c.invoice_id.in_(part)))
         }
 
-    def deferred_after(self, month: str) -> dict[str, Money]:
-        """Currency to what is still to be earned after the end of ``month`` by the recognition schedules."""
+    def credited(self, invoice_ids: list[str]) -> dict[str, Money]:
+        """Invoice id to what credit notes were applied to it; invoices without any are absent."""
+        query = (
+            select(APPLICATION.c.invoice_id, CREDIT.c.currency, func.sum(APPLICATION.c.amount_minor))
+            .join(CREDIT, CREDIT.c.id == APPLICATION.c.parent_id)
+            .group_by(APPLICATION.c.invoice_id, CREDIT.c.currency)
+        )
+        return {
+            invoice: Money(int(minor), currency)
+            for part in chunks(invoice_ids)
+            for invoice, currency, minor in self._connection.execute(query.where(APPLICATION.c.invoice_id.in_(part)))
+        }
+
+    def refunded(self, payment_ids: list[str]) -> dict[str, Money]:
+        """Payment id to what was given back of it; payments without a refund are absent."""
+        query = select(REFUND.c.payment_id, REFUND.c.currency, func.sum(REFUND.c.amount_minor)).group_by(
+            REFUND.c.payment_id, REFUND.c.currency
+        )
+        return {
+            payment: Money(int(minor), currency)
+            for part in chunks(payment_ids)
+            for payment, currency, minor in self._connection.execute(query.where(REFUND.c.payment_id.in_(part)))
+        }
+
+    def unbooked(self) -> dict[str, Money]:
+        """Currency to what recognition schedules are to earn and no journal has booked yet."""
         query = (
             select(RECOGNITION.c.currency, func.sum(RECOGNITION.c.amount_minor))
-            .where(RECOGNITION.c.month > month)
+            .where(RECOGNITION.c.id.not_in(_BOOKED))
             .group_by(RECOGNITION.c.currency)
         )
         return {currency: Money(int(minor), currency) for currency, minor in self._connection.execute(query)}
+
+    def booked_parts(self) -> set[str]:
+        """Ids of the recognition parts that a journal has booked."""
+        return set(self._connection.execute(_BOOKED).scalars())

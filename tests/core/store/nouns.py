@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from core.invoicing import draft, finalise
+from core.invoicing import credit, draft, finalise
 from core.money import Money
 from core.noun import Noun
 from core.orders import activate
-from core.payments import Payment, PaymentStatus, Settlement
+from core.payments import Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import rate
@@ -72,6 +72,15 @@ PAYMENT = Payment(
     status=PaymentStatus.SUCCEEDED,
     received_at=NOON,
 )
+CREDIT_NOTE = credit(INVOICE, {1: usd("1.50"), 2: None}, (), "Outage", date(2026, 11, 5), {}).applied_to(
+    INVOICE.id, usd("2.25")
+)
+SECOND_CREDIT_NOTE = credit(INVOICE, {1: None}, (CREDIT_NOTE,), "More", date(2026, 11, 6), {}).replace(
+    refunded=usd("1")
+)
+REFUND = Refund(
+    id="REF-1", payment_id=PAYMENT.id, payment_vendor_id="pi_1", currency="USD", amount=usd("3"), reason="Outage"
+)
 BREAK = Break(
     id="B1",
     tie="hub = CRM",
@@ -95,6 +104,8 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([INVOICE], {}),
     ([TAX], {}),
     ([PAYMENT], {}),
+    ([CREDIT_NOTE, SECOND_CREDIT_NOTE], {}),
+    ([REFUND], {}),
     (
         [
             Settlement(

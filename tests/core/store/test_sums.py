@@ -7,6 +7,7 @@ from datetime import date
 from core.ledger import JournalEntry, JournalLine, Via
 from core.money import Money
 from core.payments import PaymentStatus
+from core.posting import recognition_entries
 from core.revenue import RecognitionPart
 from core.store import Database
 from core.store.codec import CHUNK
@@ -65,7 +66,7 @@ def test_only_payments_that_succeeded_count_as_paid(database: Database) -> None:
         assert work.sums.paid([f"I{number}" for number in range(2 * CHUNK)]) == {"I1": usd("3.30")}
 
 
-def test_deferred_is_what_later_months_earn(database: Database) -> None:
+def test_deferred_is_what_no_journal_has_earned_yet(database: Database) -> None:
     parts = [
         RecognitionPart(
             id=f"L@{month}",
@@ -80,5 +81,7 @@ def test_deferred_is_what_later_months_earn(database: Database) -> None:
     ]
     with database.work() as work:
         work.add(parts)
-        assert work.sums.deferred_after("2026-10") == {"USD": usd("20")}
-        assert work.sums.deferred_after("2027-01") == {}
+        assert work.sums.unbooked() == {"USD": usd("40")}
+        work.add(recognition_entries("2026-10", "A", parts[:2]))
+        assert work.sums.unbooked() == {"USD": usd("20")}
+        assert work.sums.booked_parts() == {"L@2026-09", "L@2026-10"}

@@ -1,0 +1,135 @@
+"""Credit: give back a part or all of a final invoice, tell every system, and refund it or keep it as a balance."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import date
+from enum import StrEnum
+
+from core.errors import Rejected
+from core.invoicing import CreditNote, CreditNoteLine, Invoice, credit
+from core.ledger import JournalEntry, Via
+from core.money import Money
+from core.payments import Payment, PaymentStatus, Refund
+from core.posting import credit_entries, refund_entries
+from core.revenue import RecognitionPart, reduction, unearned
+from core.store import Work
+from core.sync import OutboxCommand
+from flows.context import Hub
+from flows.receivables import apply_credit, receivables, withdraw_requests
+
+
+class Leftover(StrEnum):
+    """What becomes of the part of a credit that its own invoice does not need."""
+
+    BALANCE = "balance"  # lowers later invoices of the account
+    REFUND = "refund"  # goes back to the card that paid
+
+
+def credit_invoice(
+    hub: Hub,
+    invoice_id: str,
+    wanted: Mapping[int, Money | None],
+    reason: str,
+    credit_date: date,
+    leftover: Leftover = Leftover.BALANCE,
+) -> CreditNote:
+    """Makes a credit note and stores the intents to tell the tax engine, the ERP and the gateway, all in one.
+
+    ``wanted``: amounts before tax by position of the invoice line (None: all that is left of it); empty: all that is
+    left of all lines. The same wish again changes nothing. Rejected when there is no such invoice, or less is left.
+    """
+    with hub.database.work() as work:
+        invoice = work.get(Invoice, invoice_id)
+        if invoice is None:
+            raise Rejected(f"there is no invoice {invoice_id}", record=invoice_id, field="invoice")
+        before = work.find(CreditNote, invoice_id=invoice.id)
+        parts = _open_parts(work, invoice, credit_date)
+        whole = dict.fromkeys((line.position for line in invoice.lines), None)
+        note = credit(
+            invoice,
+            wanted or whole,
+            before,
+            reason,
+            credit_date,
+            unearned(part for one in parts.values() for part in one),
+        )
+        if any(known.id == note.id for known in before):
+            return note
+        for line in note.lines:
+            work.add(reduction(line, parts[line.invoice_line_id]))
+        withdraw_requests(hub, work, invoice)
+        note = apply_credit(note, *receivables(hub, work, [invoice]))
+        refunds = list(_refunds(work, note)) if leftover is Leftover.REFUND else []
+        for refund in refunds:
+            note = note.replace(refunded=note.refunded + refund.amount)
+        work.add([note])
+        work.add(refunds)
+        entries = work.add(credit_entries(note))
+        for refund in refunds:
+            entries += work.add(refund_entries(refund, note.account_id, note.credit_date))
+        work.outbox.enqueue([*_told(hub, note, entries), *_paid_back(hub, refunds)])
+    return note
+
+
+def _open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, list[RecognitionPart]]:
+    """By line, what its schedule is to earn from the month of the credit on and no journal has booked."""
+    booked = work.sums.booked_parts()
+    parts: dict[str, list[RecognitionPart]] = defaultdict(list)
+    for part in work.find(RecognitionPart, invoice_line_id=[line.id for line in invoice.lines]):
+        if part.id not in booked and part.month >= f"{credit_date:%Y-%m}":
+            parts[part.invoice_line_id].append(part)
+    return parts
+
+
+def _refunds(work: Work, note: CreditNote) -> Iterable[Refund]:
+    """What is left of a note, given back over the payments of its invoice, never more than each brought."""
+    payments = work.find(Payment, invoice_id=note.invoice_id, status=PaymentStatus.SUCCEEDED.value)
+    gone, left = work.sums.refunded([payment.id for payment in payments]), note.left
+    for number, payment in enumerate(payments, 1):
+        amount = min(left, payment.amount - gone.get(payment.id, Money.zero(note.currency)))
+        if amount.minor <= 0:
+            continue
+        left -= amount
+        yield Refund(
+            id=f"REF-{note.id}" + (f"-{number}" if number > 1 else ""),
+            payment_id=payment.id,
+            payment_vendor_id=payment.vendor_id,
+            currency=note.currency,
+            amount=amount,
+            reason=note.reason,
+        )
+
+
+def by_engine(hub: Hub, note: CreditNote) -> dict[str, CreditNote]:
+    """What each tax engine is told: the lines whose tax codes it takes."""
+    lines: dict[str, list[CreditNoteLine]] = defaultdict(list)
+    for line in note.lines:
+        lines[hub.tax_engine(line.tax_code)].append(line)
+    return {engine: note.part(taken) for engine, taken in lines.items()}
+
+
+def _told(hub: Hub, note: CreditNote, entries: Iterable[JournalEntry]) -> list[OutboxCommand]:
+    """The intents for the tax engines and the ERP. MappingError when one of them cannot be told of credits."""
+    erp, now = hub.system("erp"), hub.now()
+    parts = by_engine(hub, note)
+    for system, resource in [*((engine, "tax_credit") for engine in parts), (erp, "credit_note")]:
+        hub.mappings.find(system, "credit_note", "out", resource)
+    return [
+        *(
+            OutboxCommand.of(engine, "tax_credit", "credit_note", part, now, money=part.tax)
+            for engine, part in parts.items()
+        ),
+        OutboxCommand.of(erp, "credit_note", "credit_note", note, now, money=note.total),
+        *(
+            OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, now)
+            for entry in entries
+            if entry.via is Via.JOURNAL
+        ),
+    ]
+
+
+def _paid_back(hub: Hub, refunds: Iterable[Refund]) -> list[OutboxCommand]:
+    gateway = hub.system("gateway")
+    return [OutboxCommand.of(gateway, "refund", "refund", refund, hub.now(), money=refund.amount) for refund in refunds]

@@ -1,0 +1,88 @@
+"""What is open on invoices: paid, credited, asked for at the gateway, and what is free to be asked for or credited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from core.invoicing import CreditNote, Invoice
+from core.money import Money, total
+from core.payments import Payment, PaymentStatus
+from core.store import Work
+from core.sync import COMMAND_TRANSITIONS, CommandState, OutboxCommand
+from flows.context import Hub
+
+
+@dataclass(frozen=True)
+class Receivable:
+    """One final invoice. ``asked``: what the gateway was asked for and has not brought, by payment request."""
+
+    invoice: Invoice
+    paid: Money
+    credited: Money
+    asked: dict[str, Money] = field(default_factory=dict)
+    next_request: str = ""
+
+    @property
+    def open(self) -> Money:
+        return self.invoice.total - self.paid - self.credited
+
+    @property
+    def free(self) -> Money:
+        """What of it nobody was asked for."""
+        return self.open - total(self.asked.values(), self.invoice.currency)
+
+
+def receivables(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> list[Receivable]:
+    """How each invoice stands; the gateway's requests are looked at where something is open."""
+    idents = [invoice.id for invoice in invoices]
+    paid, credited = work.sums.paid(idents), work.sums.credited(idents)
+    found = []
+    for invoice in invoices:
+        zero = Money.zero(invoice.currency)
+        one = Receivable(invoice, paid.get(invoice.id, zero), credited.get(invoice.id, zero))
+        found.append(_with_requests(hub, work, one) if one.open.minor > 0 else one)
+    return found
+
+
+def requests(hub: Hub, work: Work, invoice_id: str) -> list[tuple[str, list[OutboxCommand]]]:
+    """The payment requests of an invoice with their commands, and at the end the next id, which has none."""
+    gateway, found = hub.system("gateway"), []
+    for number in count(1):
+        ident = f"PAY-{invoice_id}" + (f"-{number}" if number > 1 else "")
+        found.append((ident, work.outbox.of_record(gateway, "payment", ident)))
+        if not found[-1][1]:
+            break
+    return found
+
+
+def _with_requests(hub: Hub, work: Work, one: Receivable) -> Receivable:
+    *made, (next_request, _) = requests(hub, work, one.invoice.id)
+    brought = {
+        payment.id
+        for payment in work.find(Payment, invoice_id=one.invoice.id)
+        if payment.status is PaymentStatus.SUCCEEDED
+    }
+    asked = {
+        ident: command.money
+        for ident, commands in made
+        for command in commands
+        if ident not in brought and command.state is not CommandState.CANCELLED and command.money is not None
+    }
+    return Receivable(one.invoice, one.paid, one.credited, asked, next_request)
+
+
+def withdraw_requests(hub: Hub, work: Work, invoice: Invoice) -> None:
+    """Takes back what the gateway was not asked for yet, or has refused; the rest is asked for anew by ``collect``."""
+    for _, commands in requests(hub, work, invoice.id):
+        for command in commands:
+            if CommandState.CANCELLED in COMMAND_TRANSITIONS[command.state] and not command.probe:
+                work.outbox.cancel(command.key)
+                work.desk.resolve(f"outbox:{command.system}/{command.resource}/{command.record_id}")
+
+
+def apply_credit(note: CreditNote, one: Receivable) -> CreditNote:
+    """The note with as much of what is left of it applied as is free on an invoice; itself when that is nothing."""
+    amount = min(note.left, one.free)
+    return note.applied_to(one.invoice.id, amount) if amount.minor > 0 else note
