@@ -24,6 +24,8 @@ app = typer.Typer(
 app.add_typer(cli_mappings.app, name="mappings")
 app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_rate.app, name="rate")
+app.add_typer(cli_documents.app)
+app.add_typer(cli_audit.app, name="audit")
 errors = typer.Typer(help="The error desk: list, show, retry, ignore.", no_args_is_help=True)
 app.add_typer(errors, name="errors")
 
