@@ -13,6 +13,7 @@ from pathlib import Path
 import uvicorn
 
 from app.processes import end_with_parent, free_port, prefect_environment, prefect_server, tell
+from app.usage_endpoint import usage_routes
 from app.webhooks import receiver
 from flows.context import hub
 
@@ -48,7 +49,9 @@ class Trigger:
 @contextlib.contextmanager
 def _receiver(host: str, port: int) -> Iterator[str]:
     """The webhook receiver in a thread of its own."""
-    config = uvicorn.Config(receiver(hub(), notify=Trigger()), host=host, port=port, log_level="warning")
+    application = receiver(hub(), notify=Trigger())
+    application.router.routes += usage_routes(hub())
+    config = uvicorn.Config(application, host=host, port=port, log_level="warning")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)
     thread.start()

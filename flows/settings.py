@@ -41,6 +41,15 @@ class LegalEntity(BaseModel):
     currency: str = "USD"
 
 
+class UsageSource(BaseModel):
+    """A SQL database that usage is pulled from. ``query`` takes ``:since`` and gives the columns of docs/usage.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    url: SecretStr
+    query: str
+
+
 class Settings(BaseModel):
     """The whole configuration, checked. ``systems`` holds each system's own settings model."""
 
@@ -53,6 +62,9 @@ class Settings(BaseModel):
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
+    usage_token: SecretStr | None = None
+    """What sources of usage present at ``POST /usage/<source>``; None: the endpoint is closed."""
+    usage_sources: dict[str, UsageSource] = {}
     systems: dict[str, BaseModel]
 
     @field_validator("database_url")
@@ -83,6 +95,9 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     for name in ("database_url", "state_folder", "price_book", "mappings_folder", "webhook_host", "webhook_port"):
         if (value := environ.get(f"TIEOUT_{name.upper()}")) is not None:
             raw[name] = int(value) if name == "webhook_port" and value.isdigit() else value
+    for name in ("usage_token", "usage_sources"):
+        if name in raw:
+            raw[name] = _resolve(raw[name], name, path, environ)
     raw.setdefault("database_url", f"sqlite:///{folder / '.tieout' / 'tieout.db'}")
     raw.setdefault("state_folder", ".tieout")
     raw.setdefault("price_book", "price_book.yaml")
@@ -124,6 +139,8 @@ def _first(error: ValidationError) -> str:
 
 def _resolve(value: Any, field: str, path: Path, environ: Mapping[str, str]) -> Any:
     """A literal, or what ``env:``, ``file:`` or ``block:`` names; in a list, of each of its items."""
+    if isinstance(value, dict):
+        return {name: _resolve(item, f"{field}.{name}", path, environ) for name, item in value.items()}
     if isinstance(value, list):
         return [_resolve(item, field, path, environ) for item in value]
     if not isinstance(value, str):
