@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +18,11 @@ from app.rate_files import read_bill
 from core.accounts import Account
 from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured
-from core.metering import Cut
 from core.money import Money, total
 from core.period import DateSpan
-from core.rating import MeteredQuantity, explain
+from core.rating import explain
 from core.rating.compare import Bill, Delta, summed, what_if
 from core.rating.compare import who_changes as moved
-from core.subscriptions import Subscription
 
 app = typer.Typer(help="Pricing: preview, who-changes, what-if.", no_args_is_help=True)
 
@@ -116,18 +113,13 @@ def _bills(book: PriceBook, plan: Path | None, usage: Path | None, period: str |
 def _bills_of_hub(period: DateSpan) -> list[Bill]:
     """What the bill run would rate: every account with its subscriptions and metered usage."""
     from flows.context import hub
+    from flows.measure import contracts, measure
 
     with hub().database.reading() as work:
-        accounts, found = work.find(Account), work.find(Subscription)
-    subscriptions: dict[str, list[Subscription]] = defaultdict(list)
-    for one in found:
-        subscriptions[one.account_id].append(one)
-    metered: dict[str, list[MeteredQuantity]] = defaultdict(list)
-    for quantity in hub().usage.aggregate(
-        [Cut(account_id=one.id, period=period.instants(one.timezone)) for one in accounts]
-    ):
-        metered[quantity.account_id].append(quantity)
-    return [Bill(one, subscriptions[one.id], period, metered[one.id]) for one in accounts]
+        accounts = work.find(Account)
+        subscriptions = contracts(work, accounts)
+    metered = measure(hub(), period, accounts, subscriptions, dict.fromkeys(subscriptions))
+    return [Bill(one, subscriptions[one.id], period, metered.get(one.id, [])) for one in accounts]
 
 
 def _tell_lines(deltas: Iterable[Delta]) -> None:

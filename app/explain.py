@@ -135,7 +135,8 @@ class Story:
         assert meter is not None
         assert account is not None
         period = line.service_period.instants(account.timezone)
-        events = self.hub.usage.events(line.account_id, line.site_id, meter, period, SHOWN_EVENTS)
+        read = self.hub.price_book.meter(meter).reads
+        events = self.hub.usage.events(line.account_id, line.site_id, read, period, SHOWN_EVENTS)
         told = line.derivation
         facts = f"{told.events:,} events of meter {meter}, {told.measured} in all, at {line.site_id or 'all sites'}"
         node = self._node("usage", f"{line.account_id}/{line.site_id or '*'}/{meter}", facts, [])

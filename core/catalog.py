@@ -17,6 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from core.errors import Misconfigured
+from core.meters import Meter
 from core.money import Rounding
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.prices import Commitment, Conversion, Model, NotNegative
@@ -151,13 +152,17 @@ class RoundingAt(StrEnum):
 
 
 class PriceBook(Noun):
-    """All prices of one seller in one currency. Equal content gives an equal ``version``."""
+    """All prices of one seller in one currency. Equal content gives an equal ``version``.
+
+    A meter that ``meters`` does not define is the plain sum of the events of its name.
+    """
 
     name: Id
     currency: CurrencyCode
     rounding: Rounding = Rounding.HALF_UP
     rounding_at: RoundingAt = RoundingAt.LINE
     products: tuple[Product, ...] = ()
+    meters: tuple[Meter, ...] = ()
     charges: tuple[Charge, ...] = ()
     rate_plans: tuple[RatePlan, ...] = ()
     allowances: tuple[Allowance, ...] = ()
@@ -186,6 +191,10 @@ class PriceBook(Noun):
         return {charge.code: charge for charge in self.charges}
 
     @cached_property
+    def _meters(self) -> dict[str, Meter]:
+        return {meter.name: meter for meter in self.meters}
+
+    @cached_property
     def _products(self) -> dict[str, Product]:
         return {product.code: product for product in self.products}
 
@@ -194,6 +203,10 @@ class PriceBook(Noun):
         if code not in self._charges:
             raise KeyError(f"price book {self.name} has no charge {code}")
         return self._charges[code]
+
+    def meter(self, name: str) -> Meter:
+        """The meter of that name, as defined or the plain sum."""
+        return self._meters.get(name) or Meter(name=name)
 
     def product(self, code: str) -> Product:
         """The product of that code. KeyError when there is none."""
@@ -223,9 +236,9 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
         return [row if isinstance(row, dict) else {} for row in tree.get(section) or ()]
 
     def name(row: dict[str, Any]) -> str:
-        return str(row.get("code", row.get("id")))
+        return str(row.get("code", row.get("id", row.get("name"))))
 
-    for section in ("products", "charges", "rate_plans", "allowances", "layers", "rules"):
+    for section in ("products", "meters", "charges", "rate_plans", "allowances", "layers", "rules"):
         names = [name(row) for row in rows(section)]
         for index, one in enumerate(names):
             if names.index(one) < index:
@@ -237,6 +250,13 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
             for one in [wanted] if isinstance(wanted, str) else wanted or ():
                 if one not in known:
                     yield (section, index, field), f"there is no {noun} {one}"
+    readers: dict[str, list[str]] = {}
+    for row in rows("meters"):
+        readers.setdefault(str(row.get("of") or row.get("name")), []).append(name(row))
+    defined = {one for names in readers.values() for one in names}
+    for index, row in enumerate(rows("charges")):
+        if (meter := row.get("meter")) in readers and meter not in defined:
+            yield ("charges", index, "meter"), f"events of {meter} are read by {', '.join(readers[meter])} only"
     known = {name(row) for row in rows("charges")}
     for index, row in enumerate(rows("rules")):
         for number, condition in enumerate(row.get("when") or ()):

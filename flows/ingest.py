@@ -45,7 +45,7 @@ def services(hub: Hub, work: Work) -> ServiceIndex:
                 Service(
                     account_id=subscription.account_id,
                     site_id=place,
-                    meter=charge.meter,
+                    meter=hub.price_book.meter(charge.meter).reads,
                     starts_at=start_of_day(line.starts_on, subscription.timezone),
                     ends_at=start_of_day(line.ends_on, subscription.timezone) if line.ends_on else None,
                 )

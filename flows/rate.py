@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 from prefect import flow
@@ -11,7 +10,6 @@ from prefect.client.schemas.objects import State
 from core.accounts import Account
 from core.errors import TieoutError
 from core.invoicing import Invoice
-from core.metering import Cut
 from core.money import total
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine
@@ -19,6 +17,7 @@ from core.rating import rate as rate_account
 from core.subscriptions import Subscription
 from flows import desk
 from flows.context import Hub, hub
+from flows.measure import contracts, measure
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 
@@ -30,20 +29,14 @@ def rate_period(hub: Hub, period: str) -> Report:
     billing = DateSpan.month(period)
     with hub.database.reading() as work:
         accounts = work.find(Account)
-        subscriptions: dict[str, list[Subscription]] = defaultdict(list)
-        for subscription in work.find(Subscription):
-            subscriptions[subscription.account_id].append(subscription)
+        subscriptions = contracts(work, accounts)
         invoiced = {invoice.account_id for invoice in work.find(Invoice, billing_period_start=billing.start)}
     open_accounts = [account for account in accounts if account.id not in invoiced]
-    metered: dict[str, list[MeteredQuantity]] = defaultdict(list)
-    for quantity in hub.usage.aggregate(
-        [Cut(account_id=one.id, period=billing.instants(one.timezone)) for one in open_accounts]
-    ):
-        metered[quantity.account_id].append(quantity)
+    metered = measure(hub, billing, open_accounts, subscriptions, dict.fromkeys(subscriptions))
     report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(invoiced)})
     with progress("Rate accounts", len(open_accounts)) as tell:
         for position, account in enumerate(open_accounts, 1):
-            _rate(hub, account, subscriptions[account.id], billing, metered[account.id], report)
+            _rate(hub, account, subscriptions[account.id], billing, metered.get(account.id, []), report)
             tell(position)
     report.money = sum_by_currency(report.money)
     report.headline = f"{counted(report.counts['accounts'], 'account')}, {counted(report.counts['lines'], 'line')}"

@@ -15,8 +15,9 @@ from fractions import Fraction
 
 import duckdb
 
+from core.metering.cuts import Cut, offsets
 from core.metering.engine import fetch, microseconds, quoted, table
-from core.metering.meters import Aggregation, Cut, Increments, Meter, TimeBands, offsets
+from core.meters import Aggregation, Increments, Meter, TimeBands
 from core.money import Rounding, round_fraction
 from core.rating import MeteredQuantity
 from core.usage import from_micro, to_micro

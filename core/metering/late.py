@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 
-from core.metering.meters import Aggregation, Meter
+from core.meters import Aggregation, Meter
 from core.noun import Noun
 from core.period import Period
 from core.rating import MeteredQuantity

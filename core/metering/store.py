@@ -22,12 +22,13 @@ from pydantic import ValidationError
 from core.errors import Rejected
 from core.metering.aggregating import load_cuts, measure
 from core.metering.batches import Batch, Batches, publish
+from core.metering.cuts import Cut
 from core.metering.engine import fetch, instant, literal_path, microseconds, quoted, scratch, session
 from core.metering.judging import absorb_cured, judge, spare_the_desk
 from core.metering.late import LateUsage, group_of
-from core.metering.meters import LOOKING_BACK, Cut, Meter
 from core.metering.reading import stage, stage_rejected
 from core.metering.reporting import REJECTED, Intake, day_totals, nothing_new, rejected_lines, report_of
+from core.meters import LOOKING_BACK, Meter
 from core.period import Period
 from core.ports import Faults, no_faults
 from core.rating import MeteredQuantity

@@ -83,7 +83,7 @@ def in_order(granted: Fraction, used: Sequence[Fraction]) -> list[Fraction]:
 def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: Sequence[str]) -> list[Item]:
     """The items after the allowance was drawn: charge after charge, inside a charge by its ``share``.
 
-    Charges that price the same usage (meter, filter and site) draw once and both go without it.
+    Charges that price the same usage (meter, filter, site and days) draw once and both go without it.
     """
     result = list(items)
     drawn: dict[tuple[object, ...], Fraction] = {}
@@ -109,4 +109,5 @@ def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: S
 
 
 def _source(charge: Charge, item: Item) -> tuple[object, ...]:
-    return item.site_id, item.contact_id, charge.meter or item.due.line.id, tuple(sorted(charge.where.items()))
+    what = charge.meter or item.due.line.id
+    return item.site_id, item.contact_id, what, tuple(sorted(charge.where.items())), item.due.service

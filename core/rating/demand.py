@@ -17,7 +17,7 @@ from core.period import DateSpan
 from core.rating.derivation import Draw
 from core.rating.layers import Choice
 from core.rating.measured import MeteredQuantity, Part
-from core.subscriptions import Due, Subscription
+from core.subscriptions import Due, Subscription, SubscriptionCharge
 from core.terms import Layer, Level
 
 
@@ -86,23 +86,31 @@ def items(
 
 def usage_windows(
     book: PriceBook, subscriptions: Sequence[Subscription], billing_period: DateSpan
-) -> tuple[DateSpan, ...]:
-    """The billing period cut where a usage charge starts or ends inside it; most accounts have the one window.
+) -> dict[tuple[str, str | None], tuple[DateSpan, ...]]:
+    """Where a usage charge starts or ends inside the billing period: the period's parts, by meter and site.
 
-    An account with more is metered window by window, each quantity naming its window as ``service``: so a contract that
-    is renewed or changed in the middle of a month is priced by the charge of each day.
+    Site None stands for the sites that no usage charge of the meter names. Usage of a meter and site with parts is
+    metered part by part, each quantity naming its part as ``service``: so a contract that is renewed or changed in the
+    middle of a month is priced by the charge of each day. All other usage is metered whole, and most accounts have no
+    parts at all; an unknown charge code makes none, and is refused when it is rated.
     """
-    cuts = {billing_period.start, billing_period.end}
+    meters = {charge.code: charge.meter for charge in book.charges if charge.meter is not None}
+    lines: dict[str, list[SubscriptionCharge]] = defaultdict(list)
     for subscription in subscriptions:
         for line in subscription.charges:
-            if book.charge(line.charge_code).kind is ChargeKind.USAGE:
-                cuts |= {
-                    day
-                    for day in (line.starts_on, line.ends_on)
-                    if day and billing_period.start < day < billing_period.end
-                }
-    days = sorted(cuts)
-    return tuple(DateSpan(start, end) for start, end in pairwise(days))
+            if line.charge_code in meters:
+                lines[meters[line.charge_code]].append(line)
+    return {
+        (meter, site): _parts([line for line in metered if line.site_id in (None, site)], billing_period)
+        for meter, metered in lines.items()
+        if len(_parts(metered, billing_period)) > 1
+        for site in {None, *(line.site_id for line in metered)}
+    }
+
+
+def _parts(lines: Sequence[SubscriptionCharge], span: DateSpan) -> tuple[DateSpan, ...]:
+    days = {day for line in lines for day in (line.starts_on, line.ends_on) if day and span.start < day < span.end}
+    return tuple(DateSpan(start, end) for start, end in pairwise(sorted({span.start, span.end, *days})))
 
 
 def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -> Iterator[Item]:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from core.metering import Aggregation, Band, Cut, Increments, Meter, TimeBands, UsageStore, carried
-from core.metering.meters import offsets
+from core.metering.cuts import offsets
 from core.period import DateSpan, Period
 from core.period import zone as zone_of
 from core.rating import MeteredQuantity

@@ -12,7 +12,7 @@ from core.orders import activate
 from core.period import DateSpan
 from core.rating import RatedLine, explain, rate, usage_windows
 from core.rating.check import check
-from tests.core.rating.books import account, book, bought, subscription
+from tests.core.rating.books import account, book, bought, per_unit, subscription
 from tests.core.rating.books import used as metered
 from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
 
@@ -102,28 +102,49 @@ def test_explain_tells_every_tier_the_sum_and_the_rounding() -> None:
     assert "sum 1,130.0145, rounded once (half_up): 1,130.01 USD" in explain(one)
 
 
+HALVES = (DateSpan(OCTOBER.start, date(2026, 10, 15)), DateSpan(date(2026, 10, 15), OCTOBER.end))
+HUNDRED_FREE_AFTER = {"kind": "graduated", "tiers": [{"up_to": "100", "unit_amount": "1"}, {}]}
+
+
 def test_a_contract_renewed_inside_a_month_prices_each_day_by_its_own_charge() -> None:
-    """Usage is metered window by window; without windows the two charges could not be told apart."""
+    """Usage is metered part by part; without parts the two charges could not be told apart."""
     old = bought("MIN", id="old", ends_on=date(2026, 10, 15))
     new = bought("MIN", id="new", starts_on=date(2026, 10, 15))
-    prices = book({"code": "MIN", "model": {"kind": "graduated", "tiers": [{"up_to": "100", "unit_amount": "1"}, {}]}})
-    windows = usage_windows(prices, [subscription(old, new)], OCTOBER)
-    assert windows == (DateSpan(OCTOBER.start, date(2026, 10, 15)), DateSpan(date(2026, 10, 15), OCTOBER.end))
-    cut = [metered("min", "80").model_copy(update={"service": window}) for window in windows]
+    prices = book({"code": "MIN", "model": HUNDRED_FREE_AFTER})
+    assert usage_windows(prices, [subscription(old, new)], OCTOBER) == {("min", None): HALVES}
+    cut = [metered("min", "80").model_copy(update={"service": half}) for half in HALVES]
     lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
     assert amounts(lines) == {"old@2026-10-01": "80.00", "new@2026-10-15": "80.00"}
     with pytest.raises(Rejected, match="subscribed more than once"):
         rate(prices, account(), [subscription(old, new)], OCTOBER, [metered("min", "160")])
 
 
-def test_windows_of_one_standing_charge_fill_its_tiers_together() -> None:
-    """Another charge of the account changes in the month; this one is cut by it and priced whole."""
-    prices = book(
-        {"code": "MIN", "model": {"kind": "graduated", "tiers": [{"up_to": "100", "unit_amount": "1"}, {}]}},
-        {"code": "MSG", "model": {"kind": "per_unit", "unit_amount": "1"}},
-    )
-    standing = subscription(bought("MIN"), bought("MSG", starts_on=date(2026, 10, 15)))
-    cut = [
-        metered("min", "80").model_copy(update={"service": one}) for one in usage_windows(prices, [standing], OCTOBER)
-    ]
-    assert amounts(rate(prices, account(), [standing], OCTOBER, cut))["MIN-all@2026-10-01"] == "100.00"
+def test_only_the_meter_and_site_of_a_change_are_cut() -> None:
+    """A highest or a unique count would be another figure in parts, so nothing is cut that need not be."""
+    prices = book({"code": "MIN", "model": per_unit("1")}, {"code": "MSG", "model": per_unit("1")})
+    standing = [bought("MIN"), bought("MSG", S1), bought("MSG", S2, starts_on=date(2026, 10, 15))]
+    assert usage_windows(prices, [subscription(*standing)], OCTOBER) == {
+        ("msg", None): (OCTOBER,),
+        ("msg", S1): (OCTOBER,),
+        ("msg", S2): HALVES,
+    }
+
+
+def test_a_charge_with_parts_of_its_usage_fills_its_tiers_together() -> None:
+    """From the 15th the site has a charge of its own; the account's charge prices what came before it, and the rest."""
+    prices = book({"code": "MIN", "scope": "account", "model": HUNDRED_FREE_AFTER})
+    standing = subscription(bought("MIN"), bought("MIN", S1, starts_on=date(2026, 10, 15)))
+    cut = [metered("min", "80", S1).model_copy(update={"service": half}) for half in HALVES]
+    lines = rate(prices, account(S1), [standing], OCTOBER, [*cut, metered("min", "30", S2)])
+    assert amounts(lines) == {"MIN-all@2026-10-01": "100.00", f"MIN-{S1}@2026-10-15": "80.00"}
+
+
+def test_included_units_are_drawn_by_the_usage_of_each_part_of_a_renewed_charge() -> None:
+    """100 included, 80 and 80 used: 60 are left, 30 of each half."""
+    old = bought("MIN", id="old", ends_on=date(2026, 10, 15))
+    new = bought("MIN", id="new", starts_on=date(2026, 10, 15))
+    pool = {"id": "pool", "units": "100", "charges": ["MIN"]}
+    prices = book({"code": "MIN", "model": per_unit("1")}, allowances=[pool])
+    cut = [metered("min", "80").model_copy(update={"service": half}) for half in HALVES]
+    lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
+    assert amounts(lines) == {"old@2026-10-01": "30.00", "new@2026-10-15": "30.00"}

@@ -1,0 +1,66 @@
+"""Measure: what accounts used in a month, as the price book meters it and as their contracts cut it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from core.accounts import Account
+from core.metering import Cut
+from core.period import DateSpan
+from core.rating import MeteredQuantity, usage_windows
+from core.store import Work
+from core.subscriptions import Subscription
+from flows.context import Hub
+
+
+def contracts(work: Work, accounts: Iterable[Account]) -> dict[str, list[Subscription]]:
+    """The subscriptions of each account; one without any has an empty list."""
+    found: dict[str, list[Subscription]] = {account.id: [] for account in accounts}
+    for subscription in work.find(Subscription, account_id=list(found)):
+        found[subscription.account_id].append(subscription)
+    return found
+
+
+def measure(
+    hub: Hub,
+    billing: DateSpan,
+    accounts: Sequence[Account],
+    subscriptions: Mapping[str, Sequence[Subscription]],
+    known_at: Mapping[str, datetime | None],
+) -> dict[str, list[MeteredQuantity]]:
+    """The usage of a billing month by account, each in its own zone; accounts without usage are absent.
+
+    ``known_at``: per account, what was recorded later is left out (None: nothing is). An account whose usage charge
+    starts or ends inside the month is measured once more for each part of it.
+    """
+    windows = {one.id: usage_windows(hub.price_book, subscriptions[one.id], billing) for one in accounts}
+    spans = {ident: [billing, *sorted({*_flat(cut)} - {billing}, key=_order)] for ident, cut in windows.items()}
+    found: dict[str, list[MeteredQuantity]] = defaultdict(list)
+    for turn in range(max(map(len, spans.values()), default=0)):
+        cuts = [
+            Cut(
+                account_id=one.id,
+                period=spans[one.id][turn].instants(one.timezone),
+                known_at=known_at[one.id],
+                timezone=one.timezone,
+            )
+            for one in accounts
+            if turn < len(spans[one.id])
+        ]
+        for quantity in hub.usage.aggregate(cuts, hub.price_book.meters):
+            span, own = spans[quantity.account_id][turn], windows[quantity.account_id]
+            parts = own.get((quantity.meter, quantity.site_id)) or own.get((quantity.meter, None)) or (billing,)
+            if span in parts:
+                part = quantity.model_copy(update={"service": span}) if len(parts) > 1 else quantity
+                found[quantity.account_id].append(part)
+    return found
+
+
+def _flat(cut: Mapping[tuple[str, str | None], tuple[DateSpan, ...]]) -> Iterable[DateSpan]:
+    return (span for parts in cut.values() for span in parts)
+
+
+def _order(span: DateSpan) -> tuple[str, str]:
+    return span.start.isoformat(), span.end.isoformat()

@@ -1,0 +1,154 @@
+"""A month is metered as the price book says and as contracts cut it, and what was metered is what was rated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from app.demo.company import Deal
+from core.accounts import Account, Address, Site
+from core.money import Money
+from core.rating import RatedLine
+from core.subscriptions import Subscription, SubscriptionCharge
+from flows import ingest, rate
+from flows.context import Hub
+from flows.tie_out import TieOut
+from tests.flows.hubs import hub_with
+from tests.flows.world import DENVER, PERIOD, company, customer, sold
+
+BOOK = """\
+name: test
+currency: USD
+products: [{code: P, name: P, tax_code: T, revenue_account: "4000"}]
+meters:
+  - {name: minutes, of: call_seconds, increments: {first: 60, then: 60}, bands: {dimension: hours, otherwise: rest,
+      bands: [{name: peak, weekdays: [1, 2, 3, 4, 5], starts: "08:00", ends: "18:00"}]}}
+  - {name: hosts, of: call_seconds, aggregation: unique_count, key: host}
+charges:
+  - {code: TALK, product_code: P, name: Talk, kind: usage, meter: minutes, conversion: {operation: divide, factor: 60},
+      model: {kind: matrix, cells: [{when: {hours: peak}, model: {kind: per_unit, unit_amount: 0.05}},
+      {when: {}, model: {kind: per_unit, unit_amount: 0.02}}]}}
+  - {code: HOST, product_code: P, name: Hosts, kind: usage, meter: hosts, model: {kind: per_unit, unit_amount: 10}}
+"""
+
+#: 61 s at noon and 1 s at 18:00 on a Thursday in Denver, two hosts; half an hour of it is another day in UTC.
+CALLS = """\
+id,account_id,site_id,meter,quantity,occurred_at,host
+c1,A-1,A-1-S1,call_seconds,61,2026-10-01T12:00:00-06:00,ann
+c2,A-1,A-1-S1,call_seconds,1,2026-10-01T18:00:00-06:00,ann
+c3,A-1,A-1-S1,call_seconds,0.5,2026-10-31T23:30:00-06:00,bob
+"""
+
+
+@contextmanager
+def served(folder: Path, book: str, *charges: SubscriptionCharge) -> Iterator[Hub]:
+    """A hub with one account in Denver that has these charges, and no system at all."""
+    hub = hub_with(f"sqlite:///{folder / 'tieout.db'}", folder, {})
+    (folder / "book.yaml").write_text(book)
+    hub.settings = hub.settings.model_copy(update={"price_book": folder / "book.yaml"})
+    home = Address(line1="1801 California St", city="Denver", region="CO", postal_code="80202", country="US")
+    account = Account(
+        id="A-1",
+        name="A-1",
+        email="",
+        currency="USD",
+        timezone="America/Denver",
+        billing_address=home,
+        sites=(Site(id="A-1-S1", name="", address=home),),
+    )
+    standing = Subscription(
+        id="SUB-1",
+        account_id="A-1",
+        order_id="O-1",
+        currency="USD",
+        timezone="America/Denver",
+        starts_on=date(2026, 1, 1),
+        charges=charges,
+    )
+    with hub.database.work() as work:
+        work.put(account)
+        work.add([standing])
+    yield hub
+    hub.close()
+
+
+def bought(code: str, **more: object) -> SubscriptionCharge:
+    given = {"id": code, "order_line_id": code, "charge_code": code, "product_code": "P", "site_id": "A-1-S1"}
+    terms = {"quantity": Decimal(1), "starts_on": date(2026, 1, 1), "contract_value": Money.zero("USD")}
+    return SubscriptionCharge.model_validate({**given, **terms, **more})
+
+
+def bring(hub: Hub, name: str, text: str) -> None:
+    folder = hub.settings.state_folder / ingest.FOLDER
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    assert ingest.ingest_files(hub).failures == []
+
+
+def rated(hub: Hub, period: str = PERIOD) -> dict[str, str]:
+    """Rates the month; what each line came to."""
+    assert rate.rate_period(hub, period).failures == []
+    with hub.database.reading() as work:
+        return {line.id: str(line.amount.amount) for line in work.find(RatedLine, billing_period=period)}
+
+
+def untied(hub: Hub, period: str = PERIOD) -> list[tuple[str, str]]:
+    """The ties of usage that do not close."""
+    tie_out = TieOut(hub, period)
+    tie_out.usage()
+    return [(one.tie, one.unit) for one in tie_out.found if one.difference or one.breaks]  # type: ignore[union-attr]
+
+
+def test_the_meters_of_the_price_book_round_split_and_count_the_events(tmp_path: Path) -> None:
+    """60/60: 61 s are two minutes at peak, 1 s and 0.5 s one minute each after it; two hosts at 10.00."""
+    with served(tmp_path, BOOK, bought("TALK"), bought("HOST")) as hub:
+        bring(hub, "bridge.csv", CALLS)
+        assert rated(hub) == {"TALK@2026-10-01": "0.14", "HOST@2026-10-01": "20.00"}
+        assert untied(hub) == []
+
+
+def test_a_count_that_does_not_add_up_is_cut_only_where_its_own_charge_changes(tmp_path: Path) -> None:
+    """Talk is renewed on the 15th, hosts are not: ann, who calls in both halves, is one host."""
+    renewed = [
+        bought("TALK", id="old", ends_on=date(2026, 10, 15)),
+        bought("TALK", id="new", starts_on=date(2026, 10, 15)),
+    ]
+    more = "c4,A-1,A-1-S1,call_seconds,30,2026-10-20T12:00:00-06:00,ann\n"
+    with served(tmp_path, BOOK, *renewed, bought("HOST")) as hub:
+        bring(hub, "bridge.csv", CALLS + more)
+        assert rated(hub) == {"old@2026-10-01": "0.12", "new@2026-10-15": "0.07", "HOST@2026-10-01": "20.00"}
+        assert untied(hub) == []
+
+
+@pytest.mark.server
+@pytest.mark.xdist_group("company")
+def test_a_contract_renewed_in_the_middle_of_a_month_is_rated_by_the_day(tmp_path: Path) -> None:
+    """Two won deals of the same minutes at one site, the first for a month until the 15th, the second from then on.
+
+    4,000 minutes at 0.045 in each half; in one bill together the last 3,000 would be at 0.038.
+    """
+    first, second = (sold("VC-MIN", 1, "250.00", "A-0009-S1", day) for day in ("2026-09-15", "2026-10-15"))
+    buyer = customer("A-0009", DENVER, first, deals=(Deal("A-0009 renewal", "2026-10-01", None, (second,)),))
+    usage = "id,account_id,site_id,meter,quantity,occurred_at\n" + "".join(
+        f"u{day},A-0009,A-0009-S1,conference_minutes,4000,2026-10-{day}-06:00\n"
+        for day in ("14T23:59:59", "15T00:00:00")
+    )
+    with company(tmp_path) as world:
+        world.enter(buyer)
+        terms = {"Term_Months__c": 1, "Service_Start__c": "2026-09-15"}
+        world.set("salesforce", "Opportunity", "A-0009 conferencing", **terms)
+        world.bring("bridge.csv", usage)
+        reports = world.month(until="rate")
+        assert reports["rate"].failures == []
+        with world.hub.database.reading() as work:
+            lines = work.find(RatedLine)
+        assert sorted((str(one.service_period), str(one.amount.amount)) for one in lines) == [
+            ("2026-10-01..2026-10-14", "180.00"),
+            ("2026-10-15..2026-10-31", "180.00"),
+        ]
+        assert untied(world.hub) == []
