@@ -47,6 +47,24 @@ LONGEST_WAIT = 30.0
 ATTEMPTS = 4
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 
+#: Most characters that an error keeps of an answer.
+ANSWER_KEPT = 4000
+#: Headers by which vendors name a request, to be told to their support (their published references, read 2026-11).
+TRACES = (
+    "request-id",
+    "x-request-id",
+    "x-correlation-id",
+    "x-hubspot-correlation-id",
+    "x-ms-service-request-id",
+    "intuit_tid",
+    "x-n-operationid",
+)
+
+
+def trace_of(headers: Mapping[str, str]) -> str:
+    """How the vendor named the request; empty when it did not."""
+    return next((headers[name] for name in TRACES if name in headers), "")
+
 
 def exact_json(response: Response) -> Any:
     """The JSON body with every number that has a decimal point as Decimal. OutcomeUnknown when it is not JSON."""
@@ -160,7 +178,9 @@ class Wire:
             response = self._client.request(method, url, **options)
         if response.is_success:
             return response
-        raise self.read_error(response) or self.error(response, writes=writes)
+        error = self.read_error(response) or self.error(response, writes=writes)
+        error.answer, error.trace = response.text[:ANSWER_KEPT], trace_of(response.headers)
+        raise error
 
     def error(self, response: Response, *, writes: bool) -> TieoutError:
         """The status table: what an HTTP status means when the vendor's own code says nothing more."""

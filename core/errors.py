@@ -25,6 +25,9 @@ class TieoutError(Exception):
 
     #: What an operator does next; the error desk shows it beside the message.
     cure = "Read the message; retry when its cause is gone."
+    #: What the system answered, and how it named the request, where it did; to be masked before it is kept.
+    answer = ""
+    trace = ""
 
 
 class Retryable(TieoutError):

@@ -7,6 +7,8 @@ these rows alone, never from an orchestrator's run.
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -201,4 +203,43 @@ class DeskEntry(Noun):
     attempts: int = 1
     first_seen_at: Instant
     last_seen_at: Instant
+    owner: str | None = None
+    """Who takes care of it."""
     note: str | None = None
+    run: str | None = None
+    """The orchestrator's run that saw it last."""
+    trace: str | None = None
+    """How the system named the request, to be told to its support."""
+
+    @property
+    def cluster(self) -> str:
+        """The same failure of the same kind of record, whichever record it is, has the same cluster."""
+        same = [self.system, self.record, self.cause, self.code or "", self.field or "", pattern(self.message)]
+        return f"c{hashlib.sha256(json.dumps(same).encode()).hexdigest()[:10]}"
+
+
+#: What of a message belongs to one record: what is quoted, and every word with a digit or an @ in it.
+_PARTICULAR = re.compile(r"""'[^']*'|"[^"]*"|[^\s,;:()]*[\d@][^\s,;:()]*""")
+
+
+def pattern(message: str) -> str:
+    """A message without what belongs to one record: ``order 0061 of 'Ann'`` becomes ``order * of *``."""
+    return _PARTICULAR.sub("*", message)
+
+
+class Cluster(Noun):
+    """Open entries of the desk with one cause, in one currency (None: entries without an amount)."""
+
+    id: str
+    sample: DeskEntry
+    """The entry with the most money at risk."""
+    errors: int
+    money: Money | None
+
+
+class Evidence(Noun):
+    """What was sent and what was answered when a record failed last, secrets and card numbers masked."""
+
+    id: Id
+    ours: str
+    theirs: str

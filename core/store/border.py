@@ -1,4 +1,4 @@
-"""The stored border: inbox, outbox with leases, proofs of delivery, cursors, the error desk.
+"""The stored border: inbox, outbox with leases, proofs of delivery, cursors.
 
 Every change of state is one UPDATE that names the states it may start from, taken from ``core.sync``; the database
 refuses any other. A worker whose lease was taken over changes no row and is told so.
@@ -14,15 +14,12 @@ from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import TieBroken
-from core.money import Money
 from core.store import rows
 from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.sync import (
     COMMAND_TRANSITIONS,
     INBOX_TRANSITIONS,
     CommandState,
-    DeskEntry,
-    DeskState,
     InboxEvent,
     InboxState,
     OutboxCommand,
@@ -31,24 +28,21 @@ from core.sync import (
 )
 
 
-def _table(row: Any) -> Table:
+def table_of(row: Any) -> Table:
     return cast(Table, row.__table__)
 
 
-INBOX, OUTBOX, SYNC, WATERMARK, DESK = map(
-    _table, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow, rows.DeskRow)
-)
+INBOX, OUTBOX, SYNC, WATERMARK = map(table_of, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow))
 
 
-def _money_currency(noun: Any) -> str | None:
+def money_currency(noun: Any) -> str | None:
     return noun.money.currency if noun.money is not None else None
 
 
 _INBOX = Shape(InboxEvent, rows.InboxRow)
-_OUTBOX = Shape(OutboxCommand, rows.OutboxRow, extra={"currency": _money_currency})
+_OUTBOX = Shape(OutboxCommand, rows.OutboxRow, extra={"currency": money_currency})
 _SYNC = Shape(SyncRecord, rows.SyncRow)
 _WATERMARK = Shape(Watermark, rows.WatermarkRow)
-_DESK = Shape(DeskEntry, rows.DeskRow, extra={"currency": _money_currency})
 
 
 #: States in which nobody has a command under way, so that it may be cancelled.
@@ -424,53 +418,3 @@ class Outbox(StoredTable):
     def _select(self, where: Any) -> list[OutboxCommand]:
         query = select(OUTBOX).where(where).order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
         return [_OUTBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
-
-
-class Desk(StoredTable):
-    """The error desk: failed records until somebody or a later success resolves them."""
-
-    def report(self, entry: DeskEntry) -> None:
-        """Puts a failure on the desk; a repeated one counts its attempts and keeps when it was first seen."""
-        known = self.get(entry.id)
-        if known is not None:
-            attempts = known.attempts + 1 if known.state is DeskState.OPEN else 1
-            first = known.first_seen_at if known.state is DeskState.OPEN else entry.first_seen_at
-            entry = entry.model_copy(update={"attempts": attempts, "first_seen_at": first, "note": known.note})
-        self._replace(DESK, _DESK.columns(entry))
-
-    def resolve(self, ident: str) -> bool:
-        """Ends an open entry. False when there is none."""
-        return self._move(ident, DeskState.RESOLVED, None)
-
-    def ignore(self, ident: str, reason: str) -> bool:
-        """Ends an open entry by decision; the reason is kept."""
-        return self._move(ident, DeskState.IGNORED, reason)
-
-    def _move(self, ident: str, state: DeskState, note: str | None) -> bool:
-        values: Columns = {"state": state} if note is None else {"state": state, "note": note}
-        statement = update(DESK).where(DESK.c.id == ident, DESK.c.state == DeskState.OPEN).values(values)
-        return bool(self._connection.execute(statement).rowcount)
-
-    def get(self, ident: str) -> DeskEntry | None:
-        return next(iter(self._select(DESK.c.id == ident)), None)
-
-    def open(self, *, system: str | None = None, cause: str | None = None, limit: int = 1000) -> list[DeskEntry]:
-        """Open entries, the most money at risk first."""
-        where = DESK.c.state == DeskState.OPEN
-        for column, value in ((DESK.c.system, system), (DESK.c.cause, cause)):
-            where = where if value is None else and_(where, column == value)
-        return self._select(where, limit)
-
-    def at_risk(self) -> list[tuple[int, Money | None]]:
-        """Open entries and the money at risk, per currency (None: entries without an amount)."""
-        query = select(DESK.c.currency, func.count(), func.sum(DESK.c.money_minor)).where(
-            DESK.c.state == DeskState.OPEN
-        )
-        return [
-            (count, None if currency is None else Money(int(minor), currency))
-            for currency, count, minor in self._connection.execute(query.group_by(DESK.c.currency))
-        ]
-
-    def _select(self, where: Any, limit: int = 1000) -> list[DeskEntry]:
-        query = select(DESK).where(where).order_by(func.coalesce(DESK.c.money_minor, 0).desc(), DESK.c.id).limit(limit)
-        return [_DESK.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]

@@ -25,8 +25,9 @@ from core.rating import RatedLine
 from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.audit import Audit
-from core.store.border import Desk, Inbox, Outbox
+from core.store.border import Inbox, Outbox
 from core.store.codec import CHUNK, Columns, Shape, chunks
+from core.store.desk import Desk
 from core.store.sums import Sums
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax import TaxDocument, TaxLine

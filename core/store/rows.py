@@ -148,6 +148,8 @@ class RatedLineRow(SQLModel, table=True):
     currency: str
     amount_minor: int = _minor()
     derivation: str = _text()
+    known_at: datetime | None = _instant(nullable=True)
+    corrects: str | None = Field(default=None, index=True)
     billing_period: str
     __table_args__ = (Index("ix_rated_line_billing_period_account_id", "billing_period", "account_id"),)
 
@@ -178,7 +180,7 @@ class InvoiceLineRow(SQLModel, table=True):
     sequence: int
     position: int
     rated_line_id: str = Field(unique=True)
-    subscription_charge_id: str
+    subscription_charge_id: str | None = None
     charge_code: str
     product_code: str
     description: str
@@ -402,6 +404,7 @@ class SyncRow(SQLModel, table=True):
     created: bool
     synced_at: datetime = _instant()
     answer: str = _text()
+    payload: str | None = _text(nullable=True)
     __table_args__ = (Index("ix_sync_record_system_resource_vendor_id", "system", "resource", "vendor_id"),)
 
 
@@ -431,8 +434,30 @@ class DeskRow(SQLModel, table=True):
     attempts: int
     first_seen_at: datetime = _instant()
     last_seen_at: datetime = _instant()
+    owner: str | None = None
     note: str | None = None
-    __table_args__ = (Index("ix_desk_state_system_cause", "state", "system", "cause"),)
+    run: str | None = None
+    trace: str | None = None
+    cluster: str
+    rank: int = Field(sa_column=Column(BigInteger, nullable=False))
+    # Each list of one filter walks an index in its order; clusters are counted in one alone.
+    __table_args__ = (
+        Index("ix_desk_state_rank_id", "state", "rank", "id"),
+        Index("ix_desk_state_system_rank_id", "state", "system", "rank", "id"),
+        Index("ix_desk_state_record_rank_id", "state", "record", "rank", "id"),
+        Index("ix_desk_state_cause_rank_id", "state", "cause", "rank", "id"),
+        Index("ix_desk_state_owner_rank_id", "state", "owner", "rank", "id"),
+        Index("ix_desk_state_cluster_rank_id_currency", "state", "cluster", "rank", "id", "currency"),
+    )
+
+
+class EvidenceRow(SQLModel, table=True):
+    """What was sent and what was answered when a record failed last, secrets and card numbers masked."""
+
+    __tablename__ = "desk_evidence"
+    id: str = Field(primary_key=True)
+    ours: str = _text()
+    theirs: str = _text()
 
 
 class BreakRow(SQLModel, table=True):
@@ -472,3 +497,25 @@ class AuditTipRow(SQLModel, table=True):
     id: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     seq: int = Field(sa_column=Column(BigInteger, nullable=False))
     hash: str
+
+
+class RefusedRow(SQLModel, table=True):
+    """How many requests the receiver refused, a day and reason."""
+
+    __tablename__ = "refused_request"
+    system: str = Field(primary_key=True)
+    reason: str = Field(primary_key=True)
+    day: date = Field(primary_key=True)
+    number: int = Field(sa_column=Column(BigInteger, nullable=False))
+    last_at: datetime = _instant()
+
+
+class BudgetRow(SQLModel, table=True):
+    """The calls that one account at a vendor has left; ``core.budget`` tells the units."""
+
+    __tablename__ = "rate_budget"
+    account: str = Field(primary_key=True)
+    rate: int = Field(sa_column=Column(BigInteger, nullable=False))
+    level: int = Field(sa_column=Column(BigInteger, nullable=False))
+    filled_at: datetime = _instant()
+    closed_until: datetime | None = _instant(nullable=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -10,7 +11,8 @@ from sqlalchemy import create_engine, text
 from core.errors import TieBroken
 from core.money import Money
 from core.store import Database
-from core.sync import DeskEntry, DeskState, InboxState
+from core.store.desk import open_entries
+from core.sync import DeskEntry, DeskState, Evidence, InboxState
 from tests.core.store.border import LEASE, START, after, event
 
 
@@ -163,3 +165,92 @@ def test_the_most_money_at_risk_stands_first_and_is_summed_by_currency(database:
         "USD": (2, str(Money.of("90071992547410.93", "USD"))),
         "EUR": (1, str(Money.of("2", "EUR"))),
     }
+
+
+def test_entries_are_found_by_every_filter_and_their_number_is_limited_after_it(database: Database) -> None:
+    with database.work() as work:
+        for number in range(3):
+            money = Money.of(str(100 + number), "USD")
+            work.desk.report(_entry(f"outbox:erp/invoice/INV-{number}", money, record_id=f"INV-{number}"))
+        work.desk.report(_entry("late", record="payment", cause="MappingError", last_seen_at=after(hours=2)))
+        assert work.desk.assign("late", "anna")
+
+        def found(**equal: Any) -> list[str]:
+            return [one.id for one in work.desk.open(**equal)]
+
+        cluster = work.desk.open(limit=1)[0].cluster
+        assert found(record="payment", limit=1) == ["late"]
+        assert (
+            found(system="erp", cause="MappingError") == found(owner="anna") == found(since=after(hours=1)) == ["late"]
+        )
+        assert found(cluster=cluster) == [f"outbox:erp/invoice/INV-{number}" for number in (2, 1, 0)]
+        assert found(id={"late", "none"}) == ["late"]
+        assert found(owner="ben") == found(id=[]) == []
+
+
+def test_the_same_failure_of_many_records_is_one_cluster_with_its_money(database: Database) -> None:
+    refused = "customer {} of order 0061x0{} has no 'country {}'"
+    with database.work() as work:
+        for number in range(3):
+            message = refused.format(f"A-{number}", number, "XX")
+            work.desk.report(_entry(f"usd-{number}", Money.of(str(number + 1), "USD"), message=message))
+        work.desk.report(_entry("eur", Money.of("5", "EUR"), message=refused.format("A-9", 9, "YY")))
+        work.desk.report(_entry("other field", message=refused.format("A-1", 1, "XX"), field="country"))
+        work.desk.report(_entry("no amount", message="another sentence"))
+        found = work.desk.clusters()
+        assert work.desk.ignore("usd-2", "a test")
+        assert {one.errors for one in work.desk.clusters() if one.money} == {1, 2}
+    assert [(one.errors, one.money and str(one.money), one.sample.id) for one in found[:2]] == [
+        (3, "6.00 USD", "usd-2"),
+        (1, "5.00 EUR", "eur"),
+    ]
+    assert {one.sample.id for one in found[2:]} == {"other field", "no amount"}
+    assert found[0].id == found[1].id == found[0].sample.cluster
+    assert len({one.id for one in found}) == 3
+
+
+def test_an_owner_and_a_note_stay_when_the_record_fails_again(database: Database) -> None:
+    with database.work() as work:
+        work.desk.report(_entry())
+        assert work.desk.assign(_entry().id, "anna")
+        assert work.desk.note(_entry().id, "asked the customer")
+        work.desk.report(_entry())
+        (seen,) = work.desk.open()
+        assert (seen.owner, seen.note, seen.attempts) == ("anna", "asked the customer", 2)
+        assert work.desk.resolve(_entry().id)
+        assert not work.desk.assign(_entry().id, "ben")
+        assert not work.desk.note(_entry().id, "late")
+
+
+def test_a_card_number_in_a_failure_is_not_kept(database: Database) -> None:
+    with database.work() as work:
+        work.desk.report(_entry(message="memo '4242 4242 4242 4242' is too long", value="4242424242424242"))
+        (seen,) = work.desk.open()
+    assert "4242 4242 4242" not in seen.message
+    assert seen.value == "•••4242"
+
+
+def test_the_newest_evidence_of_an_entry_is_kept(database: Database) -> None:
+    with database.work() as work:
+        assert work.desk.evidence("x") is None
+        for answer in ("first", "second"):
+            work.desk.keep_evidence(Evidence(id="x", ours='{"a": 1}', theirs=answer))
+        assert work.desk.evidence("x") == Evidence(id="x", ours='{"a": 1}', theirs="second")
+
+
+@pytest.mark.parametrize("name", ["", "system", "record", "cause", "owner", "cluster"])
+def test_a_list_of_one_filter_walks_an_index_in_its_order(database_url: str, name: str) -> None:
+    """So the first hundred of a million open entries cost no more than those of a thousand: nothing is sorted."""
+    query = open_entries(**({name: "x"} if name else {})).limit(100)
+    engine = create_engine(database_url)
+    sql = str(query.compile(engine, compile_kwargs={"literal_binds": True}))
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SET enable_seqscan = off"))
+            plan = " ".join(connection.execute(text(f"EXPLAIN {sql}")).scalars())
+        else:
+            plan = " ".join(row[3] for row in connection.execute(text(f"EXPLAIN QUERY PLAN {sql}")))
+    engine.dispose()
+    assert f"ix_desk_state_{name}{'_' if name else ''}rank_id" in plan
+    assert "TEMP B-TREE" not in plan
+    assert "Sort" not in plan
