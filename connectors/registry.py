@@ -36,6 +36,7 @@ SYSTEMS: Mapping[str, System] = {
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
+    "xero": System("connectors.xero", "Xero", "erp"),
     "dynamics": System("connectors.dynamics", "Dynamics 365 Sales", "crm"),
     "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
 }

@@ -25,6 +25,7 @@ EMULATORS: Mapping[str, str] = {
     "dynamics": "sandbox.dynamics",
     "hubspot": "sandbox.hubspot",
     "quickbooks": "sandbox.quickbooks",
+    "xero": "sandbox.xero",
 }
 
 
