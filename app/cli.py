@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from app import cli_audit, cli_catalog, cli_documents, cli_mappings, cli_rate
+from app import cli_audit, cli_catalog, cli_desk, cli_documents, cli_mappings, cli_rate
 from app.printing import AsJson, show
 from core.errors import TieoutError
 
@@ -26,8 +26,7 @@ app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_rate.app, name="rate")
 app.add_typer(cli_documents.app)
 app.add_typer(cli_audit.app, name="audit")
-errors = typer.Typer(help="The error desk: list, show, retry, ignore.", no_args_is_help=True)
-app.add_typer(errors, name="errors")
+app.add_typer(cli_desk.app, name="errors")
 
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
 Hidden = Annotated[bool, typer.Option(hidden=True)]
@@ -169,78 +168,6 @@ def doctor(as_json: AsJson = False) -> None:
     else:
         show(rows, as_json=False, empty="nothing to check")
     raise typer.Exit(0 if all(one.ok for one in findings) else 1)
-
-
-@errors.command("list")
-def list_errors(system: str | None = None, cause: str | None = None, limit: int = 100, as_json: AsJson = False) -> None:
-    """Open entries, the most money at risk first."""
-    from flows.context import hub
-
-    with hub().database.reading() as work:
-        entries = work.desk.open(system=system, cause=cause, limit=limit)
-    rows = [
-        {
-            "id": entry.id,
-            "record": f"{entry.record} {entry.record_id}",
-            "cause": entry.cause,
-            "money at risk": "" if entry.money is None else str(entry.money),
-            "attempts": str(entry.attempts),
-            "message": entry.message,
-        }
-        for entry in entries
-    ]
-    show(rows, as_json=as_json, empty="the error desk is empty")
-
-
-@errors.command("show")
-def show_error(ident: str, as_json: AsJson = False) -> None:
-    """Everything the desk knows of one entry, and what cures it."""
-    from flows.context import hub
-
-    with hub().database.reading() as work:
-        entry = work.desk.get(ident)
-    if entry is None:
-        raise ValueError(f"there is no entry {ident!r} on the error desk; `tieout errors list` shows the open ones")
-    told: dict[str, Any] = entry.model_dump(mode="json")
-    if as_json:
-        print(json.dumps(told, indent=2))
-    else:
-        for name, value in told.items():
-            if value is not None:
-                print(f"{name:15} {value}")
-
-
-@errors.command("retry")
-def retry_errors(
-    idents: Annotated[
-        list[str] | None, typer.Argument(help="Ids of entries; none: all that the filters match.")
-    ] = None,
-    system: str | None = None,
-    cause: str | None = None,
-    dry_run: bool = False,
-    as_json: AsJson = False,
-) -> None:
-    """Make failed records pending again; the next `deliver` or `intake` takes them up."""
-    from flows.context import hub
-    from flows.retry_failed import retry_matching
-
-    chosen = set(idents) if idents else None
-    report = retry_matching(hub(), system=system, cause=cause, chosen=chosen, limit=100_000, dry_run=dry_run)
-    if chosen and len(report.rows) < len(chosen):
-        missing = sorted(chosen - {row["error"] for row in report.rows})
-        raise ValueError(f"not open on the error desk: {', '.join(missing)}")
-    show(report.rows, as_json=as_json, empty="nothing matches")
-
-
-@errors.command("ignore")
-def ignore_error(ident: str, reason: Annotated[str, typer.Option(help="Why; it is kept.")]) -> None:
-    """Close an entry by decision; its record is not sent."""
-    from flows.context import hub
-
-    with hub().database.work() as work:
-        if not work.desk.ignore(ident, reason):
-            raise ValueError(f"there is no open entry {ident!r} on the error desk")
-    print(f"{ident} ignored: {reason}")
 
 
 if __name__ == "__main__":

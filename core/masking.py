@@ -25,7 +25,7 @@ class Mask:
     secrets: Sequence[str] = ()
 
     def text(self, text: str) -> str:
-        for secret in self.secrets:
+        for secret in filter(None, self.secrets):
             text = text.replace(secret, MASKED)
         text = _CREDENTIALS.sub(rf"\1 {MASKED}", text)
         return _CARD.sub(lambda found: _hidden(found.group()), text)

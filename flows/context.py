@@ -9,15 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache, cached_property
+from pathlib import Path
 
 from connectors.registry import SYSTEMS
 from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured
 from core.mapping import MappingBook, load_book
+from core.masking import Mask
 from core.metering import UsageStore
 from core.ports import Connector, World, crash_at
 from core.store import Database, Work
-from flows.settings import Settings, load
+from flows.settings import Settings, load, secrets
 
 CRASH_VARIABLE = "TIEOUT_CRASH_AT"
 
@@ -32,6 +34,7 @@ class Hub:
     settings: Settings
     world: World = field(default_factory=World)
     _connectors: dict[str, Connector] = field(default_factory=dict)
+    _price_books: dict[str, PriceBook] = field(default_factory=dict)
     _making: threading.Lock = field(default_factory=threading.Lock)
 
     @cached_property
@@ -48,9 +51,39 @@ class Hub:
     def price_book(self) -> PriceBook:
         return load_price_book(self.settings.price_book)
 
+    def keep_price_book(self) -> None:
+        """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed."""
+        kept = self._kept(self.price_book.version)
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            made = kept.with_suffix(".part")
+            made.write_text(self.price_book.model_dump_json(), encoding="utf-8")
+            made.replace(kept)
+
+    def price_book_of(self, version: str) -> PriceBook:
+        """The price book of a version that rated something. Misconfigured when it was not kept."""
+        if version == self.price_book.version:
+            return self.price_book
+        if version in self._price_books:
+            return self._price_books[version]
+        if not self._kept(version).exists():
+            raise Misconfigured(
+                f"price book {version} rated a bill, and is not in {self._kept(version).parent} any more"
+            )
+        book = PriceBook.model_validate_json(self._kept(version).read_bytes())
+        return self._price_books.setdefault(version, book)
+
+    def _kept(self, version: str) -> Path:
+        return self.settings.state_folder / "price-books" / f"{version}.json"
+
     @cached_property
     def usage(self) -> UsageStore:
         return UsageStore(self.settings.state_folder / "usage", faults=self.world.faults)
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Takes every secret of the configuration out of what others sent."""
+        return Mask(tuple(secrets(list(self.settings.systems.values()))))
 
     @property
     def systems(self) -> list[str]:

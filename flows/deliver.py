@@ -37,7 +37,7 @@ from core.noun import Noun
 from core.ports import ExternalKey, Outcome, Payload, Receipt
 from core.store import Work
 from core.store.codec import dump
-from core.sync import CommandState, DeskEntry, OutboxCommand, SyncRecord
+from core.sync import CommandState, DeskEntry, Evidence, OutboxCommand, SyncRecord
 from flows import desk
 from flows.context import Hub, hub
 from flows.report import Report, conclude, counted, dollars, sum_by_currency
@@ -49,6 +49,8 @@ LEASE = timedelta(minutes=4)
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(hours=1)
 #: A retryable failure goes to the error desk after so many attempts, and is still tried on.
 PATIENCE = 5
+#: Most characters that the desk keeps of a payload.
+KEPT = 20_000
 
 #: How the audit names who does all this, and what it calls the end of a try.
 WHO = "flow deliver"
@@ -161,7 +163,7 @@ class Delivery:
         with self.hub.database.work() as work:
             for (command, mapping, payload, _), outcome in settled:
                 if not isinstance(outcome, Receipt):
-                    failed.append((command, outcome))
+                    failed.append((command, outcome, payload))
                     continue
                 proof = self._proof(command, mapping, payload, outcome)
                 before = _last_proof(work, command)
@@ -174,8 +176,8 @@ class Delivery:
                 work.desk.resolve(f"system:{self.system}")
         self.hub.world.faults("outbox.settled")
         self.done += proved
-        for command, error in failed:
-            self._fail(command, error)
+        for command, error, payload in failed:
+            self._fail(command, error, payload)
 
     def _proof(self, command: OutboxCommand, mapping: Mapping, payload: Payload, receipt: Receipt) -> SyncRecord:
         return SyncRecord(
@@ -192,8 +194,11 @@ class Delivery:
             answer=json.loads(dump(receipt.answer)),
         )
 
-    def _fail(self, command: OutboxCommand, error: TieoutError) -> None:
-        """Settles a command that was not proved: parked, postponed or rejected; on the desk when it needs a person."""
+    def _fail(self, command: OutboxCommand, error: TieoutError, payload: Payload | None = None) -> None:
+        """Settles a command that was not proved: parked, postponed or rejected; on the desk when it needs a person.
+
+        ``payload``: what was sent, where it came so far.
+        """
         now = self.hub.now()
         pause = min(FIRST_PAUSE * 2 ** min(command.attempts - 1, 12), LONGEST_PAUSE)
         given_up = command.attempts >= PATIENCE
@@ -219,12 +224,22 @@ class Delivery:
                 work.audit.tell(_deed(command, ACTS[state], now, {"cause": type(error).__name__, "waits for": waits}))
             if settled and failure:
                 work.desk.report(failure)
+                work.desk.keep_evidence(self._evidence(failure, error, payload))
         if settled and failure:
             self.failures.append(failure)
         elif state is not CommandState.PARKED:
             self.postponed += settled
         if stops:
             self._stop(error, now, given_up=given_up or isinstance(error, Misconfigured))
+
+    def _evidence(self, failure: DeskEntry, error: TieoutError, payload: Payload | None) -> Evidence:
+        mask = self.hub.mask
+        ours = "" if payload is None else dump(mask.value(json.loads(dump(payload))))
+        try:
+            theirs = dump(mask.value(json.loads(error.answer, parse_float=str)))
+        except ValueError:
+            theirs = mask.text(error.answer)
+        return Evidence(id=failure.id, ours=ours[:KEPT], theirs=theirs[:KEPT])
 
     def _stop(self, error: TieoutError, now: datetime, *, given_up: bool) -> None:
         """Leaves the system alone for this run; it stands on the desk when that does not end by itself."""

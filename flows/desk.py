@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from prefect.runtime import flow_run
+
 from core.errors import MappingError, Rejected, TieoutError
 from core.money import Money
 from core.sync import DeskEntry
@@ -32,4 +34,6 @@ def entry(
         money=money,
         first_seen_at=at,
         last_seen_at=at,
+        run=flow_run.id or None,
+        trace=error.trace or None,
     )

@@ -115,8 +115,11 @@ def _publish(step: str, report: Report) -> None:
                 "record": f"{entry.record} {entry.record_id}",
                 "money at risk": "" if entry.money is None else dollars(entry.money),
                 "cause": entry.cause,
+                "cluster": entry.cluster,
                 "message": entry.message,
                 "what cures it": entry.cure,
+                "trace": entry.trace or "",
+                "run": entry.run or "",
             }
             for entry in report.failures[:SHOWN]
         ]

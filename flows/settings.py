@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +168,16 @@ def _resolve(value: Any, field: str, path: Path, environ: Mapping[str, str]) -> 
                     f"{path}: {field} names the Prefect Secret block {name}, which is not there"
                 ) from None
     return value
+
+
+def secrets(value: Any) -> Iterator[str]:
+    """Every secret inside settings, at any depth."""
+    match value:
+        case SecretStr():
+            yield value.get_secret_value()
+        case list() | tuple():
+            for item in value:
+                yield from secrets(item)
+        case BaseModel():
+            for _, item in value:
+                yield from secrets(item)
