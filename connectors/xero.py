@@ -367,6 +367,7 @@ class Xero(BulkConnector):
 
     def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """What is new goes in one call, what is there in another; each record has its own outcome."""
+        self._written(resource)
         outcomes: dict[int, Outcome] = {}
         ready: dict[str, list[tuple[int, Write]]] = {"PUT": [], "POST": []}
         held = self._held(resource, [key.value for _, key in items if _fits(key.value)])
