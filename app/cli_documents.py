@@ -1,4 +1,4 @@
-"""Commands about single documents: ``tieout credit-note``."""
+"""Commands about single documents and accounts: credit-note, adjust, dispute, terms, statement."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Annotated
 
 import typer
 
-from core.accounts import Account
+from core.accounts import Account, BillingTerms, ByParent, GroupBy
 from core.errors import Rejected
 from core.invoicing import Invoice
+from core.ledger import JournalEntry
 from core.money import Money
-from core.period import local_date
+from core.period import DateSpan, local_date
+from core.statement import statement
 
 app = typer.Typer()
+disputes = typer.Typer(help="Disputes that hold an amount back from collection.", no_args_is_help=True)
+app.add_typer(disputes, name="dispute")
 
 Day = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Date; default: today there.")]
 
@@ -54,3 +58,84 @@ def credit_note(
         print(f"  {note.refunded} goes back to the customer")
     if note.left:
         print(f"  {note.left} stays as a balance of {note.account_id}")
+
+
+@app.command()
+def adjust(
+    invoice: Annotated[str, typer.Argument(help="The invoice whose line is corrected.")],
+    line: Annotated[int, typer.Option(help="Position of the line.")],
+    amount: Annotated[str, typer.Option(help="Before tax; above zero a debit, below it a credit.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands on the next invoice.")],
+) -> None:
+    """Put a correction of an invoice's line on the next draft of its account."""
+    from flows.adjust import adjust_line
+    from flows.context import hub
+
+    made = adjust_line(hub(), invoice, line, Money.of(amount, hub().price_book.currency), reason)
+    where = f"on {made.taken_by}" if made.taken_by else f"on the next draft of {made.account_id}"
+    print(f"{made.id}: {made.amount} for {made.service_period}, {where}")
+
+
+@disputes.command("open")
+def open_dispute(
+    invoice: Annotated[str, typer.Argument(help="The invoice that is objected to.")],
+    reason: Annotated[str, typer.Option(help="What the customer says.")],
+    amount: Annotated[str | None, typer.Option(help="With tax; default: all that is open.")] = None,
+    on: Day = None,
+) -> None:
+    """Hold an amount of an invoice back from collection."""
+    from flows import adjust as flow
+    from flows.context import hub
+
+    held = None if amount is None else Money.of(amount, hub().price_book.currency)
+    dispute = flow.open_dispute(hub(), invoice, held, reason, on.date() if on else hub().now().date())
+    print(f"{dispute.id}: {dispute.amount} of {dispute.invoice_id} is not collected")
+
+
+@disputes.command("close")
+def close_dispute(dispute: Annotated[str, typer.Argument(help="Like DIS-INV-...-1.")], on: Day = None) -> None:
+    """End a dispute; what it held is collected again, unless a credit note takes it."""
+    from flows import adjust as flow
+    from flows.context import hub
+
+    closed = flow.close_dispute(hub(), dispute, on.date() if on else hub().now().date())
+    print(f"{closed.id} closed: {closed.amount} of {closed.invoice_id} is open again")
+
+
+@app.command()
+def terms(
+    account: Annotated[str, typer.Argument(help="Like A-0001.")],
+    group_by: Annotated[GroupBy, typer.Option(help="What gets an invoice of its own.")] = GroupBy.ACCOUNT,
+    by_parent: Annotated[ByParent, typer.Option(help="What the account above takes over.")] = ByParent.NOTHING,
+    minimum: Annotated[str | None, typer.Option(help="Smaller drafts are carried to the next month.")] = None,
+) -> None:
+    """State how an account is billed, from its next draft on."""
+    from flows.adjust import set_terms
+    from flows.context import hub
+
+    currency = hub().price_book.currency
+    least = None if minimum is None else Money.of(minimum, currency)
+    stated = BillingTerms(id=account, currency=currency, group_by=group_by, by_parent=by_parent, minimum=least)
+    set_terms(hub(), stated)
+    print(f"{account}: an invoice per {group_by.value}; parent: {by_parent.value}; minimum: {least or 'none'}")
+
+
+@app.command("statement")
+def show_statement(
+    account: Annotated[str, typer.Argument(help="Like A-0001.")],
+    period: Annotated[str, typer.Option(help="A month, like 2026-10.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON value.")] = False,
+) -> None:
+    """What an account owed before a month, its documents and payments in it, and what it owes after."""
+    from flows.context import hub
+
+    with hub().database.reading() as work:
+        entries = work.find(JournalEntry, account_id=account)
+    told = statement(account, hub().price_book.currency, entries, DateSpan.month(period))
+    if as_json:
+        print(told.model_dump_json(indent=2))
+        return
+    print(f"{account}, {told.period}: opening {told.opening}")
+    for line in told.lines:
+        print(f"  {line.posted_on}  {line.what:12} {line.document:32} {line.amount!s:>20}")
+    print(f"closing {told.closing}")

@@ -80,10 +80,22 @@ def what_if_(
     usage: UsageFile = None,
     period: Month = None,
     as_json: AsJson = False,
+    booked: Annotated[str | None, typer.Option("--book-as", help="Bill the difference next, for this reason.")] = None,
 ) -> None:
-    """Rate again with another price book: the exact difference per line, account and product. Nothing is kept."""
+    """Rate again with another price book: the exact difference per line, account and product.
+
+    Nothing is kept, unless the difference is booked: then the next draft of each account carries it as an adjustment.
+    """
+    if booked is not None and plan is not None:
+        raise Misconfigured("only a month of the hub (--period) can be booked, not a plan file")
     before = _current(book, plan)
     deltas = what_if(_bills(before, plan, usage, period), before, load_price_book(other))
+    if booked is not None:
+        from flows.adjust import book_difference
+        from flows.context import hub
+
+        made = book_difference(hub(), deltas, booked)
+        typer.echo(f"{len(made)} adjustments booked: {booked}", err=True)
     if as_json:
         rows = [delta.model_dump(mode="json") | {"difference": str(delta.amount.amount)} for delta in deltas]
         typer.echo(json.dumps(rows, indent=2))
@@ -118,7 +130,7 @@ def _bills_of_hub(period: DateSpan) -> list[Bill]:
     with hub().database.reading() as work:
         accounts = work.find(Account)
         subscriptions = contracts(work, accounts)
-    metered = measure(hub(), period, accounts, subscriptions, dict.fromkeys(subscriptions))
+    metered = measure(hub(), hub().price_book, period, accounts, subscriptions, dict.fromkeys(subscriptions))
     return [Bill(one, subscriptions[one.id], period, metered.get(one.id, [])) for one in accounts]
 
 

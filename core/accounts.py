@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import StringConstraints, field_validator
 
+from core.errors import Rejected
+from core.money import Money
 from core.noun import CurrencyCode, Id, Noun
 from core.period import zone
 
@@ -66,3 +70,57 @@ class Account(Noun):
             if site.id == site_id:
                 return site
         raise KeyError(f"account {self.id} has no site {site_id}")
+
+
+class GroupBy(StrEnum):
+    """What gets an invoice of its own."""
+
+    ACCOUNT = "account"
+    SITE = "site"
+    PRODUCT = "product"
+    PURCHASE_ORDER = "purchase_order"
+
+
+class ByParent(StrEnum):
+    """What the account above takes over."""
+
+    NOTHING = "nothing"
+    PAYS = "pays"  # the account has its own invoices; the parent's card is charged
+    OWNS = "owns"  # its lines stand on the parent's invoice
+
+
+class BillingTerms(Noun):
+    """How an account is billed. ``id`` is the account's; an account without terms has these defaults.
+
+    ``minimum``: a draft below it is carried to the next month (None: every draft from zero up is issued).
+    """
+
+    id: Id
+    currency: CurrencyCode
+    group_by: GroupBy = GroupBy.ACCOUNT
+    by_parent: ByParent = ByParent.NOTHING
+    minimum: Money | None = None
+
+
+def _above(
+    account_id: str, accounts: Mapping[str, Account], terms: Mapping[str, BillingTerms], taken: frozenset[ByParent]
+) -> str:
+    """The account up to which parents take over. Rejected when there is none above, or one stands above itself."""
+    path = [account_id]
+    while (own := terms.get(path[-1])) is not None and own.by_parent in taken:
+        parent = accounts[path[-1]].parent_id
+        if parent is None or parent not in accounts or parent in path:
+            why = "has no account above it" if parent is None else f"names {parent} as the account above it"
+            raise Rejected(f"account {path[-1]} {why}; its parent cannot take over", record=path[-1], field="parent_id")
+        path.append(parent)
+    return path[-1]
+
+
+def owner(account_id: str, accounts: Mapping[str, Account], terms: Mapping[str, BillingTerms]) -> str:
+    """The account whose invoice carries an account's lines."""
+    return _above(account_id, accounts, terms, frozenset({ByParent.OWNS}))
+
+
+def payer(account_id: str, accounts: Mapping[str, Account], terms: Mapping[str, BillingTerms]) -> str:
+    """The account whose card is charged for an account's invoices."""
+    return _above(account_id, accounts, terms, frozenset({ByParent.OWNS, ByParent.PAYS}))

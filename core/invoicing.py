@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
 from typing import Any, Self
 
 from pydantic import model_validator
 
-from core.accounts import Account, Address
+from core.accounts import Account, Address, GroupBy
 from core.catalog import PriceBook
 from core.errors import Rejected
 from core.money import Money, Rounding, round_fraction, total
@@ -35,12 +38,15 @@ class InvoiceStatus(StrEnum):
 
 
 class InvoiceLine(Noun):
-    """One charge for one service period. ``amount`` is before tax; ``unit_price`` is for print only."""
+    """One charge for one service period. ``amount`` is before tax; ``unit_price`` is for print only.
+
+    ``rated_line_id``: the rated line or adjustment that it bills; no two lines bill the same.
+    """
 
     id: Id
     position: int
     rated_line_id: Id
-    subscription_charge_id: Id
+    subscription_charge_id: Id | None = None
     charge_code: Id
     product_code: Id
     description: str
@@ -94,56 +100,177 @@ class Invoice(Noun):
         return Invoice.model_validate({**dict(self), **changes})
 
 
+class Adjustment(Noun):
+    """A one-off line for the next draft of an account, before tax: above zero a debit, below it a credit.
+
+    ``service_period``: what it corrects; ``invoice_id``: the invoice it corrects, where there is one. ``taken_by``: the
+    draft that bills it, or the carry that holds it.
+    """
+
+    id: Id
+    account_id: Id
+    site_id: Id | None = None
+    subscription_charge_id: Id | None = None
+    charge_code: Id
+    product_code: Id
+    service_period: DateSpan
+    currency: CurrencyCode
+    amount: Money
+    reason: str
+    invoice_id: Id | None = None
+    taken_by: Id | None = None
+
+
+class CarryForward(Noun):
+    """A draft that was not issued: its lines go onto the next draft of the account. ``taken_by``: what took them on."""
+
+    id: Id
+    account_id: Id
+    billing_period: DateSpan
+    currency: CurrencyCode
+    amount: Money
+    reason: str
+    lines: tuple[InvoiceLine, ...]
+    taken_by: Id | None = None
+
+    @model_validator(mode="after")
+    def _ties(self) -> Self:
+        invoice_equals_lines(self.id, self.amount, [line.amount for line in self.lines])
+        return self
+
+
+def billed(line: RatedLine, account: Account, book: PriceBook) -> InvoiceLine:
+    """The invoice line of a rated line. Tax is due where its site is, or at the billing address."""
+    product = book.product(line.product_code)
+    return InvoiceLine(
+        id=line.id,
+        position=0,
+        rated_line_id=line.id,
+        subscription_charge_id=line.subscription_charge_id,
+        charge_code=line.charge_code,
+        product_code=line.product_code,
+        description=line.description,
+        site_id=line.site_id,
+        service_period=line.service_period,
+        quantity=line.quantity,
+        unit_price=line.unit_price,
+        amount=line.amount,
+        tax=Money.zero(book.currency),
+        tax_code=product.tax_code,
+        revenue_account=product.revenue_account,
+        defer=book.charge(line.charge_code).defer,
+        service_address=_address(account, line.site_id),
+    )
+
+
+def adjusted(adjustment: Adjustment, account: Account, book: PriceBook) -> InvoiceLine:
+    """The invoice line of an adjustment: earned as invoiced, taxed as its product."""
+    product = book.product(adjustment.product_code)
+    return InvoiceLine(
+        id=adjustment.id,
+        position=0,
+        rated_line_id=adjustment.id,
+        subscription_charge_id=adjustment.subscription_charge_id,
+        charge_code=adjustment.charge_code,
+        product_code=adjustment.product_code,
+        description=f"{adjustment.reason} ({adjustment.service_period})",
+        site_id=adjustment.site_id,
+        service_period=adjustment.service_period,
+        quantity=Decimal(1),
+        amount=adjustment.amount,
+        tax=Money.zero(adjustment.currency),
+        tax_code=product.tax_code,
+        revenue_account=product.revenue_account,
+        service_address=_address(account, adjustment.site_id),
+    )
+
+
+def _address(account: Account, site_id: str | None) -> Address:
+    return account.site(site_id).address if site_id else account.billing_address
+
+
+def worth_a_line(line: RatedLine) -> bool:
+    """A line of zero with a quantity stays, since it tells the customer what was included."""
+    return bool(line.amount or line.derivation.measured)
+
+
 def draft(
     account: Account, rated: Sequence[RatedLine], book: PriceBook, billing_period: DateSpan, invoice_date: date
 ) -> Invoice | None:
-    """The draft of what an account owes for a billing period; None when there is nothing to say.
+    """The draft of what an account owes for a billing period; None when there is nothing to say."""
+    lines = [billed(line, account, book) for line in rated if worth_a_line(line)]
+    return assemble(account, lines, billing_period, invoice_date) if lines else None
 
-    Lines without quantity and amount are left out; a line of zero with a quantity stays, since it tells the customer
-    what was included. Tax is due where a line's site is, or at the billing address.
-    """
-    lines = []
-    invoice_id = f"INV-{billing_period.start:%Y-%m}-{account.id}"
-    for position, line in enumerate((r for r in rated if r.amount or r.derivation.measured), 1):
-        product = book.product(line.product_code)
-        lines.append(
-            InvoiceLine(
-                id=f"{invoice_id}-{position}",
-                position=position,
-                rated_line_id=line.id,
-                subscription_charge_id=line.subscription_charge_id,
-                charge_code=line.charge_code,
-                product_code=line.product_code,
-                description=line.description,
-                site_id=line.site_id,
-                service_period=line.service_period,
-                quantity=line.quantity,
-                unit_price=line.unit_price,
-                amount=line.amount,
-                tax=Money.zero(book.currency),
-                tax_code=product.tax_code,
-                revenue_account=product.revenue_account,
-                defer=book.charge(line.charge_code).defer,
-                service_address=account.site(line.site_id).address if line.site_id else account.billing_address,
-            )
-        )
-    if not lines:
-        return None
-    subtotal = total((line.amount for line in lines), book.currency)
+
+def assemble(
+    account: Account,
+    lines: Sequence[InvoiceLine],
+    billing_period: DateSpan,
+    invoice_date: date,
+    group: str = "",
+    purchase_order: str | None = None,
+) -> Invoice:
+    """The draft of these lines, numbered in their order. ``group``: what tells it from the account's others."""
+    invoice_id = f"INV-{billing_period.start:%Y-%m}-{account.id}" + (f".{_short(group)}" if group else "")
+    numbered = tuple(
+        line.model_copy(update={"id": f"{invoice_id}-{position}", "position": position})
+        for position, line in enumerate(lines, 1)
+    )
+    subtotal = total((line.amount for line in lines), account.currency)
     return Invoice(
         id=invoice_id,
         account_id=account.id,
-        currency=book.currency,
+        currency=account.currency,
         billing_period=billing_period,
         invoice_date=invoice_date,
         due_date=invoice_date + timedelta(days=account.payment_terms_days),
         status=InvoiceStatus.DRAFT,
+        purchase_order=purchase_order,
         tax_exemption=account.tax_exemption,
         billing_address=account.billing_address,
         subtotal=subtotal,
-        tax=Money.zero(book.currency),
+        tax=Money.zero(account.currency),
         total=subtotal,
-        lines=tuple(lines),
+        lines=numbered,
+    )
+
+
+def _short(group: str) -> str:
+    """A group in the number of an invoice: itself where it is short and plain, else a digest of it."""
+    return group if re.fullmatch(r"[\w-]{1,16}", group) else hashlib.sha256(group.encode()).hexdigest()[:10]
+
+
+def group_of(line: InvoiceLine, by: GroupBy, purchase_orders: Mapping[str, str]) -> str:
+    """What an invoice line is grouped by. ``purchase_orders``: by subscription charge."""
+    match by:
+        case GroupBy.SITE:
+            return line.site_id or ""
+        case GroupBy.PRODUCT:
+            return line.product_code
+        case GroupBy.PURCHASE_ORDER:
+            return purchase_orders.get(line.subscription_charge_id or "", "")
+    return ""
+
+
+def why_carried(subtotal: Money, minimum: Money | None) -> str:
+    """Why a draft is not issued but carried to the next month; empty when it is issued."""
+    if subtotal.minor < 0:
+        return "below zero: it lowers the next invoice"
+    if minimum is not None and subtotal < minimum:
+        return f"below the minimum of {minimum}"
+    return ""
+
+
+def carry(drafted: Invoice, reason: str) -> CarryForward:
+    """A draft kept back, with its lines as they are."""
+    return CarryForward(
+        id=drafted.id.replace("INV-", "CF-", 1),
+        account_id=drafted.account_id,
+        billing_period=drafted.billing_period,
+        currency=drafted.currency,
+        amount=drafted.subtotal,
+        reason=reason,
+        lines=drafted.lines,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Self
 
@@ -19,7 +20,10 @@ class PaymentStatus(StrEnum):
 
 
 class PaymentRequest(Noun):
-    """The wish to collect an invoice through the gateway, off session. ``id`` is our key of the charge there."""
+    """The wish to collect an invoice through the gateway, off session. ``id`` is our key of the charge there.
+
+    ``payer_id``: the account whose card is charged (None: ``account_id``'s own).
+    """
 
     id: Id
     invoice_id: Id
@@ -27,6 +31,7 @@ class PaymentRequest(Noun):
     currency: CurrencyCode
     amount: Money
     description: str
+    payer_id: Id | None = None
 
 
 class Payment(Noun):
@@ -70,3 +75,16 @@ class Refund(Noun):
     currency: CurrencyCode
     amount: Money
     reason: str
+
+
+class Dispute(Noun):
+    """A customer's objection to an invoice: while it is open, ``amount`` of the invoice is not collected."""
+
+    id: Id
+    invoice_id: Id
+    account_id: Id
+    currency: CurrencyCode
+    amount: Money
+    reason: str
+    opened_on: date
+    closed_on: date | None = None

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.accounts import Account
-from core.errors import TieoutError
-from core.invoicing import Invoice, InvoiceLine, InvoiceStatus, draft, finalise
+from core.accounts import Account, BillingTerms, GroupBy, owner
+from core.errors import Rejected, TieoutError
+from core.invoicing import (
+    Adjustment,
+    CarryForward,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    adjusted,
+    assemble,
+    billed,
+    carry,
+    finalise,
+    group_of,
+    why_carried,
+    worth_a_line,
+)
+from core.money import Money
 from core.period import DateSpan
 from core.ports import Payload
 from core.posting import invoice_entries
 from core.rating import RatedLine
 from core.revenue import straight_line
+from core.store import Work
+from core.subscriptions import Subscription
 from core.sync import OutboxCommand
 from core.tax import TaxDocument
 from flows import desk
@@ -24,38 +43,135 @@ from flows.report import Report, amounts, conclude, counted, dollars, sum_by_cur
 
 
 def draft_invoices(hub: Hub, period: str) -> Report:
-    """Drafts one invoice per account from the rated lines of a month, and intends to ask the tax engine."""
+    """Drafts invoices from the rated lines of a month, adjustments and what was carried, and intends to ask for tax.
+
+    One per account, or by its terms; a draft below zero or below the account's minimum is carried to the next month.
+    """
     billing = DateSpan.month(period)
     report = Report("")
     with hub.database.work() as work:
-        lines: dict[str, list[RatedLine]] = defaultdict(list)
-        for line in work.find(RatedLine, billing_period=period):
-            lines[line.account_id].append(line)
-        known = {invoice.account_id for invoice in work.find(Invoice, billing_period_start=billing.start)}
-        for account in work.find(Account, id=[ident for ident in lines if ident not in known]):
-            invoice = draft(account, lines[account.id], hub.price_book, billing, billing.last_day)
-            if invoice is None:
+        known = invoiced_accounts(work, billing)
+        for drafted, taken in _drafts(hub, work, billing, known, report):
+            reason = why_carried(drafted.subtotal, taken.minimum)
+            kept = carry(drafted, reason) if reason else None
+            for source in taken.sources:
+                work.put(source.model_copy(update={"taken_by": kept.id if kept else drafted.id}))
+            if kept:
+                work.add([kept])
+                report.rows.append(_row(kept.id, taken.account, kept.lines, kept.amount, reason))
                 continue
-            work.add([invoice])
+            work.add([drafted])
             work.outbox.enqueue(
                 [
                     OutboxCommand.of(engine, "tax_document", "invoice", part, hub.now(), money=part.subtotal)
-                    for engine, part in by_engine(hub, invoice).items()
+                    for engine, part in by_engine(hub, drafted).items()
                 ]
             )
-            report.money.append(invoice.subtotal)
-            report.rows.append(
-                {
-                    "invoice": invoice.id,
-                    "account": account.name,
-                    "lines": str(len(invoice.lines)),
-                    "before tax": dollars(invoice.subtotal),
-                }
-            )
-    report.counts = {"drafted": len(report.rows), "already_drafted": len(known)}
+            report.money.append(drafted.subtotal)
+            report.rows.append(_row(drafted.id, taken.account, drafted.lines, drafted.subtotal, ""))
+    drafted_now = len(report.money)
+    report.counts = {
+        "drafted": drafted_now,
+        "already_drafted": len(known),
+        "carried": len(report.rows) - drafted_now,
+    }
     report.money = sum_by_currency(report.money)
-    report.headline = f"{counted(len(report.rows), 'account')}" + (f", {amounts(report.money)}" if report.money else "")
+    report.headline = f"{counted(drafted_now, 'invoice')}" + (f", {amounts(report.money)}" if report.money else "")
     return report
+
+
+def invoiced_accounts(work: Work, billing: DateSpan) -> set[str]:
+    """Accounts whose lines of a month stand on a document, their own or that of the account that owns them."""
+    done = {invoice.account_id for invoice in work.find(Invoice, billing_period_start=billing.start)}
+    done |= {kept.account_id for kept in work.find(CarryForward, billing_period_start=billing.start)}
+    if not done:
+        return done
+    accounts, terms = _accounts(work)
+    owners, _ = _owners(accounts, terms)
+    return done | {ident for ident, above in owners.items() if above in done}
+
+
+def _accounts(work: Work) -> tuple[dict[str, Account], dict[str, BillingTerms]]:
+    return {one.id: one for one in work.find(Account)}, {one.id: one for one in work.find(BillingTerms)}
+
+
+def _owners(
+    accounts: Mapping[str, Account], terms: Mapping[str, BillingTerms]
+) -> tuple[dict[str, str], dict[str, Rejected]]:
+    """Whose invoice carries each account's lines, and the accounts of which it cannot be told."""
+    owners, wrong = {}, {}
+    for ident in accounts:
+        try:
+            owners[ident] = owner(ident, accounts, terms)
+        except Rejected as error:
+            wrong[ident] = error
+    return owners, wrong
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What a draft was made of: whose it is, the least that is issued, and what it takes on."""
+
+    account: Account
+    minimum: Money | None
+    sources: list[Adjustment | CarryForward]
+
+
+def _drafts(
+    hub: Hub, work: Work, billing: DateSpan, known: set[str], report: Report
+) -> Iterator[tuple[Invoice, Taken]]:
+    """Every draft of a month, of accounts that have none yet; one whose owner cannot be told goes to the desk."""
+    accounts, terms = _accounts(work)
+    book = hub.price_book
+    owners, wrong = _owners(accounts, terms)
+    for ident in terms:
+        if ident not in wrong:
+            work.desk.resolve(f"record:billing_terms:{ident}")
+    for ident, error in wrong.items():
+        entry = desk.entry(error, f"record:billing_terms:{ident}", "hub", "billing_terms", ident, hub.now())
+        work.desk.report(entry)
+        report.failures.append(entry)
+    subscriptions = work.find(Subscription)
+    orders = {charge.id: one.purchase_order for one in subscriptions for charge in one.charges if one.purchase_order}
+    going_on = {owners.get(one.account_id) for one in subscriptions if one.ends_on is None or one.ends_on > billing.end}
+    lines: dict[tuple[str, str], list[InvoiceLine]] = defaultdict(list)
+    sources: dict[tuple[str, str], list[Adjustment | CarryForward]] = defaultdict(list)
+
+    def place(line: InvoiceLine, account_id: str) -> tuple[str, str]:
+        own = terms.get(owners[account_id])
+        where = owners[account_id], group_of(line, own.group_by if own else GroupBy.ACCOUNT, orders)
+        lines[where].append(line)
+        return where
+
+    for rated in work.find(RatedLine, billing_period=f"{billing.start:%Y-%m}"):
+        if rated.account_id in owners and worth_a_line(rated):
+            place(billed(rated, accounts[rated.account_id], book), rated.account_id)
+    for adjustment in work.find(Adjustment, taken_by=None):
+        if adjustment.account_id not in owners:
+            continue
+        where = place(adjusted(adjustment, accounts[adjustment.account_id], book), adjustment.account_id)
+        sources[where].append(adjustment)
+    for kept in work.find(CarryForward, taken_by=None):
+        if kept.account_id in owners and kept.billing_period.start < billing.start:
+            for where in dict.fromkeys([place(line, kept.account_id) for line in kept.lines]):
+                sources[where].append(kept)
+    for (account_id, group), found in sorted(lines.items()):
+        if account_id not in known:
+            own = terms.get(account_id)
+            order = group if own and own.group_by is GroupBy.PURCHASE_ORDER and group else None
+            drafted = assemble(accounts[account_id], found, billing, billing.last_day, group, order)
+            minimum = own.minimum if own and account_id in going_on else None
+            yield drafted, Taken(accounts[account_id], minimum, sources[account_id, group])
+
+
+def _row(ident: str, account: Account, lines: Sequence[InvoiceLine], amount: Money, carried: str) -> dict[str, str]:
+    return {
+        "invoice": ident,
+        "account": account.name,
+        "lines": str(len(lines)),
+        "before tax": dollars(amount),
+        "carried": carried,
+    }
 
 
 def by_engine(hub: Hub, invoice: Invoice) -> dict[str, Invoice]:

@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from core.accounts import Account, BillingTerms, payer
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.payments import PaymentRequest
 from core.store import Work
@@ -26,15 +27,18 @@ def request_payments(hub: Hub) -> Report:
     report = Report("")
     with hub.database.work() as work:
         invoices = [one for one in work.find(Invoice, status=InvoiceStatus.FINAL.value) if one.total.minor > 0]
+        accounts = {account.id: account for account in work.find(Account)}
+        terms = {one.id: one for one in work.find(BillingTerms)}
         credits = [note for note in work.find(CreditNote) if note.left.minor > 0]
         for one in receivables(hub, work, invoices):
-            if one.free.minor <= 0:
+            if one.unasked.minor <= 0:
                 continue
             credits = _apply(hub, work, credits, one)
             (one,) = receivables(hub, work, [one.invoice])
             if one.free.minor <= 0:
                 continue
             invoice = one.invoice
+            pays = payer(invoice.account_id, accounts, terms)
             request = PaymentRequest(
                 id=one.next_request,
                 invoice_id=invoice.id,
@@ -42,6 +46,7 @@ def request_payments(hub: Hub) -> Report:
                 currency=invoice.currency,
                 amount=one.free,
                 description=f"Invoice {invoice.id}",
+                payer_id=None if pays == invoice.account_id else pays,
             )
             command = OutboxCommand.of(gateway, "payment", "payment_request", request, hub.now(), money=request.amount)
             if work.outbox.enqueue([command]):

@@ -9,13 +9,13 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account
 from core.errors import TieoutError
-from core.invoicing import Invoice
 from core.money import total
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine
 from core.rating import rate as rate_account
 from core.subscriptions import Subscription
 from flows import desk
+from flows.bill import invoiced_accounts
 from flows.context import Hub, hub
 from flows.measure import contracts, measure
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
@@ -24,13 +24,13 @@ from flows.report import Report, amounts, conclude, counted, dollars, progress, 
 def rate_period(hub: Hub, period: str) -> Report:
     """Rates every account for a billing month (``"2026-10"``), each in its own zone.
 
-    An account that has its invoice for the month is left alone; an account that fails goes to the error desk.
+    An account whose month stands on an invoice or was carried is left alone; one that fails goes to the error desk.
     """
     billing = DateSpan.month(period)
     with hub.database.reading() as work:
         accounts = work.find(Account)
         subscriptions = contracts(work, accounts)
-        invoiced = {invoice.account_id for invoice in work.find(Invoice, billing_period_start=billing.start)}
+        invoiced = invoiced_accounts(work, billing)
     open_accounts = [account for account in accounts if account.id not in invoiced]
     metered = measure(hub, billing, open_accounts, subscriptions, dict.fromkeys(subscriptions))
     report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(invoiced)})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 from core.invoicing import CreditNote, Invoice
@@ -16,11 +16,12 @@ from flows.context import Hub
 
 @dataclass(frozen=True)
 class Receivable:
-    """One final invoice. ``asked``: what the gateway was asked for and has not brought, by payment request."""
+    """One final invoice. ``held``: by open disputes; ``asked``: what the gateway has still to bring, by request."""
 
     invoice: Invoice
     paid: Money
     credited: Money
+    held: Money
     asked: dict[str, Money] = field(default_factory=dict)
     next_request: str = ""
 
@@ -29,19 +30,24 @@ class Receivable:
         return self.invoice.total - self.paid - self.credited
 
     @property
-    def free(self) -> Money:
-        """What of it nobody was asked for."""
+    def unasked(self) -> Money:
+        """What of it nobody was asked for: a credit may lower it."""
         return self.open - total(self.asked.values(), self.invoice.currency)
+
+    @property
+    def free(self) -> Money:
+        """What of it may be asked for."""
+        return max(self.unasked - self.held, Money.zero(self.invoice.currency))
 
 
 def receivables(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> list[Receivable]:
     """How each invoice stands; the gateway's requests are looked at where something is open."""
     idents = [invoice.id for invoice in invoices]
-    paid, credited = work.sums.paid(idents), work.sums.credited(idents)
+    paid, credited, held = work.sums.paid(idents), work.sums.credited(idents), work.sums.held(idents)
     found = []
     for invoice in invoices:
-        zero = Money.zero(invoice.currency)
-        one = Receivable(invoice, paid.get(invoice.id, zero), credited.get(invoice.id, zero))
+        ident, zero = invoice.id, Money.zero(invoice.currency)
+        one = Receivable(invoice, paid.get(ident, zero), credited.get(ident, zero), held.get(ident, zero))
         found.append(_with_requests(hub, work, one) if one.open.minor > 0 else one)
     return found
 
@@ -70,7 +76,7 @@ def _with_requests(hub: Hub, work: Work, one: Receivable) -> Receivable:
         for command in commands
         if ident not in brought and command.state is not CommandState.CANCELLED and command.money is not None
     }
-    return Receivable(one.invoice, one.paid, one.credited, asked, next_request)
+    return replace(one, asked=asked, next_request=next_request)
 
 
 def withdraw_requests(hub: Hub, work: Work, invoice: Invoice) -> None:
@@ -83,6 +89,6 @@ def withdraw_requests(hub: Hub, work: Work, invoice: Invoice) -> None:
 
 
 def apply_credit(note: CreditNote, one: Receivable) -> CreditNote:
-    """The note with as much of what is left of it applied as is free on an invoice; itself when that is nothing."""
-    amount = min(note.left, one.free)
+    """The note with as much of what is left of it applied as an invoice takes; itself when that is nothing."""
+    amount = min(note.left, one.unasked)
     return note.applied_to(one.invoice.id, amount) if amount.minor > 0 else note

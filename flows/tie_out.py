@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from core.accounts import Account
-from core.invoicing import CreditNote, Invoice, InvoiceStatus
+from core.invoicing import Adjustment, CarryForward, CreditNote, Invoice, InvoiceStatus
 from core.ledger import JournalEntry, Via
 from core.metering import Cut
 from core.money import Money, total
@@ -189,12 +189,28 @@ class TieOut:
         return self._held(RatedLine, billing_period=self.period)
 
     def billed(self) -> None:
-        rated: dict[str, Money] = {}
-        for line in self._rated:
-            rated[line.account_id] = rated.get(line.account_id, Money.zero(line.amount.currency)) + line.amount
-        subtotals = {one.account_id: [one.subtotal] for one in self.invoices}
-        due = {key: amount for key, amount in rated.items() if amount or key in subtotals}
-        self._compare("rated = invoiced", "rated", "invoices", due, subtotals)
+        """Rated for the month, adjusted and carried in, against what was invoiced and carried on, by account."""
+        carries = self._held(CarryForward)
+        carried_on = [one for one in carries if one.billing_period == self.billing]
+        documents: dict[str, Invoice | CarryForward] = {invoice.id: invoice for invoice in self.invoices}
+        documents |= {kept.id: kept for kept in carried_on}
+        sources = {line.id: (line.account_id, line.amount) for line in self._rated}
+        for adjustment in self._held(Adjustment, taken_by=list(documents)):
+            sources[adjustment.id] = (adjustment.account_id, adjustment.amount)
+        for kept in carries:
+            if kept.taken_by in documents:
+                sources |= {line.rated_line_id: (kept.account_id, line.amount) for line in kept.lines}
+        due: dict[str, Money] = {}
+        for account_id, amount in sources.values():
+            due[account_id] = due.get(account_id, Money.zero(amount.currency)) + amount
+        found: dict[str, list[Money]] = {}
+        for document in documents.values():
+            for line in document.lines:
+                account_id, _ = sources.get(line.rated_line_id, (document.account_id, line.amount))
+                before = found.get(account_id, [Money.zero(line.amount.currency)])[0]
+                found[account_id] = [before + line.amount]
+        due = {key: amount for key, amount in due.items() if amount or key in found}
+        self._compare("rated = invoiced", "rated", "invoices", due, found)
 
     def taxed(self) -> None:
         """Per engine: what it was asked about, and what it holds as committed, of the lines it takes."""

@@ -38,6 +38,8 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
         zero = Money.zero(invoice.currency)
         shares: dict[str, Money] = {}
         for line in invoice.lines:
+            if line.subscription_charge_id is None:
+                continue
             order_id = order_of[line.subscription_charge_id]
             shares[order_id] = shares.get(order_id, zero) + line.amount + line.tax
         weights = [max(share.minor, 0) for share in shares.values()]

@@ -47,6 +47,7 @@ class Delta(Noun):
     """A line that would be billed otherwise (None: that side lacks it), with its original service period."""
 
     line_id: Id
+    subscription_charge_id: Id
     account_id: Id
     site_id: Id | None = None
     product_code: Id
@@ -95,6 +96,7 @@ def _delta(old: RatedLine | None, new: RatedLine | None) -> Delta:
     assert line is not None
     return Delta(
         line_id=line.id,
+        subscription_charge_id=line.subscription_charge_id,
         account_id=line.account_id,
         site_id=line.site_id,
         product_code=line.product_code,

@@ -14,13 +14,21 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from core.accounts import Account
+from core.accounts import Account, BillingTerms
 from core.errors import Misconfigured, TieBroken
-from core.invoicing import CreditApplication, CreditNote, CreditNoteLine, Invoice, InvoiceLine
+from core.invoicing import (
+    Adjustment,
+    CarryForward,
+    CreditApplication,
+    CreditNote,
+    CreditNoteLine,
+    Invoice,
+    InvoiceLine,
+)
 from core.ledger import JournalEntry, JournalLine
 from core.noun import Noun
 from core.orders import Order, OrderLine
-from core.payments import Payment, Refund, Settlement
+from core.payments import Dispute, Payment, Refund, Settlement
 from core.rating import RatedLine
 from core.revenue import RecognitionPart
 from core.store import rows
@@ -40,6 +48,7 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
     shape.noun: shape
     for shape in (
         Shape(Account, rows.AccountRow),
+        Shape(BillingTerms, rows.BillingTermsRow),
         Shape(
             Order,
             rows.OrderRow,
@@ -53,6 +62,9 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
             extra={"currency": lambda line: line.amount.currency},
         ),
         Shape(Invoice, rows.InvoiceRow, {"lines": Shape(InvoiceLine, rows.InvoiceLineRow)}),
+        Shape(Adjustment, rows.AdjustmentRow),
+        Shape(CarryForward, rows.CarryForwardRow),
+        Shape(Dispute, rows.DisputeRow),
         Shape(
             CreditNote,
             rows.CreditNoteRow,

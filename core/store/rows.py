@@ -72,6 +72,15 @@ class AccountRow(SQLModel, table=True):
     source_id: str
 
 
+class BillingTermsRow(SQLModel, table=True):
+    __tablename__ = "billing_terms"
+    id: str = Field(primary_key=True)
+    currency: str
+    group_by: str
+    by_parent: str
+    minimum_minor: int | None = _minor(nullable=True)
+
+
 class OrderRow(SQLModel, table=True):
     __tablename__ = "sales_order"
     id: str = Field(primary_key=True)
@@ -195,6 +204,48 @@ class InvoiceLineRow(SQLModel, table=True):
     revenue_account: str
     defer: bool
     service_address: str = _text()
+
+
+class AdjustmentRow(SQLModel, table=True):
+    __tablename__ = "adjustment"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    site_id: str | None = None
+    subscription_charge_id: str | None = None
+    charge_code: str
+    product_code: str
+    service_period_start: date
+    service_period_end: date
+    currency: str
+    amount_minor: int = _minor()
+    reason: str = _text()
+    invoice_id: str | None = None
+    taken_by: str | None = Field(default=None, index=True)
+
+
+class CarryForwardRow(SQLModel, table=True):
+    __tablename__ = "carry_forward"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    billing_period_start: date = Field(index=True)
+    billing_period_end: date
+    currency: str
+    amount_minor: int = _minor()
+    reason: str
+    lines: str = _text()
+    taken_by: str | None = Field(default=None, index=True)
+
+
+class DisputeRow(SQLModel, table=True):
+    __tablename__ = "dispute"
+    id: str = Field(primary_key=True)
+    invoice_id: str = Field(index=True)
+    account_id: str
+    currency: str
+    amount_minor: int = _minor()
+    reason: str = _text()
+    opened_on: date
+    closed_on: date | None = None
 
 
 class CreditNoteRow(SQLModel, table=True):

@@ -19,8 +19,9 @@ def _table(row: Any) -> Table:
 ENTRY, LINE, PAYMENT, RECOGNITION = map(
     _table, (rows.JournalEntryRow, rows.JournalLineRow, rows.PaymentRow, rows.RecognitionRow)
 )
-CREDIT, APPLICATION, REFUND = map(_table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow))
-
+CREDIT, APPLICATION, REFUND, DISPUTE = map(
+    _table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow, rows.DisputeRow)
+)
 
 _BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
 
@@ -69,6 +70,19 @@ class Sums:
             invoice: Money(int(minor), currency)
             for part in chunks(invoice_ids)
             for invoice, currency, minor in self._connection.execute(query.where(APPLICATION.c.invoice_id.in_(part)))
+        }
+
+    def held(self, invoice_ids: list[str]) -> dict[str, Money]:
+        """Invoice id to what open disputes hold of it; invoices without one are absent."""
+        query = (
+            select(DISPUTE.c.invoice_id, DISPUTE.c.currency, func.sum(DISPUTE.c.amount_minor))
+            .where(DISPUTE.c.closed_on.is_(None))
+            .group_by(DISPUTE.c.invoice_id, DISPUTE.c.currency)
+        )
+        return {
+            invoice: Money(int(minor), currency)
+            for part in chunks(invoice_ids)
+            for invoice, currency, minor in self._connection.execute(query.where(DISPUTE.c.invoice_id.in_(part)))
         }
 
     def refunded(self, payment_ids: list[str]) -> dict[str, Money]:

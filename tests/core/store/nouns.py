@@ -7,11 +7,12 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from core.invoicing import credit, draft, finalise
+from core.accounts import BillingTerms, ByParent, GroupBy
+from core.invoicing import Adjustment, carry, credit, draft, finalise
 from core.money import Money
 from core.noun import Noun
 from core.orders import activate
-from core.payments import Payment, PaymentStatus, Refund, Settlement
+from core.payments import Dispute, Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import rate
@@ -81,6 +82,26 @@ SECOND_CREDIT_NOTE = credit(INVOICE, {1: None}, (CREDIT_NOTE,), "More", date(202
 REFUND = Refund(
     id="REF-1", payment_id=PAYMENT.id, payment_vendor_id="pi_1", currency="USD", amount=usd("3"), reason="Outage"
 )
+TERMS = BillingTerms(id=ACCOUNT.id, currency="USD", group_by=GroupBy.SITE, minimum=usd("25"))
+ADJUSTMENT = Adjustment(
+    id="ADJ-1",
+    account_id=ACCOUNT.id,
+    charge_code="VC-MIN",
+    product_code="VC-MIN",
+    service_period=OCTOBER,
+    currency="USD",
+    amount=usd("-1.50"),
+    reason="Counted twice",
+)
+DISPUTE = Dispute(
+    id="DIS-1",
+    invoice_id=INVOICE.id,
+    account_id=ACCOUNT.id,
+    currency="USD",
+    amount=usd("5"),
+    reason="Too much",
+    opened_on=date(2026, 11, 5),
+)
 BREAK = Break(
     id="B1",
     tie="hub = CRM",
@@ -106,6 +127,10 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([PAYMENT], {}),
     ([CREDIT_NOTE, SECOND_CREDIT_NOTE], {}),
     ([REFUND], {}),
+    ([TERMS, BillingTerms(id="A-0002", currency="USD", by_parent=ByParent.OWNS)], {}),
+    ([ADJUSTMENT, ADJUSTMENT.model_copy(update={"id": "ADJ-2", "taken_by": INVOICE.id})], {}),
+    ([carry(DRAFT, "below the minimum")], {}),
+    ([DISPUTE, DISPUTE.model_copy(update={"id": "DIS-2", "closed_on": date(2026, 11, 6)})], {}),
     (
         [
             Settlement(
