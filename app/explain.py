@@ -8,10 +8,10 @@ from rich.tree import Tree
 
 from core.accounts import Account
 from core.catalog import ChargeKind
-from core.invoicing import Invoice, InvoiceLine
+from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
 from core.orders import Order
-from core.payments import Payment, Settlement
+from core.payments import Payment, Refund, Settlement
 from core.rating import RatedLine
 from core.rating import explain as explain_rated
 from core.revenue import RecognitionPart
@@ -60,6 +60,14 @@ class Story:
             return self.invoice(invoice)
         if invoice := work.parent_of_child(Invoice, "lines", id=ident):
             return self.invoice_line(invoice, next(line for line in invoice.lines if line.id == ident))
+        if note := work.get(CreditNote, ident):
+            return self.credit_note(note)
+        if note := work.parent_of_child(CreditNote, "lines", id=ident):
+            return self.credit_line(note, next(line for line in note.lines if line.id == ident))
+        if refund := work.get(Refund, ident):
+            return self.refund(refund)
+        if adjustment := work.get(Adjustment, ident):
+            return self.adjustment(adjustment)
         if rated := work.get(RatedLine, ident):
             return self.rated(rated)
         if payment := work.get(Payment, ident):
@@ -114,8 +122,27 @@ class Story:
 
     def invoice_line(self, invoice: Invoice, line: InvoiceLine) -> Node:
         facts = f"{line.description}, {line.service_period}: {line.amount} + tax {line.tax} on invoice {invoice.id}"
-        rated = self.work.get(RatedLine, line.rated_line_id)
-        return self._node("invoice line", line.id, facts, [self.rated(rated)] if rated else [], invoice.id)
+        came_from = self.of(line.rated_line_id)
+        return self._node("invoice line", line.id, facts, [came_from] if came_from else [], invoice.id)
+
+    def credit_note(self, note: CreditNote) -> Node:
+        facts = f"{note.total} = {note.subtotal} + tax {note.tax} of {note.invoice_id}, {note.reason}; left {note.left}"
+        return self._node("credit note", note.id, facts, [self.credit_line(note, one) for one in note.lines], note.id)
+
+    def credit_line(self, note: CreditNote, line: CreditNoteLine) -> Node:
+        facts = f"{line.amount} + tax {line.tax} back, {line.deferred} of it not yet earned: {note.reason}"
+        came_from = self.of(line.invoice_line_id)
+        return self._node("credit note line", line.id, facts, [came_from] if came_from else [], note.id)
+
+    def refund(self, refund: Refund) -> Node:
+        came_from = self.of(refund.payment_id)
+        facts = f"{refund.amount} of {refund.payment_id} given back: {refund.reason}"
+        return self._node("refund", refund.id, facts, [came_from] if came_from else [], refund.id)
+
+    def adjustment(self, adjustment: Adjustment) -> Node:
+        came_from = self.of(adjustment.invoice_id) if adjustment.invoice_id else None
+        facts = f"{adjustment.amount} for {adjustment.service_period}: {adjustment.reason}"
+        return self._node("adjustment", adjustment.id, facts, [came_from] if came_from else [])
 
     def rated(self, line: RatedLine) -> Node:
         order = self.work.parent_of_child(Order, "lines", id=line.order_line_id)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 import pytest
 
+from app.explain import explain_id
 from core.errors import Rejected
 from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
@@ -54,8 +56,14 @@ def test_a_refunded_part_of_a_year_ties_out_everywhere(world: Company) -> None:
         booked = work.find(JournalEntry, id=[f"JE-{note.id}", f"DOC-{note.id}", f"JE-{refund.id}"])
     assert moved(booked) == {"1050": "-2558.40", "2200": "158.40", "2400": "2400.00"}
     assert refund.amount == note.total
+    story = explain_id(world.hub, f"JE-{note.id}")
+    assert {"credit note line", "invoice line", "opportunity line"} <= _kinds(story)
     ties = {line.tie for line in world.tie_out()[0]}
     assert {"credit notes = ERP credit memos", "credited tax = tax returned", "refunds = settled refunds"} <= ties
+
+
+def _kinds(node: dict[str, Any]) -> set[str]:
+    return {node["what"]}.union(*(_kinds(one) for one in node.get("came_from", [])))
 
 
 def test_a_credit_before_the_charge_lowers_the_charge(world: Company) -> None:
