@@ -146,6 +146,11 @@ class Seller(SalesPerson):
         ident = self._ids("SELECT Id, AccountNumber FROM Account", "AccountNumber")
         self._call("PATCH", f"sobjects/Account/{ident[number]}", fields)
 
+    def rename_deals(self, number: str, name: str) -> None:
+        deals = self._ids(f"SELECT Id, Name FROM Opportunity WHERE Account.AccountNumber = '{number}'", "Id")  # noqa: S608
+        for ident in deals:
+            self._call("PATCH", f"sobjects/Opportunity/{ident}", {"Name": name})
+
 
 def as_entered(customer: Customer, malformed: frozenset[str]) -> Customer:
     """What the salesperson types: some forget the billing e-mail."""

@@ -356,6 +356,8 @@ def usage_is_conserved(run: Run) -> None:
 def newest_name_wins(run: Run) -> None:
     """I9: what a person changed last at the CRM stands everywhere."""
     for ident, name in run.sql.execute("SELECT id, name FROM account"):
+        if "polling" in run.nets:
+            _same("I9 the hub has the newest name", ident, run.names[ident], name)
         for system in ("stripe", "netsuite"):
             kind, key_of = SHELVES[system, "account"]
             field = "name" if system == "stripe" else "companyName"

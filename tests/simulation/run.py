@@ -639,11 +639,12 @@ class Run:
         return f"usage {file.name}"
 
     def _edit(self, rng: Random) -> str:
-        """Somebody renames a customer at the CRM."""
+        """Somebody renames a customer at the CRM, and with it a deal: that is what the CRM tells whoever asks."""
         number = rng.choice(sorted(self.names))
         self.tell("human_edit")
         self.names[number] = f"Customer {number} renamed {len(self.trace)}"
         self.seller.change_account(number, Name=self.names[number])
+        self.seller.rename_deals(number, self.names[number])
         return f"edit {number}"
 
     def _turn_period(self) -> str:

@@ -168,9 +168,9 @@ class Watch(Protocol):
 
 #: How often in a thousand calls each fault of the wire happens, when a seed has it.
 RATES: Mapping[str, tuple[int, ...]] = {
-    "unreachable": (10, 40, 150),
+    "unreachable": (10, 40, 150, 600),
     "reset_before": (10, 40, 150),
-    "error_before": (10, 40, 150),
+    "error_before": (10, 40, 150, 600),
     "rate_limited": (10, 40, 150),
     "reply_lost": (10, 40, 150),
     "error_after": (10, 40, 100),
