@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from core.errors import Misconfigured
-from core.meters import Meter
+from core.meters import ADDITIVE, Aggregation, Meter
 from core.money import Rounding
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.prices import Commitment, Conversion, Model, NotNegative
@@ -151,6 +151,13 @@ class RoundingAt(StrEnum):
     )
 
 
+class WhenLate(StrEnum):
+    """What becomes of usage that is recorded after the bill of its month."""
+
+    ADJUSTMENT = "adjustment"  # the month is rated again by its own book; the next bill has a line per difference
+    OPEN_PERIOD = "open_period"  # it counts as usage of the next bill's month, at its prices
+
+
 class PriceBook(Noun):
     """All prices of one seller in one currency. Equal content gives an equal ``version``.
 
@@ -161,6 +168,7 @@ class PriceBook(Noun):
     currency: CurrencyCode
     rounding: Rounding = Rounding.HALF_UP
     rounding_at: RoundingAt = RoundingAt.LINE
+    late_usage: WhenLate = WhenLate.ADJUSTMENT
     products: tuple[Product, ...] = ()
     meters: tuple[Meter, ...] = ()
     charges: tuple[Charge, ...] = ()
@@ -254,6 +262,9 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     for row in rows("meters"):
         readers.setdefault(str(row.get("of") or row.get("name")), []).append(name(row))
     defined = {one for names in readers.values() for one in names}
+    for index, row in enumerate(rows("meters") if tree.get("late_usage") == WhenLate.OPEN_PERIOD else ()):
+        if row.get("aggregation", Aggregation.SUM) not in ADDITIVE:
+            yield ("meters", index, "aggregation"), f"{name(row)} does not add up over months"
     for index, row in enumerate(rows("charges")):
         if (meter := row.get("meter")) in readers and meter not in defined:
             yield ("charges", index, "meter"), f"events of {meter} are read by {', '.join(readers[meter])} only"

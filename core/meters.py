@@ -90,5 +90,8 @@ class Meter(Noun):
         return self.of or self.name
 
 
+#: Quantities of these add up over periods.
+ADDITIVE = {Aggregation.SUM, Aggregation.SUM_EACH, Aggregation.COUNT}
+
 #: These need events from before the period.
 LOOKING_BACK = {Aggregation.TIME_WEIGHTED_CHANGES, Aggregation.TIME_WEIGHTED_LEVELS, Aggregation.SESSIONS}

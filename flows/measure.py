@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from core.accounts import Account
+from core.catalog import PriceBook
 from core.metering import Cut
 from core.period import DateSpan
 from core.rating import MeteredQuantity, usage_windows
 from core.store import Work
 from core.subscriptions import Subscription
 from flows.context import Hub
+
+Windows = Mapping[tuple[str, str | None], tuple[DateSpan, ...]]
 
 
 def contracts(work: Work, accounts: Iterable[Account]) -> dict[str, list[Subscription]]:
@@ -25,6 +28,7 @@ def contracts(work: Work, accounts: Iterable[Account]) -> dict[str, list[Subscri
 
 def measure(
     hub: Hub,
+    book: PriceBook,
     billing: DateSpan,
     accounts: Sequence[Account],
     subscriptions: Mapping[str, Sequence[Subscription]],
@@ -35,7 +39,7 @@ def measure(
     ``known_at``: per account, what was recorded later is left out (None: nothing is). An account whose usage charge
     starts or ends inside the month is measured once more for each part of it.
     """
-    windows = {one.id: usage_windows(hub.price_book, subscriptions[one.id], billing) for one in accounts}
+    windows = {one.id: usage_windows(book, subscriptions[one.id], billing) for one in accounts}
     spans = {ident: [billing, *sorted({*_flat(cut)} - {billing}, key=_order)] for ident, cut in windows.items()}
     found: dict[str, list[MeteredQuantity]] = defaultdict(list)
     for turn in range(max(map(len, spans.values()), default=0)):
@@ -49,16 +53,21 @@ def measure(
             for one in accounts
             if turn < len(spans[one.id])
         ]
-        for quantity in hub.usage.aggregate(cuts, hub.price_book.meters):
+        for quantity in hub.usage.aggregate(cuts, book.meters):
             span, own = spans[quantity.account_id][turn], windows[quantity.account_id]
-            parts = own.get((quantity.meter, quantity.site_id)) or own.get((quantity.meter, None)) or (billing,)
+            parts = parts_of(own, quantity.meter, quantity.site_id) or (billing,)
             if span in parts:
                 part = quantity.model_copy(update={"service": span}) if len(parts) > 1 else quantity
                 found[quantity.account_id].append(part)
     return found
 
 
-def _flat(cut: Mapping[tuple[str, str | None], tuple[DateSpan, ...]]) -> Iterable[DateSpan]:
+def parts_of(windows: Windows, meter: str, site_id: str | None) -> tuple[DateSpan, ...]:
+    """The parts in which usage of a meter and site is measured; none where it is measured whole."""
+    return windows.get((meter, site_id)) or windows.get((meter, None)) or ()
+
+
+def _flat(cut: Windows) -> Iterable[DateSpan]:
     return (span for parts in cut.values() for span in parts)
 
 

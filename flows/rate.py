@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prefect import flow
@@ -17,26 +19,38 @@ from core.subscriptions import Subscription
 from flows import desk
 from flows.bill import invoiced_accounts
 from flows.context import Hub, hub
+from flows.late import Late, late_usage, with_late
 from flows.measure import contracts, measure
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 
 def rate_period(hub: Hub, period: str) -> Report:
-    """Rates every account for a billing month (``"2026-10"``), each in its own zone.
+    """Rates every account for a month (``"2026-10"``), each in its own zone, with usage that came late of earlier ones.
 
-    An account whose month stands on an invoice or was carried is left alone; one that fails goes to the error desk.
+    An account whose month stands on an invoice or was carried, or was taken into a later bill, is left alone; one that
+    fails goes to the error desk.
     """
     billing = DateSpan.month(period)
+    hub.keep_price_book()
+    known = hub.usage.known_at()
     with hub.database.reading() as work:
         accounts = work.find(Account)
         subscriptions = contracts(work, accounts)
+        rated = work.sums.rated_months()
         invoiced = invoiced_accounts(work, billing)
-    open_accounts = [account for account in accounts if account.id not in invoiced]
-    metered = measure(hub, billing, open_accounts, subscriptions, dict.fromkeys(subscriptions))
-    report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(invoiced)})
+        later = sorted({month for months in rated.values() for month in months if month > period})
+        billed_later = {month: invoiced_accounts(work, DateSpan.month(month)) for month in later}
+    closed = invoiced | {ident for done in billed_later.values() for ident in done if period in rated.get(ident, ())}
+    open_accounts = [account for account in accounts if account.id not in closed]
+    known_at = dict.fromkeys(subscriptions, known)
+    metered = measure(hub, hub.price_book, billing, open_accounts, subscriptions, known_at)
+    late = late_usage(hub, period, open_accounts, subscriptions, known_at)
+    report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(closed), "corrections": 0})
     with progress("Rate accounts", len(open_accounts)) as tell:
         for position, account in enumerate(open_accounts, 1):
-            _rate(hub, account, subscriptions[account.id], billing, metered.get(account.id, []), report)
+            usage = Usage(metered.get(account.id, []), late.get(account.id, []), known)
+            outdated = [month for month in later if account.id not in billed_later[month]]
+            _rate(hub, account, subscriptions[account.id], billing, usage, outdated, report)
             tell(position)
     report.money = sum_by_currency(report.money)
     report.headline = f"{counted(report.counts['accounts'], 'account')}, {counted(report.counts['lines'], 'line')}"
@@ -45,20 +59,35 @@ def rate_period(hub: Hub, period: str) -> Report:
     return report
 
 
+@dataclass(frozen=True)
+class Usage:
+    """What one account used in the month, what came late of earlier ones, and what was known."""
+
+    metered: list[MeteredQuantity]
+    late: list[Late]
+    known_at: datetime
+
+
 def _rate(
     hub: Hub,
     account: Account,
     subscriptions: list[Subscription],
     billing: DateSpan,
-    metered: list[MeteredQuantity],
+    usage: Usage,
+    outdated: list[str],
     report: Report,
 ) -> None:
     period = f"{billing.start:%Y-%m}"
     ident = f"record:rating:{account.id}:{period}"
     try:
+        metered = with_late(hub.price_book, usage.metered, usage.late, subscriptions, billing)
         lines = rate_account(hub.price_book, account, subscriptions, billing, metered)
+        corrections = [
+            line for one in usage.late if not one.carried for line in one.corrected(account, subscriptions, period)
+        ]
+        lines = tuple(line.model_copy(update={"known_at": usage.known_at}) for line in (*lines, *corrections))
         with hub.database.work() as work:
-            work.rerate(account.id, period, lines)
+            work.rerate(account.id, period, lines, outdated)
             work.desk.resolve(ident)
     except TieoutError as error:
         failure = desk.entry(error, ident, "hub", "rating", account.id, hub.now())
@@ -71,6 +100,7 @@ def _rate(
     amount = total((line.amount for line in lines), hub.price_book.currency)
     report.counts["accounts"] += 1
     report.counts["lines"] += len(lines)
+    report.counts["corrections"] += len(corrections)
     report.money.append(amount)
     report.rows.append(
         {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
 from functools import cached_property
@@ -26,13 +26,14 @@ from core.payments import Payment, PaymentStatus, Settlement
 from core.period import DateSpan
 from core.ports import Guard
 from core.posting import BILLING_CLEARING, DEFERRED_REVENUE
-from core.rating import RatedLine
+from core.rating import MeteredQuantity, RatedLine, measured, original
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxStatus
 from core.ties import Break, Figure, TieLine, compare
 from flows import credit
 from flows.bill import by_engine
 from flows.context import Hub, hub
+from flows.late import known_since, late_usage, with_late
 from flows.measure import contracts, measure
 from flows.prepare import chart
 from flows.receivables import receivables
@@ -42,6 +43,9 @@ from flows.write_back import order_progress
 N = TypeVar("N", bound=Noun)
 Found = TieLine | Break
 Sides = Mapping[str, list[Money]]
+
+#: Where received usage stands.
+_STANDS = ("rated", "pending", "repeated", "rejected")
 
 #: How a settlement says that it gave money back.
 REFUND = "refund"
@@ -132,32 +136,77 @@ class TieOut:
         self._compare("orders = subscriptions", "orders", "subscriptions", orders, values)
 
     def usage(self) -> None:
-        """Usage metered now against what was rated for the month, per account; late usage shows as a difference."""
+        """What the month's bills knew of usage, measured now, against what they rated, per account.
+
+        Usage that came after the bill of its month is pending until the next one; it is no difference.
+        """
         accounts = self._held(Account)
-        cuts = [Cut(account_id=one.id, period=self.billing.instants(one.timezone)) for one in accounts]
         with self.hub.database.reading() as work:
-            subscriptions = contracts(work, accounts)
-        metered: dict[str, Fraction] = defaultdict(Fraction)
-        events = 0
-        for used in measure(self.hub, self.billing, accounts, subscriptions, dict.fromkeys(subscriptions)).values():
-            for quantity in used:
-                metered[quantity.account_id] += Fraction(quantity.quantity)
-                events += quantity.events
-        rated: dict[str, Fraction] = defaultdict(Fraction)
-        rated_events = 0
-        for line in self._rated:
-            if self.hub.price_book.charge(line.charge_code).meter:
-                rated[line.account_id] += line.derivation.measured
-                rated_events += line.derivation.events
-        differing = sum(metered[key] != rated[key] for key in {*metered, *rated})
-        days = self.hub.usage.completeness(cuts)
+            subscriptions, rated_months = contracts(work, accounts), work.sums.rated_months()
+        days = self.hub.usage.completeness(
+            [
+                Cut(
+                    account_id=one.id,
+                    period=DateSpan.month(month).instants(one.timezone),
+                    known_at=known_since(rated_months[one.id], month),
+                )
+                for one in accounts
+                for month in rated_months.get(one.id, ())
+            ]
+        )
         received = sum(day.received.events for day in days)
-        stands = sum((d.rated + d.pending + d.repeated + d.rejected).events for d in days)
-        whole = "usage received = rated + pending + repeated + rejected"
-        self._count(whole, ("received", "accounted for"), "events", (received, stands), len(days))
+        stands = {name: sum(getattr(day, name).events for day in days) for name in _STANDS}
+        told = " + ".join(f"{count:,} {name}" for name, count in stands.items())
+        whole = f"usage received = {' + '.join(_STANDS)}"
+        self._count(whole, ("received", told), "events", (received, sum(stands.values())), len(days))
+        metered: dict[str, Fraction] = defaultdict(Fraction)
+        rated: dict[str, Fraction] = defaultdict(Fraction)
+        events = rated_events = 0
+        for ident, used, lines in self._priced_usage(accounts, subscriptions, rated_months):
+            metered[ident] = sum((Fraction(one.quantity) for one in used), Fraction(0))
+            rated[ident] = sum((line.derivation.measured for line in lines), Fraction(0))
+            events += sum(one.events for one in used)
+            rated_events += sum(line.derivation.events for line in lines)
+        differing = sum(metered[key] != rated[key] for key in metered)
         self._count("usage metered = rated", ("metered", "rated"), "events", (events, rated_events), len(metered))
-        minutes = (_exact(metered), _exact(rated))
-        self._count("usage metered = rated", ("metered", "rated"), "units", minutes, len(metered), differing)
+        units = (_exact(metered), _exact(rated))
+        self._count("usage metered = rated", ("metered", "rated"), "units", units, len(metered), differing)
+
+    def _priced_usage(
+        self,
+        accounts: list[Account],
+        subscriptions: Mapping[str, list[Subscription]],
+        rated_months: Mapping[str, Mapping[str, datetime]],
+    ) -> Iterator[tuple[str, list[MeteredQuantity], list[RatedLine]]]:
+        """By account: what its bill is to price of the month, of what is carried into it and of the months that it
+        corrects, as it knew them; and the lines that price it, of a corrected month as the correction leaves them.
+        """
+        newest, current = self.hub.usage.known_at(), self.hub.price_book.version
+        known = {one.id: rated_months.get(one.id, {}).get(self.period, newest) for one in accounts}
+        lines: dict[str, list[RatedLine]] = defaultdict(list)
+        for line in self._rated:
+            lines[line.account_id].append(line)
+        versions = {ident: found[0].derivation.book_version for ident, found in lines.items()}
+        late = late_usage(self.hub, self.period, accounts, subscriptions, known)
+        for version in {current, *versions.values()}:
+            book = self.hub.price_book_of(version)
+            rated = [one for one in accounts if versions.get(one.id, current) == version]
+            own = measure(self.hub, book, self.billing, rated, subscriptions, known)
+            for one in rated:
+                used = with_late(book, own.get(one.id, []), late.get(one.id, []), subscriptions[one.id], self.billing)
+                priced = {line.id: line for line in lines[one.id] if line.corrects is None}
+                for before in late.get(one.id, []):
+                    corrections = [line for line in lines[one.id] if line.corrects == before.month]
+                    if corrections:
+                        used += before.now
+                        priced |= {original(line): line for line in (*before.billed, *corrections)}
+                usage = [line for line in priced.values() if self._measures(line)]
+                if used or usage:
+                    yield one.id, used, usage
+
+    def _measures(self, line: RatedLine) -> bool:
+        book = self.hub.price_book_of(line.derivation.book_version)
+        return book.charge(line.charge_code).meter is not None and measured(line) != (0, 0)
 
     def _count(
         self,

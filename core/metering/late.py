@@ -1,7 +1,7 @@
 """Usage that was recorded after the bill of its period: what changed, and what carrying it into the open period means.
 
-Three policies stand to choose from, per contract: carry the difference into the open period (``carried``), book it as
-an adjustment of the original period (rate ``before`` and ``now`` and take the difference), or rate the period again.
+A price book chooses (``WhenLate``): the difference is carried into the open period (``carried``), or the period is
+rated again and its bills are corrected (``core.rating.corrections``).
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 
-from core.meters import Aggregation, Meter
+from core.meters import ADDITIVE, Aggregation, Meter
 from core.noun import Noun
 from core.period import Period
 from core.rating import MeteredQuantity
-
-_ADDITIVE = {Aggregation.SUM, Aggregation.SUM_EACH, Aggregation.COUNT}
 
 
 class LateUsage(Noun):
@@ -31,9 +29,13 @@ class LateUsage(Noun):
         return self.now.quantity - (self.before.quantity if self.before else Decimal(0))
 
 
-def group_of(quantity: MeteredQuantity) -> tuple[str, str, str, frozenset[tuple[str, str]]]:
+Group = tuple[str, str, str, tuple[tuple[str, str], ...], str]
+
+
+def group_of(quantity: MeteredQuantity) -> Group:
     """What a quantity is measured for."""
-    return quantity.account_id, quantity.site_id or "", quantity.meter, frozenset(quantity.dimensions.items())
+    split = tuple(sorted(quantity.dimensions.items()))
+    return quantity.account_id, quantity.site_id or "", quantity.meter, split, str(quantity.service or "")
 
 
 def carried(
@@ -44,11 +46,11 @@ def carried(
     kinds = {meter.name: meter.aggregation for meter in meters}
     found = {group_of(quantity): quantity for quantity in metered}
     for change in late:
-        if kinds.get(change.now.meter, Aggregation.SUM) not in _ADDITIVE:
+        if kinds.get(change.now.meter, Aggregation.SUM) not in ADDITIVE:
             raise ValueError(f"meter {change.now.meter} does not add up over periods, so it cannot be carried forward")
         group = group_of(change.now)
         found[group] = _sum(found.get(group), change)
-    return [found[group] for group in sorted(found, key=lambda group: (*group[:3], sorted(group[3])))]
+    return [found[group] for group in sorted(found)]
 
 
 def _sum(open_quantity: MeteredQuantity | None, change: LateUsage) -> MeteredQuantity:

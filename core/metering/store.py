@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
@@ -43,6 +43,9 @@ from core.usage import (
     from_micro,
 )
 
+#: By how much a batch is recorded later than the one before it, at least.
+TICK = timedelta(microseconds=1)
+
 _STANDS = ("received", "rated", "pending", "repeated", "rejected")
 
 
@@ -57,8 +60,9 @@ class UsageStore:
     def ingest(self, path: Path, source: str, services: ServiceIndex, recorded_at: datetime) -> IngestReport:
         """Take in one file of a source: CSV, NDJSON or Parquet (see ``reading``), with its control file if it has one.
 
-        ``recorded_at`` never goes back: a batch is recorded no earlier than the one before it. Raises Rejected when
-        the file as a whole is not usable, Unavailable when another process writes; then nothing has changed.
+        ``recorded_at`` goes on: a batch is recorded later than the one before it, whatever the clock says. Raises
+        Rejected when the file as a whole is not usable, Unavailable when another process writes; then nothing has
+        changed.
         """
         digest, control = _digest(path), control_totals(path)
         with self._batches.writer():
@@ -104,6 +108,29 @@ class UsageStore:
             return []
         with self._session() as (connection, _):
             return measure(connection, files, cuts, meters)
+
+    def known_at(self) -> datetime:
+        """When the last batch was recorded (1970 before the first); whatever comes from now on is recorded later."""
+        batches = self._batches.all()
+        return batches[-1].report.recorded_at if batches else datetime.fromtimestamp(0, UTC)
+
+    def late_accounts(self, billed: Sequence[Cut], meters: Sequence[Meter] = ()) -> set[str]:
+        """The accounts of which something was recorded after ``known_at`` of their cut that its quantities may see."""
+        first = min((cut.known_at for cut in billed if cut.known_at), default=None)
+        looking_back = any(meter.aggregation in LOOKING_BACK for meter in meters)
+        files = self._events_of(billed, None if looking_back else min(cut.period.start for cut in billed), first)
+        if not files:
+            return set()
+        with self._session() as (connection, _):
+            load_cuts(connection, billed)
+            rows = fetch(
+                connection,
+                f"""select distinct account_id from read_parquet(?, hive_partitioning = false) e
+                join cuts c using (account_id) where e.recorded_at > c.known_at and e.moment < c.ends
+                {"" if looking_back else "and e.moment >= c.starts"}""",
+                files,
+            )
+        return {account_id for (account_id,) in rows}
 
     def late(self, billed: Sequence[Cut], meters: Sequence[Meter] = ()) -> list[LateUsage]:
         """What was recorded after the bills of these cuts (each with its ``known_at``) and changes their quantities.
@@ -198,7 +225,9 @@ class UsageStore:
                 files,
             )
 
-    def _events_of(self, cuts: Sequence[Cut], since: datetime | None) -> list[str]:
+    def _events_of(
+        self, cuts: Sequence[Cut], since: datetime | None, recorded_after: datetime | None = None
+    ) -> list[str]:
         """The event files that can hold an event before the last end of the cuts, and not before ``since``."""
         end = max((cut.period.end for cut in cuts), default=None)
         return [
@@ -209,6 +238,7 @@ class UsageStore:
             and end
             and batch.first_at < end
             and (not since or batch.last_at >= since)
+            and (not recorded_after or batch.report.recorded_at > recorded_after)
         ]
 
     def rejected(self, source: str | None = None, limit: int = 1000) -> list[RejectedLine]:
@@ -226,7 +256,7 @@ class UsageStore:
     ) -> IngestReport:
         """Write the batch: its files first, its manifest last."""
         batches = self._batches.all()
-        recorded_at = max([recorded_at, *(batch.report.recorded_at for batch in batches[-1:])])
+        recorded_at = max([recorded_at, *(batch.report.recorded_at + TICK for batch in batches[-1:])])
         days = day_totals(connection)
         report = report_of(connection, intake, recorded_at, days)
         batch = Batch(id=self._batches.next_id(), report=report, retries=intake.retries, days=days)

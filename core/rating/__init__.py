@@ -1,6 +1,7 @@
 """Rating: what is owed for a period and why. ``rate`` is the one function that prices; preview, dry run and bill run
 all call it."""
 
+from core.rating.corrections import corrections, measured, original
 from core.rating.demand import usage_windows
 from core.rating.derivation import Derivation, Draw, Step, StepKind
 from core.rating.engine import rate
@@ -20,8 +21,11 @@ __all__ = [
     "RatedLine",
     "Step",
     "StepKind",
+    "corrections",
     "drawn",
     "explain",
+    "measured",
+    "original",
     "price",
     "price_charge",
     "rate",

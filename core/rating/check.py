@@ -71,7 +71,10 @@ def check(line: RatedLine, book: PriceBook) -> None:
     else:
         require("pooled amount = exact amount rounded", line.id, told.share.amount, whole)
     off = sum(change.amount.minor for change in told.adjustments)
-    require("amount = listed amount + adjustments", line.id, line.amount.minor, told.rounded.minor + off)
+    due, before = told.rounded.minor + off, told.billed
+    if before is not None:
+        due = (0 if before.withdrawn else due) - before.amount.minor
+    require("amount = listed amount + adjustments - billed before", line.id, line.amount.minor, due)
 
 
 def check_bill(lines: Sequence[RatedLine], book: PriceBook, billed: Mapping[str, Money] | None = None) -> None:

@@ -78,14 +78,25 @@ class Share(Noun):
     amount: Money
 
 
+class Billed(Noun):
+    """What earlier bills charged for a line that this one brings up to date; the line's amount is the rest.
+
+    ``withdrawn``: the line is not due any more, so all of it is taken back.
+    """
+
+    line_id: Id
+    amount: Money
+    withdrawn: bool = False
+
+
 class Derivation(Noun):
     """Everything one amount was made of.
 
     ``measured`` - ``draws``, converted where the charge says so (``converted``), - ``included`` = ``priced``, the
     quantity the model saw (``tier_by``: what chose the tier instead). ``parts`` are kept where the model looks at
     them. ``full_period`` is the service period before it was cut. ``exact`` is the sum of the steps, ``rounded`` its
-    one rounding by ``rounding`` (or its ``share`` of a pool, by largest remainder); with the ``adjustments`` it is the
-    amount of the line.
+    one rounding by ``rounding`` (or its ``share`` of a pool, by largest remainder); with the ``adjustments``, less what
+    was ``billed`` before, it is the amount of the line.
     """
 
     book: str
@@ -111,6 +122,7 @@ class Derivation(Noun):
     share: Share | None = None
     rounded: Money
     adjustments: tuple[Adjustment, ...] = ()
+    billed: Billed | None = None
 
 
 def plain(value: Fraction, places: int = 6) -> str:

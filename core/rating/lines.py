@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from core.catalog import RoundingAt
 from core.money import Money
-from core.noun import Id, Noun, Quantity
+from core.noun import Id, Instant, Noun, Quantity
 from core.period import DateSpan
 from core.rating.derivation import Derivation, plain
 
@@ -16,7 +16,8 @@ class RatedLine(Noun):
     """``id`` is made of the subscription charge, the start of the service period and, where it differs, the site.
 
     ``quantity`` is what was priced, after included units; ``unit_price`` is set where one price made the amount, for
-    print only.
+    print only. Usage recorded after ``known_at`` was not known to the line. ``corrects`` is the month of an earlier
+    bill (``"2026-09"``) that the line brings up to date; its quantity and amount are what came since.
     """
 
     id: Id
@@ -33,6 +34,8 @@ class RatedLine(Noun):
     unit_price: Quantity | None = None
     amount: Money
     derivation: Derivation
+    known_at: Instant | None = None
+    corrects: str | None = None
 
 
 def explain(line: RatedLine) -> str:
@@ -73,6 +76,9 @@ def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
         yield f"share of this site, by largest remainder: {told.rounded}"
     for change in told.adjustments:
         yield f"{change.rule}: {change.what}: {change.amount}"
+    if told.billed is not None:
+        stands = "not due any more, " if told.billed.withdrawn else ""
+        yield f"{stands}less billed before as {told.billed.line_id}: {-told.billed.amount}"
     yield f"price book {told.book}, version {told.book_version}"
 
 

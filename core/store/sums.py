@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, func, select
@@ -22,6 +22,7 @@ ENTRY, LINE, PAYMENT, RECOGNITION = map(
 CREDIT, APPLICATION, REFUND, DISPUTE = map(
     _table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow, rows.DisputeRow)
 )
+RATED = _table(rows.RatedLineRow)
 
 _BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
 
@@ -95,6 +96,18 @@ class Sums:
             for part in chunks(payment_ids)
             for payment, currency, minor in self._connection.execute(query.where(REFUND.c.payment_id.in_(part)))
         }
+
+    def rated_months(self) -> dict[str, dict[str, datetime]]:
+        """By account and billing month, what was known when it was rated; months whose lines do not tell are absent."""
+        query = (
+            select(RATED.c.account_id, RATED.c.billing_period, func.max(RATED.c.known_at))
+            .where(RATED.c.known_at.is_not(None))
+            .group_by(RATED.c.account_id, RATED.c.billing_period)
+        )
+        found: dict[str, dict[str, datetime]] = {}
+        for account, month, known_at in self._connection.execute(query):
+            found.setdefault(account, {})[month] = known_at
+        return found
 
     def unbooked(self) -> dict[str, Money]:
         """Currency to what recognition schedules are to earn and no journal has booked yet."""

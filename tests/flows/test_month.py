@@ -10,7 +10,9 @@ from core.invoicing import Invoice
 from core.ledger import JournalEntry, Via
 from core.money import Money, total
 from core.payments import Payment
+from core.rating import RatedLine
 from core.revenue import RecognitionPart
+from flows import rate
 from tests.flows.world import PERIOD, Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
@@ -110,18 +112,20 @@ def test_a_year_in_advance_is_earned_by_day_and_what_is_left_stands_deferred(clo
     assert deferred == usd("4392.32")
 
 
-def test_late_usage_shows_as_a_difference_of_the_month_it_was_used_in(world: Company) -> None:
+def test_late_usage_is_told_as_pending_and_waits_for_the_next_bill(world: Company) -> None:
     world.month()
     late = "id,account_id,site_id,meter,quantity,occurred_at\n"
     world.bring("bridge.late.csv", late + "u6,A-0001,A-0001-S1,conference_minutes,60.5,2026-10-30T09:00:00-06:00\n")
     world.month()
     lines, breaks = world.tie_out()
-    differing = {(line.tie, line.unit): line.difference for line in lines if line.difference}
-    assert differing == {
-        ("usage metered = rated", "events"): 1,
-        ("usage metered = rated", "units"): Decimal("60.5"),
-    }
+    assert [line.tie for line in lines if line.difference] == []
+    (told,) = [line.right_name for line in lines if line.tie.startswith("usage received")]
+    assert told == "5 rated + 1 pending + 0 repeated + 0 rejected"
     assert breaks == []
+    assert rate.rate_period(world.hub, "2026-11").counts["corrections"] == 1
+    with world.hub.database.reading() as work:
+        (line,) = work.find(RatedLine, corrects=PERIOD)
+    assert (line.amount, line.quantity) == (usd("2.30"), Decimal("60.5"))  # 60.5 x 0.038
 
 
 #: What goes wrong on the wires, and at which calls.

@@ -12,8 +12,10 @@ import pytest
 
 from app.demo.company import Deal
 from core.accounts import Account, Address, Site
+from core.invoicing import draft
 from core.money import Money
-from core.rating import RatedLine
+from core.period import DateSpan
+from core.rating import RatedLine, explain
 from core.subscriptions import Subscription, SubscriptionCharge
 from flows import ingest, rate
 from flows.context import Hub
@@ -152,3 +154,133 @@ def test_a_contract_renewed_in_the_middle_of_a_month_is_rated_by_the_day(tmp_pat
             ("2026-10-15..2026-10-31", "180.00"),
         ]
         assert untied(world.hub) == []
+
+
+def closes(hub: Hub, period: str) -> None:
+    """The month's lines stand on a final invoice of the account."""
+    with hub.database.work() as work:
+        account = work.get(Account, "A-1")
+        assert account is not None
+        lines = work.find(RatedLine, billing_period=period)
+        invoice = draft(account, lines, hub.price_book, DateSpan.month(period), DateSpan.month(period).last_day)
+        if invoice is not None:
+            work.add([invoice])
+
+
+def late_book(policy: str) -> str:
+    """Minutes in tiers, 100 of them included, at least 5.00 on each line."""
+    return f"""\
+name: test
+currency: USD
+late_usage: {policy}
+products: [{{code: P, name: P, tax_code: T, revenue_account: "4000"}}]
+charges:
+  - {{code: TALK, product_code: P, name: Talk, kind: usage, meter: minutes, min_spend: 5.00,
+      model: {{kind: graduated, tiers: [{{up_to: 200, unit_amount: 0.10}}, {{unit_amount: 0.05}}]}}}}
+allowances: [{{id: pool, units: 100, charges: [TALK]}}]
+"""
+
+
+def minutes(*rows: tuple[str, str, str]) -> str:
+    """(id, quantity, day) as a file."""
+    lines = [f"{ident},A-1,A-1-S1,minutes,{quantity},{day}T12:00:00Z\n" for ident, quantity, day in rows]
+    return "id,account_id,site_id,meter,quantity,occurred_at\n" + "".join(lines)
+
+
+def pending(hub: Hub, period: str = PERIOD) -> str:
+    """What the tie-out tells about where received usage stands."""
+    tie_out = TieOut(hub, period)
+    tie_out.usage()
+    (told,) = [one.right_name for one in tie_out.found if one.tie.startswith("usage received")]  # type: ignore[union-attr]
+    return told
+
+
+def test_late_usage_is_pending_until_the_next_bill_corrects_its_month(tmp_path: Path) -> None:
+    """October: 250 - 100 included = 150 at 0.10 = 15.00. With 100 more: 200 x 0.10 + 50 x 0.05 = 22.50, so 7.50 more.
+
+    A correction of -120 in December leaves 130 of 230 at 0.10: 13.00, so 9.50 less.
+    """
+    with served(tmp_path, late_book("adjustment"), bought("TALK")) as hub:
+        bring(hub, "1.csv", minutes(("u1", "250", "2026-10-05")))
+        assert rated(hub) == {"TALK@2026-10-01": "15.00"}
+        closes(hub, "2026-10")
+        bring(hub, "2.csv", minutes(("u2", "100", "2026-10-20"), ("u3", "160", "2026-11-02")))
+        assert pending(hub) == "1 rated + 2 pending + 0 repeated + 0 rejected"
+        assert rated(hub) == {"TALK@2026-10-01": "15.00"}
+        november = {"TALK@2026-10-01+2026-11": "7.50", "TALK@2026-11-01": "6.00"}
+        assert rated(hub, "2026-11") == november
+        assert rated(hub, "2026-11") == november
+        assert pending(hub, "2026-11") == "3 rated + 0 pending + 0 repeated + 0 rejected"
+        closes(hub, "2026-11")
+        bring(hub, "3.csv", minutes(("u4", "-120", "2026-10-21")))
+        december = {"TALK@2026-10-01+2026-12": "-9.50", "TALK@2026-12-01": "5.00"}
+        assert rated(hub, "2026-12") == december
+        assert [untied(hub, month) for month in ("2026-10", "2026-11", "2026-12")] == [[], [], []]
+        with hub.database.reading() as work:
+            (line,) = work.find(RatedLine, corrects="2026-10", billing_period="2026-12")
+        assert (str(line.service_period), line.quantity) == ("2026-10-01..2026-10-31", Decimal(-120))
+        assert "less billed before as TALK@2026-10-01: -22.50 USD" in explain(line)
+
+
+def test_late_usage_of_a_month_without_usage_takes_back_the_minimum_of_the_empty_line(tmp_path: Path) -> None:
+    """The account's charge had no usage: 5.00 on a line without site. Now a site has 160: 60 x 0.10 on its own line."""
+    with served(tmp_path, late_book("adjustment"), bought("TALK", site_id=None)) as hub:
+        assert rated(hub) == {"TALK@2026-10-01": "5.00"}
+        closes(hub, "2026-10")
+        bring(hub, "1.csv", minutes(("u1", "160", "2026-10-20")))
+        assert rated(hub, "2026-11") == {
+            "TALK@2026-10-01+2026-11": "-5.00",
+            "TALK@2026-10-01/A-1-S1+2026-11": "6.00",
+            "TALK@2026-11-01": "5.00",
+        }
+        assert untied(hub, "2026-11") == []
+
+
+def test_late_usage_is_priced_in_the_open_month_where_the_book_says_so(tmp_path: Path) -> None:
+    """November: 160 of its own and 100 of October, 100 included: 160 x 0.10."""
+    with served(tmp_path, late_book("open_period"), bought("TALK")) as hub:
+        bring(hub, "1.csv", minutes(("u1", "250", "2026-10-05")))
+        assert rated(hub) == {"TALK@2026-10-01": "15.00"}
+        closes(hub, "2026-10")
+        bring(hub, "2.csv", minutes(("u2", "100", "2026-10-20"), ("u3", "160", "2026-11-02")))
+        assert rated(hub, "2026-11") == {"TALK@2026-11-01": "16.00"}
+        closes(hub, "2026-11")
+        assert rated(hub, "2026-12") == {"TALK@2026-12-01": "5.00"}
+        assert [untied(hub, month) for month in ("2026-10", "2026-11", "2026-12")] == [[], [], []]
+
+
+def test_a_month_is_corrected_by_the_book_that_billed_it(tmp_path: Path) -> None:
+    """The price of 0.10 has become 1.00 since; October is corrected at 0.10."""
+    with served(tmp_path, late_book("adjustment"), bought("TALK")) as hub:
+        bring(hub, "1.csv", minutes(("u1", "250", "2026-10-05")))
+        assert rated(hub) == {"TALK@2026-10-01": "15.00"}
+        closes(hub, "2026-10")
+        (tmp_path / "book.yaml").write_text(late_book("adjustment").replace("0.10", "1.00"))
+        del hub.__dict__["price_book"]
+        bring(hub, "2.csv", minutes(("u2", "100", "2026-10-20"), ("u3", "160", "2026-11-02")))
+        assert rated(hub, "2026-11") == {"TALK@2026-10-01+2026-11": "7.50", "TALK@2026-11-01": "60.00"}
+        assert untied(hub, "2026-11") == []
+
+
+def test_a_month_rated_again_outdates_the_later_ones_that_no_invoice_has(tmp_path: Path) -> None:
+    """November corrected October; when October takes the usage itself, November waits to be rated again."""
+    with served(tmp_path, late_book("adjustment"), bought("TALK")) as hub:
+        bring(hub, "1.csv", minutes(("u1", "250", "2026-10-05")))
+        rated(hub)
+        bring(hub, "2.csv", minutes(("u2", "100", "2026-10-20")))
+        assert "TALK@2026-10-01+2026-11" in rated(hub, "2026-11")
+        assert rated(hub) == {"TALK@2026-10-01": "22.50"}
+        with hub.database.reading() as work:
+            assert work.find(RatedLine, billing_period="2026-11") == []
+        assert rated(hub, "2026-11") == {"TALK@2026-11-01": "5.00"}
+
+
+def test_a_month_that_a_later_invoice_has_taken_in_is_left_alone(tmp_path: Path) -> None:
+    """October had nothing to invoice and November's invoice has its late usage, so October is not rated again."""
+    book = late_book("adjustment").replace("min_spend: 5.00,", "")
+    with served(tmp_path, book, bought("TALK")) as hub:
+        assert rated(hub) == {"TALK@2026-10-01": "0.00"}
+        bring(hub, "1.csv", minutes(("u1", "250", "2026-10-05"), ("u2", "160", "2026-11-02")))
+        assert rated(hub, "2026-11") == {"TALK@2026-10-01+2026-11": "15.00", "TALK@2026-11-01": "6.00"}
+        closes(hub, "2026-11")
+        assert rated(hub) == {"TALK@2026-10-01": "0.00"}

@@ -148,3 +148,25 @@ def test_included_units_are_drawn_by_the_usage_of_each_part_of_a_renewed_charge(
     cut = [metered("min", "80").model_copy(update={"service": half}) for half in HALVES]
     lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
     assert amounts(lines) == {"old@2026-10-01": "30.00", "new@2026-10-15": "30.00"}
+
+
+def test_the_demo_book_shows_layers_that_win_and_lose_and_rules_that_fire() -> None:
+    """Site 1: 40,000 international minutes at the pilot's 0.095, 10 % off for 40 endpoints: 3,420.00.
+
+    200,000 minutes by the frame agreement: 5,000 x 0.041 + 195,000 x 0.031 = 6,250.00, and 5 % off: 5,937.50.
+    """
+    site = "A-0002-S1"
+    customer = account(site).model_copy(update={"id": "A-0002"})
+    lines = [bought("VC-MIN", site), bought("VC-MIN-INTL", site), bought("VC-ENDPOINT", site, "40")]
+    standing = subscription(*lines).model_copy(update={"account_id": "A-0002"})
+    usage = [
+        metered(name, quantity, site).model_copy(update={"account_id": "A-0002"})
+        for name, quantity in (("conference_minutes", "200000"), ("international_minutes", "40000"))
+    ]
+    found = {one.charge_code: one for one in rate(BOOK, customer, [standing], OCTOBER, usage)}
+    told = {code: explain(one) for code, one in found.items()}
+    assert str(found["VC-MIN"].amount.amount) == "5937.50"
+    assert str(found["VC-MIN-INTL"].amount.amount) == "3420.00"
+    assert "model by A-0002-S1 pilot, before A-0002 frame agreement, template" in told["VC-MIN-INTL"]
+    assert "quantity of VC-ENDPOINT is 40, at least 40" in told["VC-MIN-INTL"]
+    assert "amount of VC-MIN is 6,250, at least 5000" in told["VC-MIN"]

@@ -1,0 +1,143 @@
+"""Late: usage recorded after the bill of its month, by account, and what the next bill does about it.
+
+The price book that rated the month decides (``WhenLate``), so nothing is taken twice when the book changes its mind.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.accounts import Account
+from core.catalog import PriceBook, WhenLate
+from core.metering import Cut, LateUsage, carried
+from core.metering.late import group_of
+from core.period import DateSpan
+from core.rating import MeteredQuantity, RatedLine, corrections, rate, usage_windows
+from core.rating.check import check
+from core.store import Work
+from core.subscriptions import Subscription
+from flows.context import Hub
+from flows.measure import measure, parts_of
+
+#: By account and rated month, what its bill knew.
+Known = Mapping[str, Mapping[str, datetime]]
+
+
+@dataclass(frozen=True)
+class Late:
+    """One account's earlier month of which usage came late: as its bills know it, and as it is known now."""
+
+    month: str
+    book: PriceBook
+    billed: Sequence[RatedLine]
+    before: Sequence[MeteredQuantity]
+    now: Sequence[MeteredQuantity]
+
+    @property
+    def carried(self) -> bool:
+        return self.book.late_usage is WhenLate.OPEN_PERIOD
+
+    def differences(self) -> list[LateUsage]:
+        """What the bills of the month do not know yet."""
+        before = {group_of(one): one for one in self.before}
+        period = DateSpan.month(self.month).instants("UTC")
+        found = [LateUsage(period=period, before=before.get(group_of(one)), now=one) for one in self.now]
+        return [one for one in found if one.before != one.now]
+
+    def corrected(self, account: Account, subscriptions: Sequence[Subscription], bill: str) -> tuple[RatedLine, ...]:
+        """The lines that correct the month on the bill of another."""
+        again = rate(self.book, account, subscriptions, DateSpan.month(self.month), self.now)
+        lines = corrections(again, self.billed, self.month, bill)
+        for line in lines:
+            check(line, self.book)
+        return lines
+
+
+def late_usage(
+    hub: Hub,
+    month: str,
+    accounts: Sequence[Account],
+    subscriptions: Mapping[str, Sequence[Subscription]],
+    known_at: Mapping[str, datetime],
+) -> dict[str, list[Late]]:
+    """What the bill of ``month`` owes to late usage, by account. ``known_at``: what that bill knows, per account.
+
+    Each bill takes up all late usage of every earlier rated month that it knows, so what an earlier month's usage is
+    known by is the newest of the bills before this one.
+    """
+    found: dict[str, list[Late]] = defaultdict(list)
+    with hub.database.reading() as work:
+        rated = work.sums.rated_months()
+    known = {account: {at: when for at, when in months.items() if at < month} for account, months in rated.items()}
+    for earlier in sorted({at for months in known.values() for at in months}):
+        billed = [one for one in accounts if earlier in known.get(one.id, ())]
+        for ident, late in _look(hub, earlier, billed, subscriptions, known, known_at):
+            found[ident].append(late)
+    return dict(found)
+
+
+def _look(
+    hub: Hub,
+    earlier: str,
+    accounts: Sequence[Account],
+    subscriptions: Mapping[str, Sequence[Subscription]],
+    known: Known,
+    known_at: Mapping[str, datetime],
+) -> Iterator[tuple[str, Late]]:
+    billing = DateSpan.month(earlier)
+    base = {one.id: known_since(known[one.id], earlier) for one in accounts}
+    cuts = [
+        Cut(account_id=one.id, period=billing.instants(one.timezone), known_at=base[one.id], timezone=one.timezone)
+        for one in accounts
+        if base[one.id] < known_at[one.id]
+    ]
+    touched = hub.usage.late_accounts(cuts, hub.price_book.meters) if cuts else set()
+    late = [one for one in accounts if one.id in touched]
+    with hub.database.reading() as work:
+        bills = sorted({month for one in late for month in known[one.id] if month > earlier})
+        billed = _billed(work, earlier, bills, [one.id for one in late])
+    for version in sorted({lines[0].derivation.book_version for lines in billed.values()}):
+        book = hub.price_book_of(version)
+        rated = [one for one in late if billed[one.id][0].derivation.book_version == version]
+        before = measure(hub, book, billing, rated, subscriptions, base)
+        now = measure(hub, book, billing, rated, subscriptions, known_at)
+        for one in rated:
+            yield one.id, Late(earlier, book, billed[one.id], before.get(one.id, []), now.get(one.id, []))
+
+
+def known_since(rated: Mapping[str, datetime], month: str) -> datetime:
+    """What is known of a rated month of an account: by its own bill, and by those of later months."""
+    return max(at for later, at in rated.items() if later >= month)
+
+
+def _billed(work: Work, month: str, bills: Sequence[str], accounts: Sequence[str]) -> dict[str, list[RatedLine]]:
+    """The lines of a month, then those that correct it on the later ``bills``, the newest last, by account."""
+    found: dict[str, list[RatedLine]] = defaultdict(list)
+    for line in work.find(RatedLine, account_id=accounts, billing_period=month):
+        if line.corrects is None:
+            found[line.account_id].append(line)
+    for line in work.find(RatedLine, account_id=accounts, corrects=month, billing_period=bills):
+        found[line.account_id].append(line)
+    return found
+
+
+def with_late(
+    book: PriceBook,
+    metered: Sequence[MeteredQuantity],
+    late: Sequence[Late],
+    subscriptions: Sequence[Subscription],
+    billing: DateSpan,
+) -> list[MeteredQuantity]:
+    """The usage of a month with what is carried into it; where the month is measured in parts, into the last one."""
+    differences = [change for one in late if one.carried for change in one.differences()]
+    if not differences:
+        return list(metered)
+    windows, changes = usage_windows(book, subscriptions, billing), []
+    for change in differences:
+        parts = parts_of(windows, change.now.meter, change.now.site_id)
+        into = change.now.model_copy(update={"service": parts[-1] if len(parts) > 1 else None})
+        changes.append(change.model_copy(update={"now": into}))
+    return carried(metered, changes)
