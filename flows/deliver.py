@@ -18,7 +18,6 @@ from prefect import Task, flow
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
-from pydantic import ValidationError
 
 from core.audit import Act, Deed
 from core.errors import (
@@ -26,20 +25,19 @@ from core.errors import (
     OutcomeUnknown,
     Parked,
     RateLimited,
-    Rejected,
     Retryable,
     TieoutError,
     Unavailable,
 )
 from core.mapping import Mapping
-from core.mapping.records import RECORDS
-from core.noun import Noun
+from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt
 from core.store import Work
 from core.store.codec import dump
 from core.sync import CommandState, DeskEntry, Evidence, OutboxCommand, SyncRecord
 from flows import desk
 from flows.context import Hub, hub
+from flows.plan_delivery import noun_of, plan_delivery, told
 from flows.report import Report, conclude, counted, dollars, sum_by_currency
 
 BATCH = 200
@@ -66,8 +64,13 @@ Prepared = tuple[OutboxCommand, Mapping, Payload, ExternalKey]
 class Delivery:
     """The delivery of one system's outbox, batch by batch."""
 
-    def __init__(self, hub: Hub, system: str, lease: timedelta = LEASE) -> None:
+    def __init__(self, hub: Hub, system: str, lease: timedelta = LEASE, who: str = WHO) -> None:
         self.hub, self.system, self.lease = hub, system, lease
+        self.who = who
+        self.planned: dict[str, str] | None = None
+        """The keys of a plan's commands and the digest of each; None: whatever is ready is delivered."""
+        self.changed: set[str] = set()
+        """Keys of a plan whose commands are not as they were planned."""
         self.done: list[tuple[OutboxCommand, Receipt]] = []
         self.failures: list[DeskEntry] = []
         self.postponed = 0
@@ -76,18 +79,31 @@ class Delivery:
 
     def run(self) -> None:
         """Delivers until nothing of this system is ready, or the system cannot work now."""
+        self._connect()
+        while not self.stopped and self.batch():
+            pass
+
+    def run_planned(self, planned: dict[str, str]) -> None:
+        """Tries the commands of these keys once, as far as each still rests on what its ``step_digest`` stands for."""
+        self._connect()
+        self.planned, keys = planned, list(planned)
+        for start in range(0, len(keys), BATCH):
+            if self.stopped:
+                break
+            wanted = keys[start : start + BATCH]
+            self.changed |= set(wanted) - {command.key for command in self.batch(wanted)}
+
+    def _connect(self) -> None:
         try:
             self.connector = self.hub.connector(self.system)
         except Misconfigured as error:
             self._stop(error, self.hub.now(), given_up=True)
-        while not self.stopped and self.batch():
-            pass
 
-    def batch(self) -> bool:
-        """Leases and settles one batch. False when there was none."""
+    def batch(self, only: Sequence[str] | None = None) -> list[OutboxCommand]:
+        """Leases and settles one batch (``only``: of these keys), and gives what it leased."""
         self.leased_at = self.hub.now()
         with self.hub.database.work() as work:
-            claimed = work.outbox.claim(self.system, BATCH, self.leased_at, self.lease)
+            claimed = work.outbox.claim(self.system, BATCH, self.leased_at, self.lease, only)
         self.hub.world.faults("outbox.claimed")
         by_resource: dict[str, list[Prepared]] = {}
         for command in claimed:
@@ -99,7 +115,7 @@ class Delivery:
             size = known.batch if known else 1
             for start in range(0, len(items), size):
                 self._send(resource, items[start : start + size])
-        return bool(claimed)
+        return claimed
 
     def _prepare(self, command: OutboxCommand) -> Prepared | None:
         """Maps a command; adopts it when it may have been sent and is found. None when it is settled already.
@@ -111,11 +127,16 @@ class Delivery:
             self._release([command])
             return None
         try:
-            noun = _noun(command)
+            noun = noun_of(command)
             mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
             with self.hub.database.reading() as work:
                 payload = mapping.out(noun, self.hub.refs(work))
                 alone = not work.outbox.sent_before(command)
+                as_planned = self._as_planned(work, command, mapping, payload)
+            if not as_planned:
+                self._release([command])
+                self.changed.add(command.key)
+                return None
             prepared = command, mapping, payload, mapping.key(noun)
             found = self.connector.find(command.resource, prepared[3]) if command.probe else None
         except TieoutError as error:
@@ -125,6 +146,14 @@ class Delivery:
             return prepared
         self._settle([(prepared, found)], Act.ADOPTED)
         return None
+
+    def _as_planned(self, work: Work, command: OutboxCommand, mapping: Mapping, payload: Payload) -> bool:
+        if self.planned is None:
+            return True
+        last = work.outbox.last_payload(command.system, command.resource, command.record_id)
+        return self.planned[command.key] == step_digest(
+            command.key, command.probe, mapping.version, dump(payload), last
+        )
 
     def _send(self, resource: str, items: Sequence[Prepared]) -> None:
         items = self._held(items)
@@ -165,11 +194,12 @@ class Delivery:
                 if not isinstance(outcome, Receipt):
                     failed.append((command, outcome, payload))
                     continue
-                proof = self._proof(command, mapping, payload, outcome)
+                sent = dump(payload)
+                proof = self._proof(command, mapping, sent, outcome)
                 before = _last_proof(work, command)
-                if work.outbox.prove(command, proof):
+                if work.outbox.prove(command, proof, sent):
                     work.desk.resolve(_desk_id(command))
-                    work.audit.tell(_proved(command, act, proof, before))
+                    work.audit.tell(_proved(command, act, self.who, proof, before))
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
             if proved and not self.done:
@@ -179,7 +209,7 @@ class Delivery:
         for command, error, payload in failed:
             self._fail(command, error, payload)
 
-    def _proof(self, command: OutboxCommand, mapping: Mapping, payload: Payload, receipt: Receipt) -> SyncRecord:
+    def _proof(self, command: OutboxCommand, mapping: Mapping, sent: str, receipt: Receipt) -> SyncRecord:
         return SyncRecord(
             system=self.system,
             resource=command.resource,
@@ -188,7 +218,7 @@ class Delivery:
             version=command.version,
             command_key=command.key,
             mapping_version=mapping.version,
-            payload_digest=hashlib.sha256(dump(payload).encode()).hexdigest()[:16],
+            payload_digest=hashlib.sha256(sent.encode()).hexdigest()[:16],
             created=receipt.created,
             synced_at=self.hub.now(),
             answer=json.loads(dump(receipt.answer)),
@@ -221,7 +251,8 @@ class Delivery:
         with self.hub.database.work() as work:
             settled = work.outbox.settle(command, state, due_at=due, waits_for=waits)
             if settled and state in ACTS:
-                work.audit.tell(_deed(command, ACTS[state], now, {"cause": type(error).__name__, "waits for": waits}))
+                told = {"cause": type(error).__name__, "waits for": waits}
+                work.audit.tell(_deed(command, ACTS[state], self.who, now, told))
             if settled and failure:
                 work.desk.report(failure)
                 work.desk.keep_evidence(self._evidence(failure, error, payload))
@@ -251,18 +282,6 @@ class Delivery:
         self.stopped = True
 
 
-def _noun(command: OutboxCommand) -> Noun:
-    """The noun of the intent. Rejected when a later version of the product does not read it any more."""
-    try:
-        return RECORDS[command.record].model_validate_json(command.body)
-    except (KeyError, ValidationError):
-        raise Rejected(
-            f"the stored intent of {command.record} {command.record_id} was made by another version; intend it again",
-            system=command.system,
-            record=command.record_id,
-        ) from None
-
-
 def _last_proof(work: Work, command: OutboxCommand) -> SyncRecord | None:
     """The proof of an earlier version of the record."""
     if command.sequence == 1:
@@ -270,7 +289,7 @@ def _last_proof(work: Work, command: OutboxCommand) -> SyncRecord | None:
     return work.outbox.proof(command.system, command.resource, command.record_id)
 
 
-def _proved(command: OutboxCommand, act: Act, proof: SyncRecord, before: SyncRecord | None) -> Deed:
+def _proved(command: OutboxCommand, act: Act, who: str, proof: SyncRecord, before: SyncRecord | None) -> Deed:
     detail = {
         "their id": proof.vendor_id,
         "created": proof.created,
@@ -278,12 +297,12 @@ def _proved(command: OutboxCommand, act: Act, proof: SyncRecord, before: SyncRec
         "before": before.payload_digest if before else None,
         "after": proof.payload_digest,
     }
-    return _deed(command, act, proof.synced_at, detail)
+    return _deed(command, act, who, proof.synced_at, detail)
 
 
-def _deed(command: OutboxCommand, act: Act, at: datetime, detail: dict[str, Any]) -> Deed:
+def _deed(command: OutboxCommand, act: Act, who: str, at: datetime, detail: dict[str, Any]) -> Deed:
     told = {"command": command.key, **detail}
-    return Deed(at, WHO, act, command.system, command.record, command.record_id, told)
+    return Deed(at, who, act, command.system, command.record, command.record_id, told)
 
 
 def _unsent(command: OutboxCommand) -> CommandState:
@@ -372,7 +391,9 @@ def _waiting(hub: Hub) -> int:
 @flow(
     name="Deliver to all systems",
     description="Sends every pending command of the outbox to its system and keeps the proof. "
-    "The only flow that writes to a vendor.",
+    "The only flow that writes to a vendor. `dry_run` shows what it would write, and writes nothing.",
 )
-def deliver() -> State[Any]:
+def deliver(dry_run: bool = False) -> State[Any]:
+    if dry_run:
+        return conclude("Plan of delivery", told(plan_delivery(hub(), WHO)))
     return conclude("Deliver", deliver_all(hub(), in_tasks if flow_run.id else in_threads))

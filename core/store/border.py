@@ -216,8 +216,10 @@ class Outbox(StoredTable):
             .values(state=CommandState.CANCELLED, waits_for=None)
         )
 
-    def claim(self, system: str, limit: int, now: datetime, lease: timedelta) -> list[OutboxCommand]:
-        """Leases up to ``limit`` commands of a system to the caller, the most urgent first.
+    def claim(
+        self, system: str, limit: int, now: datetime, lease: timedelta, only: Sequence[str] | None = None
+    ) -> list[OutboxCommand]:
+        """Leases up to ``limit`` commands of a system (``only``: of these keys) to the caller, the most urgent first.
 
         A command whose lease ran out may have been sent, so it comes back with ``probe`` set. The versions of one
         record go one after the other: none is leased while an earlier one is under way.
@@ -227,8 +229,8 @@ class Outbox(StoredTable):
             .where(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.lease_until < now)
             .values(state=CommandState.UNKNOWN, probe=True)
         )
-        keys = self._ready(system, limit, now)
-        if not keys and self._wake_proved(system):
+        keys = self._ready(system, limit, now, only)
+        if not keys and only is None and self._wake_proved(system):
             keys = self._ready(system, limit, now)
         if not keys:
             return []
@@ -244,7 +246,7 @@ class Outbox(StoredTable):
         )
         return self._select(OUTBOX.c.key.in_(keys))
 
-    def _ready(self, system: str, limit: int, now: datetime) -> list[str]:
+    def _ready(self, system: str, limit: int, now: datetime, only: Sequence[str] | None = None) -> list[str]:
         earlier = OUTBOX.alias()
         under_way = exists().where(
             earlier.c.system == OUTBOX.c.system,
@@ -265,6 +267,8 @@ class Outbox(StoredTable):
             .limit(limit)
             .with_for_update(of=OUTBOX, skip_locked=True)
         )
+        if only is not None:
+            ready = ready.where(OUTBOX.c.key.in_(only))
         return list(self._connection.execute(ready).scalars())
 
     def _wake_proved(self, system: str) -> bool:
@@ -315,11 +319,14 @@ class Outbox(StoredTable):
             self._cancel_superseded(command)
         return bool(settled.rowcount)
 
-    def prove(self, command: OutboxCommand, proof: SyncRecord) -> bool:
-        """Ends a command as done, with its proof, and wakes what waited for it. False when its lease was taken over."""
+    def prove(self, command: OutboxCommand, proof: SyncRecord, payload: str | None = None) -> bool:
+        """Ends a command as done, with its proof, and wakes what waited for it. False when its lease was taken over.
+
+        ``payload``: what was written, as JSON text.
+        """
         if not self.settle(command, CommandState.DONE):
             return False
-        self._replace(SYNC, _SYNC.columns(proof))
+        self._replace(SYNC, {**_SYNC.columns(proof), "payload": payload})
         self.wake(f"{proof.system}:{proof.resource}:{proof.record_id}")
         return True
 
@@ -377,6 +384,11 @@ class Outbox(StoredTable):
     def proof(self, system: str, resource: str, record_id: str) -> SyncRecord | None:
         """The proof that a system holds a record of ours, or None."""
         return next(iter(self.proofs(system, resource, record_id=record_id)), None)
+
+    def last_payload(self, system: str, resource: str, record_id: str) -> str | None:
+        """What was written last of a record, as JSON text."""
+        where = and_(SYNC.c.system == system, SYNC.c.resource == resource, SYNC.c.record_id == record_id)
+        return cast("str | None", self._connection.execute(select(SYNC.c.payload).where(where)).scalar())
 
     def proofs(self, system: str, resource: str, **equal: Any) -> list[SyncRecord]:
         """Proofs of a resource whose columns equal the values (a list: any of them), ordered by our id."""

@@ -229,11 +229,15 @@ class Work:
             self._connection.execute(delete(_table(child)).where(_table(child).c.parent_id == ident))
             self._bulk(_table(child), shape.child_columns(noun, name))
 
-    def rerate(self, account_id: str, billing_period: str, lines: Sequence[RatedLine]) -> None:
-        """Replaces the rated lines of an account and month that no invoice has yet."""
+    def rerate(
+        self, account_id: str, billing_period: str, lines: Sequence[RatedLine], outdated: Sequence[str] = ()
+    ) -> None:
+        """Replaces the rated lines of an account and month that no invoice has yet; drops those of ``outdated`` months
+        too, which were rated from the ones replaced."""
         table = _table(SHAPES[RatedLine])
+        months = [billing_period, *outdated]
         self._connection.execute(
-            delete(table).where(table.c.billing_period == billing_period, table.c.account_id == account_id)
+            delete(table).where(table.c.billing_period.in_(months), table.c.account_id == account_id)
         )
         self._insert(SHAPES[RatedLine], lines, {"billing_period": billing_period})
 

@@ -102,6 +102,8 @@ MISTAKES = {
     "bad period of a flow": (["run", "rate", "--period", "2026-13"], "'2026-13' is not a month"),
     "period where there is none": (["run", "intake", "--period", PERIOD], "intake takes no --period"),
     "unknown flow": (["run", "brew"], "there is no flow 'brew'"),
+    "plan of another flow": (["plan", "bill"], "there is no plan of 'bill'"),
+    "plan of another system": (["plan", "deliver", "--system", "sap"], "not in use: sap"),
     "unknown id": (["explain", "nobody"], "nothing here has the id"),
     "unknown desk entry": (["errors", "show", "nobody"], "no entry 'nobody'"),
     "unknown entry to retry": (["errors", "retry", "nobody"], "not open on the error desk: nobody"),
