@@ -76,7 +76,9 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     "a batch is settled by the wrong position": (
         (f"{_DELIVERY}._send", "zip(items, outcomes, strict=True)", "zip(items, list(outcomes)[::-1], strict=True)"),
     ),
-    "done is kept without its proof": ((f"{_OUTBOX}.prove", "self._replace(SYNC, _SYNC.columns(proof))", "pass"),),
+    "done is kept without its proof": (
+        (f"{_OUTBOX}.prove", 'self._replace(SYNC, {**_SYNC.columns(proof), "payload": payload})', "pass"),
+    ),
     "a proof wakes nobody": ((f"{_OUTBOX}.wake", "OUTBOX.c.waits_for == waits_for", 'OUTBOX.c.waits_for == ""'),),
     "the same intent is stored again": (
         (f"{_OUTBOX}._intend", "last.version == wanted.version", "last.version == ''"),
