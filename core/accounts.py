@@ -17,7 +17,7 @@ CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
 
 class Address(Noun):
-    """A postal address. ``country``: ISO 3166-1 alpha-2; ``region``: state or province code, empty where there is none."""
+    """A postal address. ``country``: ISO 3166-1 alpha-2; ``region``: state or province code, or empty."""
 
     line1: str
     city: str

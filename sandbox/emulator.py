@@ -5,7 +5,7 @@ SQLite, a list of planted faults, and a dispatcher that sends webhooks. Control 
 
 - ``GET /_sandbox/objects[/{kind}]``: counts of the kept objects by kind, or the objects of one kind
 - ``GET|POST|DELETE /_sandbox/faults``: see :class:`Fault`; POST takes one fault or a list
-- ``GET|POST /_sandbox/webhooks``: where webhooks go: ``{"url": ..., "secret": ...}`` (the meaning of secret is the vendor's)
+- ``GET|POST /_sandbox/webhooks``: where webhooks go: ``{"url": ..., "secret": ...}`` (secret: as the vendor means it)
 - ``POST /_sandbox/reset``: forget every object, fault and webhook not yet delivered
 """
 
@@ -78,7 +78,8 @@ class Shelf:
         with self._lock:
             self._db.executescript(
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
-                "CREATE TABLE IF NOT EXISTS object (kind TEXT, id TEXT, seq INTEGER, body TEXT, PRIMARY KEY (kind, id));"
+                "CREATE TABLE IF NOT EXISTS object"
+                " (kind TEXT, id TEXT, seq INTEGER, body TEXT, PRIMARY KEY (kind, id));"
                 "CREATE TABLE IF NOT EXISTS counter (name TEXT PRIMARY KEY, value INTEGER);"
             )
             self._kinds: dict[str, dict[str, str]] = {}
@@ -149,7 +150,7 @@ class Fault:
       ``reset``       cut the connection before anything is done
       ``lose_reply``  carry the request out, then cut the connection without an answer
       ``garbage``     carry the request out, then answer 200 with a body that cannot be parsed
-      ``webhook_duplicate``, ``webhook_late``, ``webhook_drop``, ``webhook_reorder``: webhooks out; ``match`` is their kind
+      ``webhook_duplicate``, ``webhook_late``, ``webhook_drop``, ``webhook_reorder``  ``match`` is the event's kind
     It lets ``skip`` matching requests pass, then fires ``times`` times (0: for ever).
     """
 

@@ -158,7 +158,7 @@ def test_what_may_have_been_sent_is_looked_up_until_it_is_proved(database: Datab
     assert again.probe
 
 
-@pytest.mark.parametrize("state", sorted(sorted(set(CommandState) - COMMAND_TRANSITIONS[CommandState.SENDING])))
+@pytest.mark.parametrize("state", sorted(set(CommandState) - COMMAND_TRANSITIONS[CommandState.SENDING]))
 def test_a_lease_never_ends_in_a_state_that_does_not_follow(database: Database, state: CommandState) -> None:
     _enqueue(database, command())
     (held,) = _claim(database)
