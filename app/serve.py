@@ -13,9 +13,9 @@ from pathlib import Path
 import uvicorn
 
 from app.processes import end_with_parent, free_port, prefect_environment, prefect_server, tell
-from app.usage_endpoint import usage_routes
-from app.webhooks import receiver
 from flows.context import hub
+
+# Prefect reads the address of its server when it is imported, so nothing that imports it is imported up here.
 
 LOG = logging.getLogger("tieout.serve")
 
@@ -49,6 +49,9 @@ class Trigger:
 @contextlib.contextmanager
 def _receiver(host: str, port: int) -> Iterator[str]:
     """The webhook receiver in a thread of its own."""
+    from app.usage_endpoint import usage_routes
+    from app.webhooks import receiver
+
     application = receiver(hub(), notify=Trigger())
     application.router.routes += usage_routes(hub())
     config = uvicorn.Config(application, host=host, port=port, log_level="warning")
