@@ -144,9 +144,7 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
             "",
         ),
     ),
-    "a month is rated again after its invoice": (
-        ("flows.rate:rate_period", "if account.id not in invoiced", "if True"),
-    ),
+    "a month is rated again after its invoice": (("flows.rate:rate_period", "if account.id not in closed", "if True"),),
     "usage of an earlier file is forgotten": (
         ("core.metering.store:UsageStore._recorded", "and batch.report.accepted]", "and False]"),
     ),

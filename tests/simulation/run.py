@@ -87,6 +87,8 @@ OTHER_FAULTS = (
 )
 #: Jobs of the month that are done before the faults begin.
 HEAD_STARTS = (0, 0, 0, 2, 5, 7, 9, 10, 11, 13, 15, 17, 19)
+#: How often a process is stopped before a unit of work.
+DATABASE_DOORS = 0.25
 #: Kinds of webhooks that the hub listens to.
 HEARD = {"Opportunity", *EVENTS}
 #: A worker holds what it is writing for so long at least, whatever the time before its call took.
@@ -182,6 +184,24 @@ class Crossings:
         self.doubt.discard(crossing)  # type: ignore[arg-type]
 
 
+class Doors:
+    """A database with a door before each unit of work, where the process may be stopped."""
+
+    def __init__(self, database: Database, door: Callable[[], None]) -> None:
+        self._database, self._door = database, door
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._database, name)
+
+    def work(self) -> Any:
+        self._door()
+        return self._database.work()
+
+    def reading(self) -> Any:
+        self._door()
+        return self._database.reading()
+
+
 class Watched:
     """A connector under watch."""
 
@@ -225,6 +245,7 @@ class Process:
     wakes_at: datetime | None = None
 
     def __post_init__(self) -> None:
+        self._chance = self.run.stream(f"{self.name}/database")
         self.wire = Wire(
             vendors=self.run.vendors,
             rng=self.run.stream(self.name),
@@ -245,7 +266,8 @@ class Process:
             transport=self.wire,
         )
         self.hub = Hub(self.run.settings, world)
-        self.hub.database, self.hub.mappings, self.hub.price_book = self.run.database, mappings(), price_book()
+        self.hub.database = Doors(self.run.database, self._maybe_door)  # type: ignore[assignment]
+        self.hub.mappings, self.hub.price_book = mappings(), price_book()
         for system, settings in self.run.settings.systems.items():
             connector = SYSTEMS[system].connect(settings, world)
             self.hub._connectors[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
@@ -254,6 +276,11 @@ class Process:
 
     def begin(self, job: str, work: Callable[[Hub], Any]) -> None:
         self.fiber = Fiber(job, partial(work, self.hub))
+
+    def _maybe_door(self) -> None:
+        """Most units of work follow at once; some let others go first."""
+        if self.fiber is not None and self.fiber.running and self._chance.random() < DATABASE_DOORS:
+            self.fiber.hand_over("the database")
 
     def _door(self, at: str) -> None:
         if self.fiber is not None and self.fiber.running:
