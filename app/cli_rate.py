@@ -123,14 +123,15 @@ def _bills(book: PriceBook, plan: Path | None, usage: Path | None, period: str |
 
 
 def _bills_of_hub(period: DateSpan) -> list[Bill]:
-    """What the bill run would rate: every account with its subscriptions and metered usage."""
+    """Every account with its subscriptions and the usage that its bill knew, or all usage where it has none yet."""
     from flows.context import hub
     from flows.measure import contracts, measure
 
     with hub().database.reading() as work:
         accounts = work.find(Account)
-        subscriptions = contracts(work, accounts)
-    metered = measure(hub(), hub().price_book, period, accounts, subscriptions, dict.fromkeys(subscriptions))
+        subscriptions, rated = contracts(work, accounts), work.sums.rated_months()
+    known = {one.id: rated.get(one.id, {}).get(f"{period.start:%Y-%m}") for one in accounts}
+    metered = measure(hub(), hub().price_book, period, accounts, subscriptions, known)
     return [Bill(one, subscriptions[one.id], period, metered.get(one.id, [])) for one in accounts]
 
 
