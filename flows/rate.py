@@ -87,7 +87,7 @@ def _rate(
         ]
         lines = tuple(line.model_copy(update={"known_at": usage.known_at}) for line in (*lines, *corrections))
         with hub.database.work() as work:
-            work.rerate(account.id, period, lines, outdated)
+            kept = work.rerate(account.id, period, lines, outdated)
             work.desk.resolve(ident)
     except TieoutError as error:
         failure = desk.entry(error, ident, "hub", "rating", account.id, hub.now())
@@ -95,7 +95,7 @@ def _rate(
         with hub.database.work() as work:
             work.desk.report(failure)
         return
-    if not lines:
+    if not lines or not kept:
         return
     amount = total((line.amount for line in lines), hub.price_book.currency)
     report.counts["accounts"] += 1

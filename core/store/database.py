@@ -231,15 +231,17 @@ class Work:
 
     def rerate(
         self, account_id: str, billing_period: str, lines: Sequence[RatedLine], outdated: Sequence[str] = ()
-    ) -> None:
-        """Replaces the rated lines of an account and month that no invoice has yet; drops those of ``outdated`` months
-        too, which were rated from the ones replaced."""
-        table = _table(SHAPES[RatedLine])
-        months = [billing_period, *outdated]
-        self._connection.execute(
-            delete(table).where(table.c.billing_period.in_(months), table.c.account_id == account_id)
-        )
+    ) -> bool:
+        """Replaces the rated lines of an account and month; drops those of ``outdated`` months too, which were rated
+        from the ones replaced. False, and nothing is changed, when one of them stands on an invoice meanwhile."""
+        table, billed = _table(SHAPES[RatedLine]), _table(SHAPES[Invoice].children["lines"])
+        replaced = table.c.billing_period.in_([billing_period, *outdated]), table.c.account_id == account_id
+        standing = select(billed.c.id).join(table, table.c.id == billed.c.rated_line_id).where(*replaced).limit(1)
+        if self._connection.execute(standing).first() is not None:
+            return False
+        self._connection.execute(delete(table).where(*replaced))
         self._insert(SHAPES[RatedLine], lines, {"billing_period": billing_period})
+        return True
 
     def get(self, kind: type[N], ident: str) -> N | None:
         """The noun of that id, or None."""

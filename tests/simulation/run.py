@@ -642,7 +642,7 @@ class Run:
         acts: list[Callable[[], str]] = [lambda: "nobody"] * 2
         if deals:
             acts += [lambda: self._win(rng.choice(deals))] * 5
-        if any(not one.late for one in self.to_come) or (self.to_come and self.billed()):
+        if any(not one.late for one in self.to_come) or (self.to_come and self._rated()):
             acts.append(self._usage_file)
         if "human_edit" in self.fault_set:
             acts.append(lambda: self._edit(rng))

@@ -96,6 +96,17 @@ def test_rating_again_replaces_the_lines_of_that_account_and_month_alone(databas
     assert kept == sorted(["september", "other", *(line.id for line in RATED[1:])])
 
 
+def test_a_month_that_was_billed_while_it_was_rated_keeps_the_lines_of_its_invoice(database: Database) -> None:
+    account, kind = RATED[0].account_id, type(RATED[0])
+    billed = [RATED[0].model_copy(update={"id": INVOICE.lines[0].rated_line_id})]
+    with database.work() as work:
+        assert work.rerate(account, "2026-10", billed)
+        work.add([INVOICE])
+    with database.work() as work:
+        assert not work.rerate(account, "2026-10", RATED[1:])
+        assert [line.id for line in work.find(kind)] == [INVOICE.lines[0].rated_line_id]
+
+
 def test_more_ids_than_one_statement_takes_are_still_found_in_order(database: Database) -> None:
     breaks = [BREAK.model_copy(update={"id": f"B{number:05d}"}) for number in range(2 * CHUNK + 1)]
     with database.work() as work:
