@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app import cli_audit, cli_catalog, cli_desk, cli_documents, cli_mappings, cli_plan, cli_rate
+from app import cli_audit, cli_catalog, cli_desk, cli_documents, cli_inbox, cli_mappings, cli_plan, cli_rate
 from app.printing import AsJson, show
 from core.errors import TieoutError
 
@@ -26,6 +26,7 @@ app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_rate.app, name="rate")
 app.add_typer(cli_documents.app)
 app.add_typer(cli_audit.app, name="audit")
+app.add_typer(cli_inbox.app, name="inbox")
 app.add_typer(cli_plan.app)
 app.add_typer(cli_desk.app, name="errors")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from app.operators import operator
+from app.operators import instant, operator
 from app.printing import AsJson, plain, show
 from core.store import Work
 from core.sync import DeskEntry
@@ -45,7 +45,7 @@ def list_entries(
     as_json: AsJson = False,
 ) -> None:
     """Open entries, the most money at risk first."""
-    filters = Filters(system, record, cause, cluster, owner, _utc(since))
+    filters = Filters(system, record, cause, cluster, owner, instant(since))
     with hub().database.reading() as work:
         entries = filters.found(work, limit)
     rows = [
@@ -130,7 +130,7 @@ def retry(
         record=record,
         cause=cause,
         cluster=cluster,
-        since=_utc(since),
+        since=instant(since),
         chosen=chosen,
         limit=MOST,
         dry_run=dry_run,
@@ -219,7 +219,3 @@ def _each(idents: set[str], filters: Filters, act: Callable[[Work, DeskEntry], s
             raise ValueError(f"there is no open entry {missing[0]!r} on the error desk")
         done = [f"{entry.id} {act(work, entry)}" for entry in found]
     print("\n".join(done) if done else "nothing matches")
-
-
-def _utc(moment: datetime | None) -> datetime | None:
-    return None if moment is None else moment.replace(tzinfo=moment.tzinfo or UTC)

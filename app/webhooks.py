@@ -51,6 +51,9 @@ WITHIN = 10.0
 #: Most requests in one transaction, and most that may wait for theirs.
 GROUP, QUEUE = 256, 2048
 
+#: Seconds without a webhook after which the refusals since then are kept.
+IDLE = 2.0
+
 #: How the audit names the receiver.
 WHO = "receiver"
 
@@ -92,6 +95,8 @@ class GroupCommit:
     notify: Notify
     loop: asyncio.AbstractEventLoop
     _queue: queue.Queue[Waiting | None] = field(default_factory=lambda: queue.Queue(QUEUE))
+    _refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _counting: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self._thread = threading.Thread(target=self._run, name="inbox-writer", daemon=True)
@@ -106,17 +111,48 @@ class GroupCommit:
         except (queue.Full, StoreFailed):
             raise Refused(503, "not stored") from None
 
+    def refuse(self, system: str, reason: str) -> None:
+        """Counts a request that stored nothing; ``system`` is empty when nobody knows it."""
+        with self._counting:
+            self._refused[system, reason] += 1
+
     def stop(self) -> None:
         """Stores what is waiting, and ends."""
         self._queue.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while (first := self._next()) is not None:
             group = [first]
             while len(group) < GROUP and (more := self._at_once()) is not None:
                 group.append(more)
             self._commit(group)
+        self.keep_counts()
+
+    def _next(self) -> Waiting | None:
+        """The next that waits; None at the end. Refusals are kept meanwhile."""
+        while True:
+            try:
+                return self._queue.get(timeout=IDLE)
+            except queue.Empty:
+                self.keep_counts()
+
+    def keep_counts(self) -> None:
+        """Adds the refusals since the last time to those in the database; when it does not answer, the next time."""
+        with self._counting:
+            counts, self._refused = self._refused, Counter()
+        if not counts:
+            return
+        now = self.hub.now()
+        try:
+            with self.hub.database.work() as work:
+                for (system, reason), number in counts.items():
+                    work.inbox.count_refused(system, reason, number, now)
+                    told = {"reason": reason, "requests": number}
+                    work.audit.tell(Deed(now, WHO, Act.REFUSED, system, detail=told))
+        except StoreFailed:
+            with self._counting:
+                self._refused += counts
 
     def _at_once(self) -> Waiting | None:
         """What waits already; None when nothing does, or the end."""
@@ -193,6 +229,8 @@ class Receiver:
             answer = await self._answer(request)
         except Refused as refusal:
             self.counts[refusal.reason] += 1
+            system = request.path_params["system"]
+            self._writer.refuse(system if system in self._hub.systems else "", refusal.reason)
             LOG.info("refused a webhook: %s", refusal.reason)
             # A body that was not read to its end leaves nothing to be read after it.
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None

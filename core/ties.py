@@ -137,6 +137,11 @@ def order_equals_lines(order_id: str, order_total: Money, lines: Iterable[Money]
     require("order = sum of its lines", order_id, order_total, total(lines, order_total.currency))
 
 
+def listed_are_held(source: str, listed: str, held: str) -> None:
+    """Every record that a source listed is held: count and digest of the ids are the same."""
+    require("records listed = records held", source, listed, held)
+
+
 def subscription_equals_order(order_id: str, order_total: Money, contract_values: Iterable[Money]) -> None:
     """Activation loses nothing: the contract values of the subscription's charges sum to the order."""
     require("subscription = order", order_id, total(contract_values, order_total.currency), order_total)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from core.accounts import Account
-from core.audit import Act, Deed
+from core.audit import Act, Deed, id_digest
 from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
@@ -27,7 +28,7 @@ from core.store import Work
 from core.store.codec import dump
 from core.subscriptions import Subscription
 from core.sync import DeskEntry, InboxEvent, InboxState, OutboxCommand, Watermark
-from core.ties import applied_within_open
+from core.ties import applied_within_open, listed_are_held
 from flows import desk
 from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
@@ -74,7 +75,7 @@ def apply_inbox(hub: Hub) -> Report:
 def take_in(hub: Hub) -> Report:
     """Applies what was received, then what no webhook told."""
     report = apply_inbox(hub)
-    found, away = catch_up(hub)
+    found, away = catch_up(hub, report.checks)
     report.failures += away
     if found:
         missed = apply_inbox(hub)
@@ -275,11 +276,11 @@ POLLED: Mapping[str, tuple[str, Callable[[Work, Change], bool]]] = {
 }
 
 
-def catch_up(hub: Hub) -> tuple[int, list[DeskEntry]]:
+def catch_up(hub: Hub, checks: list[dict[str, str]]) -> tuple[int, list[DeskEntry]]:
     """Stores an event for each change since the watermark that is not known yet.
 
     Gives how many, and the systems that could not be asked: each stands on the desk until it answers, and stops no
-    other.
+    other. ``checks`` takes what each system listed beside what is held of it.
     """
     found, away = 0, []
     for system in hub.systems:
@@ -287,7 +288,7 @@ def catch_up(hub: Hub) -> tuple[int, list[DeskEntry]]:
             continue
         ident = f"system:{system}"
         try:
-            found += _poll(hub, system, *POLLED[hub.role(system)])
+            found += _poll(hub, system, *POLLED[hub.role(system)], checks)
         except TieoutError as error:
             away.append(desk.entry(error, ident, system, "system", system, hub.now()))
             with hub.database.work() as work:
@@ -298,12 +299,14 @@ def catch_up(hub: Hub) -> tuple[int, list[DeskEntry]]:
     return found, away
 
 
-def _poll(hub: Hub, system: str, resource: str, known: Callable[[Work, Change], bool]) -> int:
-    """Stores the news of one system, then moves its watermark.
+def _poll(
+    hub: Hub, system: str, resource: str, known: Callable[[Work, Change], bool], checks: list[dict[str, str]]
+) -> int:
+    """Stores the news of one system, sees that nothing of it is missing, then moves its watermark.
 
     Vendors tell the second of a change, so two changes in one second are told apart by what the record is then.
     """
-    found = 0
+    found, listed = 0, {}
     with hub.database.reading() as work:
         since = work.outbox.watermark(system, resource)
     newest = since
@@ -324,9 +327,23 @@ def _poll(hub: Hub, system: str, resource: str, known: Callable[[Work, Change], 
             if not known(work, change) and work.inbox.store(event, b""):
                 work.audit.tell(_deed(hub, event, Act.RECEIVED))
                 found += 1
+        listed[change.vendor_id] = replace(change, payload=None)
         newest = max(newest or at, at)
+    checks.append(_completeness(hub, system, resource, listed, known))
     _move_watermark(hub, system, resource, since, newest)
     return found
+
+
+def _completeness(
+    hub: Hub, system: str, resource: str, listed: Mapping[str, Change], known: Callable[[Work, Change], bool]
+) -> dict[str, str]:
+    """What the system listed beside what is held of it. TieBroken when a record is missing."""
+    with hub.database.reading() as work:
+        heard = work.inbox.objects(system, resource, list(listed))
+        held = {ident for ident, change in listed.items() if ident in heard or known(work, change)}
+    theirs, ours = (f"{len(ids)}, digest {id_digest(ids)}" for ids in (listed, held))
+    listed_are_held(f"{system} {resource}", theirs, ours)
+    return {"system": system, "record": resource, "listed there": theirs, "held here": ours}
 
 
 def _move_watermark(hub: Hub, system: str, resource: str, since: str | None, newest: str | None) -> None:

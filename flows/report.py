@@ -27,7 +27,8 @@ class Report:
     """The result of one step.
 
     ``headline``: counts and money in a few words; ``counts``: what the demo and ``--json`` show; ``rows``: what moved,
-    with ids on both sides; ``failures``: what now stands on the error desk.
+    with ids on both sides; ``failures``: what now stands on the error desk; ``checks``: what a source
+    listed beside what is held of it.
     """
 
     headline: str
@@ -35,6 +36,7 @@ class Report:
     money: list[Money] = field(default_factory=list)
     rows: list[dict[str, str]] = field(default_factory=list)
     failures: list[DeskEntry] = field(default_factory=list)
+    checks: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -107,6 +109,8 @@ def _publish(step: str, report: Report) -> None:
     key = "-".join("".join(c if c.isalnum() else " " for c in step.lower()).split())
     if report.rows:
         create_table_artifact(table=report.rows[:SHOWN], key=key, description=report.verdict)
+    if report.checks:
+        create_table_artifact(table=report.checks, key=f"{key}-completeness", description="Nothing is missing")
     if report.failures:
         failed = [
             {

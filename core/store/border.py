@@ -7,7 +7,7 @@ refuses any other. A worker whose lease was taken over changes no row and is tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, tuple_, update
@@ -32,7 +32,9 @@ def table_of(row: Any) -> Table:
     return cast(Table, row.__table__)
 
 
-INBOX, OUTBOX, SYNC, WATERMARK = map(table_of, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow))
+INBOX, OUTBOX, SYNC, WATERMARK, REFUSED = map(
+    table_of, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow, rows.RefusedRow)
+)
 
 
 def money_currency(noun: Any) -> str | None:
@@ -142,6 +144,56 @@ class Inbox(StoredTable):
             .values(state=InboxState.RECEIVED)
         )
         return bool(again.rowcount)
+
+    def find(
+        self,
+        *,
+        limit: int = 1000,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        **equal: str | Sequence[str] | None,
+    ) -> list[InboxEvent]:
+        """Events whose columns equal the values (None: any; a list: any of them), the newest first.
+
+        ``since`` (inclusive), ``until`` (exclusive): when they were received.
+        """
+        query = select(INBOX).order_by(INBOX.c.received_at.desc(), INBOX.c.event_id).limit(limit)
+        if since is not None:
+            query = query.where(INBOX.c.received_at >= since)
+        if until is not None:
+            query = query.where(INBOX.c.received_at < until)
+        for name, value in equal.items():
+            if value is not None:
+                column = INBOX.c[name]
+                query = query.where(column == value if isinstance(value, str) else column.in_(value))
+        return [_INBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+
+    def objects(self, system: str, resource: str, vendor_ids: Sequence[str]) -> set[str]:
+        """Those of these objects of which there is an event."""
+        heard = select(INBOX.c.vendor_id).where(INBOX.c.system == system, INBOX.c.resource == resource).distinct()
+        return {
+            ident
+            for part in chunks(vendor_ids)
+            for ident in self._connection.execute(heard.where(INBOX.c.vendor_id.in_(part))).scalars()
+        }
+
+    def count_refused(self, system: str, reason: str, number: int, at: datetime) -> None:
+        """Adds to the requests that were refused on that day (UTC)."""
+        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        values = {"system": system, "reason": reason, "day": at.astimezone(UTC).date(), "number": number, "last_at": at}
+        counted = dialect.insert(REFUSED).values(values)
+        self._connection.execute(
+            counted.on_conflict_do_update(
+                index_elements=["system", "reason", "day"],
+                set_={"number": REFUSED.c.number + counted.excluded.number, "last_at": at},
+            )
+        )
+
+    def refused(self, limit: int = 100) -> list[tuple[str, str, date, int]]:
+        """System, reason, day and number of refused requests, the newest day first."""
+        columns = REFUSED.c.system, REFUSED.c.reason, REFUSED.c.day, REFUSED.c.number
+        query = select(*columns).order_by(REFUSED.c.day.desc(), REFUSED.c.system, REFUSED.c.reason).limit(limit)
+        return [(row.system, row.reason, row.day, row.number) for row in self._connection.execute(query)]
 
     def get(self, system: str, event_id: str) -> InboxEvent | None:
         query = select(INBOX).where(INBOX.c.system == system, INBOX.c.event_id == event_id)
