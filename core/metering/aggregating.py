@@ -16,7 +16,7 @@ from fractions import Fraction
 import duckdb
 
 from core.metering.cuts import Cut, offsets
-from core.metering.engine import fetch, microseconds, quoted, table
+from core.metering.engine import fetch, microseconds, quoted, table, without_collecting
 from core.meters import Aggregation, Increments, Meter, TimeBands
 from core.money import Rounding, round_fraction
 from core.rating import MeteredQuantity
@@ -83,12 +83,15 @@ def measure(
     shapes: dict[str, list[Meter]] = {}
     for meter in meters:
         shapes.setdefault(_shape(meter), []).append(meter)
-    found = _scan(connection, files, Meter(name="undefined"), "e.meter", "e.meter not in (select meter from defined)")
-    for alike in shapes.values():
-        rows = [(meter.reads, meter.name, *_increments(meter.increments)) for meter in alike]
-        table(connection, "measured", "reads varchar, name varchar, least bigint, step bigint", rows)
-        found += _scan(connection, files, alike[0], "m.name", "m.reads = e.meter")
-    return sorted(found, key=lambda quantity: (quantity.account_id, quantity.site_id or "", quantity.meter))
+    with without_collecting():
+        found = _scan(
+            connection, files, Meter(name="undefined"), "e.meter", "e.meter not in (select meter from defined)"
+        )
+        for alike in shapes.values():
+            rows = [(meter.reads, meter.name, *_increments(meter.increments)) for meter in alike]
+            table(connection, "measured", "reads varchar, name varchar, least bigint, step bigint", rows)
+            found += _scan(connection, files, alike[0], "m.name", "m.reads = e.meter")
+        return sorted(found, key=lambda quantity: (quantity.account_id, quantity.site_id or "", quantity.meter))
 
 
 def _shape(meter: Meter) -> str:
