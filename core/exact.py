@@ -37,6 +37,8 @@ def round_to(value: Exact, places: int, mode: Rounding = Rounding.HALF_UP) -> Fr
 
 def to_decimal(value: Fraction, places: int = 12) -> Decimal:
     """The decimal digits of a figure, without trailing zeros; rounded half even at ``places`` where they do not end."""
+    if value.denominator == 1:
+        return Decimal(value.numerator)
     digits = round(value * 10**places)
     while places and digits % 10 == 0:
         digits, places = digits // 10, places - 1

@@ -44,7 +44,7 @@ def granted(
         served = [line for line in lines if line.charge_code == allowance.granted_by and line.in_force(billing)]
         bought = added(Fraction(line.quantity) for line in served)
     usage: dict[str, Fraction] = {}
-    for one in metered:
+    for one in metered if allowance.steps or allowance.earned else ():
         usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
     return size(allowance, usage, len(account.sites), bought)
 

@@ -6,7 +6,7 @@ by another road (closed forms over all tiers at once instead of a walk). TieBrok
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -32,6 +32,7 @@ from core.prices import (
     PerUnit,
     PreRated,
     Stairstep,
+    Tier,
     TierBounds,
     Tiered,
     Volume,
@@ -51,9 +52,10 @@ def check(line: RatedLine, book: PriceBook) -> None:
     told, charge = line.derivation, _chosen(line, book)
     require("line was priced by this book", line.id, told.book_version, book.version)
     _check_quantities(line, charge)
-    tape = Fraction(0)
-    for step in told.steps:
-        tape += step.quantity * step.rate * step.factor if step.factor != 1 else step.quantity * step.rate
+    tape = _sum(
+        step.quantity * step.rate * step.factor if step.factor != 1 else step.quantity * step.rate
+        for step in told.steps
+    )
     require("exact amount = sum of its steps", line.id, told.exact, tape)
     if not isinstance(charge.model, Commitment):
         require(
@@ -120,18 +122,30 @@ def _chosen(line: RatedLine, book: PriceBook) -> Charge:
 
 def _check_quantities(line: RatedLine, charge: Charge) -> None:
     told = line.derivation
-    drawn = sum((one.units for one in told.draws), Fraction(0))
-    left = told.measured - drawn
+    left = told.measured - _sum(one.units for one in told.draws) if told.draws else told.measured
     if told.share is not None:
         require("share of the pool = measured - included", line.id, told.share.units, left)
         left = told.share.pool
     groups = [_quantity(parts) for parts in _groups(charge, told).values()] if charge.group_by else [left]
-    require("groups = measured - included", line.id, sum(groups, Fraction(0)), left)
+    require("groups = measured - included", line.id, _sum(groups), left)
     converted = [_convert(charge, units) for units in groups]
-    free = [min(max(units, Fraction(0)), exactly(charge.included)) for units in converted]
-    require("converted = measured - included, converted", line.id, told.converted, sum(converted, Fraction(0)))
-    require("free units = what the charge includes", line.id, told.included, sum(free, Fraction(0)))
+    require("converted = measured - included, converted", line.id, told.converted, _sum(converted))
+    require(
+        "free units = what the charge includes", line.id, told.included, _sum(_free(charge, one) for one in converted)
+    )
     require("priced + free = converted", line.id, told.priced + told.included, told.converted)
+
+
+def _free(charge: Charge, units: Fraction) -> Fraction:
+    return min(max(units, Fraction(0)), exactly(charge.included)) if charge.included else Fraction(0)
+
+
+def _sum(values: Iterable[Fraction]) -> Fraction:
+    found = iter(values)
+    whole = next(found, Fraction(0))
+    for value in found:
+        whole += value
+    return whole
 
 
 def _convert(charge: Charge, units: Fraction) -> Fraction:
@@ -163,7 +177,8 @@ def _served(line: RatedLine, charge: Charge) -> Fraction:
 
 
 def _spend(charge: Charge, amount: Fraction) -> Fraction:
-    amount -= amount * exactly(charge.discount_percent) / 100
+    if charge.discount_percent:
+        amount -= amount * exactly(charge.discount_percent) / 100
     if charge.max_spend is not None:
         amount = min(amount, exactly(charge.max_spend))
     return amount if charge.min_spend is None else max(amount, exactly(charge.min_spend))
@@ -175,7 +190,7 @@ def _priced(charge: Charge, told: Derivation) -> Fraction:
     cost = Fraction(0)
     for parts in _groups(charge, told).values():
         units = _convert(charge, _quantity(parts))
-        units -= min(max(units, Fraction(0)), exactly(charge.included))
+        units -= _free(charge, units)
         cost += _cost(charge.model, units, _share(parts, units), told.tier_by)
     return cost
 
@@ -183,11 +198,13 @@ def _priced(charge: Charge, told: Derivation) -> Fraction:
 def _share(parts: Sequence[Part], units: Fraction) -> Sequence[Part]:
     """The parts in proportion to the units that are priced of them."""
     whole = _quantity(parts)
+    if whole == units:
+        return parts
     return [replace(part, quantity=part.quantity * units / whole) for part in parts] if whole else parts
 
 
 def _quantity(parts: Sequence[Part]) -> Fraction:
-    return sum((part.quantity for part in parts), Fraction(0))
+    return _sum(part.quantity for part in parts)
 
 
 def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Fraction | None) -> Fraction:
@@ -209,9 +226,10 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
         case Percentage():
             return _percentage(model, quantity, parts)
         case Matrix():
-            by_cell = [[part for part in parts if _cell(model, part) == index] for index in range(len(model.cells))]
-            used = [(cell.model, fitted) for cell, fitted in zip(model.cells, by_cell, strict=True) if fitted]
-            return sum((_cost(simple, _quantity(fitted), fitted, None) for simple, fitted in used), Fraction(0))
+            by_cell: dict[int, list[Part]] = {}
+            for part in parts:
+                by_cell.setdefault(_cell(model, part), []).append(part)
+            return _sum(_cost(model.cells[i].model, _quantity(used), used, None) for i, used in by_cell.items())
         case Blocks():
             return sum(
                 (_blocks(model, unit, parts) for unit in {part.dimensions[model.by] for part in parts}), Fraction(0)
@@ -236,14 +254,19 @@ def _limits(model: Tiered, quantity: Fraction) -> list[Fraction]:
 
 def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
     """Difference form: units up to each limit, less those up to the one before."""
-    filled = [min(quantity, limit) for limit in _limits(model, quantity)]
+    filled = [min(quantity, exactly(tier.up_to)) if tier.up_to is not None else quantity for tier in model.tiers]
     cost = Fraction(0)
     for index, tier in enumerate(model.tiers):
-        units = filled[index] - (filled[index - 1] if index else 0)
-        entered = units > 0 or (index == 0 and model.when_empty is WhenEmpty.CHARGE_FIRST_TIER)
-        part = units * (exactly(tier.unit_amount) + exactly(tier.rate) / 100) + entered * exactly(tier.flat_amount)
+        units = filled[index] - filled[index - 1] if index else filled[0]
+        part = units * _per_unit(tier)
+        if units > 0 or (index == 0 and model.when_empty is WhenEmpty.CHARGE_FIRST_TIER):
+            part += exactly(tier.flat_amount)
         cost += part if tier.cap is None else min(part, exactly(tier.cap))
     return cost
+
+
+def _per_unit(tier: Tier) -> Fraction:
+    return exactly(tier.unit_amount) + exactly(tier.rate) / 100 if tier.rate else exactly(tier.unit_amount)
 
 
 def _single_tier(model: Volume | Stairstep, quantity: Fraction, selector: Fraction) -> Fraction:
@@ -253,7 +276,7 @@ def _single_tier(model: Volume | Stairstep, quantity: Fraction, selector: Fracti
     flat = Fraction(0) if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else exactly(tier.flat_amount)
     if isinstance(model, Stairstep):
         return flat
-    part = quantity * (exactly(tier.unit_amount) + exactly(tier.rate) / 100) + flat
+    part = quantity * _per_unit(tier) + flat
     return part if tier.cap is None else min(part, exactly(tier.cap))
 
 

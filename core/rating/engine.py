@@ -56,10 +56,7 @@ def rate(
     """
     dues = [one for subscription in subscriptions for one in _dues(book, account, subscription, billing_period)]
     above = {**({account.id: account.parent_id} if account.parent_id else {}), **(hierarchy or {})}
-    todo = [
-        _layered(book, item, _place(item, account, above), known_at)
-        for item in items(dues, account, metered, book.layers)
-    ]
+    todo = [_layered(book, item, account, above, known_at) for item in items(dues, account, metered, book.layers)]
     for allowance in book.allowances:
         units = granted(allowance, account, subscriptions, billing_period, metered)
         todo = allow(allowance, units, todo, [site.id for site in account.sites])
@@ -123,8 +120,13 @@ def _upward(start: str | None, above: Mapping[str, str]) -> list[str]:
     return path
 
 
-def _layered(book: PriceBook, item: Item, place: Place, known_at: datetime | None) -> Item:
+def _layered(
+    book: PriceBook, item: Item, account: Account, above: Mapping[str, str], known_at: datetime | None
+) -> Item:
     one = item.due
+    if not (book.layers or above) and one.line.unit_price is None:
+        return item
+    place = _place(item, account, above)
     charge, choices = resolve(one.charge, book.layers, place, one.service.start, known_at, one.line.unit_price)
     return replace(item, charge=charge, choices=choices)
 
@@ -222,7 +224,7 @@ def _derivation(
         events=_events(item),
         measured=item.measured,
         draws=item.draws,
-        converted=priced.quantity + priced.included,
+        converted=priced.quantity + priced.included if priced.included else priced.quantity,
         included=priced.included,
         priced=priced.quantity,
         tier_by=tier_by,
