@@ -172,5 +172,28 @@ def doctor(as_json: AsJson = False) -> None:
     raise typer.Exit(0 if all(one.ok for one in findings) else 1)
 
 
+@app.command()
+def budgets(as_json: AsJson = False) -> None:
+    """How many calls a second each system is given now, and what holds it back."""
+    from core.budget import CALL
+    from flows.context import hub
+
+    now = hub().now()
+    with hub().database.reading() as work:
+        found = work.budgets.all()
+    rows = [
+        {
+            "system": one.account,
+            "calls a second": f"{one.rate / CALL:g}",
+            "held back": "by a refusal" if one.level < 0 else "",
+            "only the close until": f"{one.closed_until:%F %T} UTC"
+            if one.closed_until and one.closed_until > now
+            else "",
+        }
+        for one in found
+    ]
+    show(rows, as_json=as_json, empty="no system was called yet")
+
+
 if __name__ == "__main__":
     main()

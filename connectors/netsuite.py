@@ -482,7 +482,7 @@ class NetSuite(BulkConnector):
     def _call(self, operation: str, *, writes: bool = False, **arguments: Any) -> Any:
         """The body of the answer, one ``status`` inside it. Signed afresh at each attempt."""
         contract = self.contract
-        return retrying(self.world, lambda: self._once(contract, operation, writes, arguments))
+        return retrying(self.world, lambda: self._once(contract, operation, writes, arguments), SYSTEM)
 
     def _once(self, contract: Contract, operation: str, writes: bool, arguments: Mapping[str, Any]) -> Any:
         with self._seats:

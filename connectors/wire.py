@@ -8,6 +8,7 @@ request, so a write is then OutcomeUnknown and is never repeated here.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
+    BudgetSpent,
     Change,
     ExternalKey,
     Finding,
@@ -64,6 +66,29 @@ TRACES = (
 def trace_of(headers: Mapping[str, str]) -> str:
     """How the vendor named the request; empty when it did not."""
     return next((headers[name] for name in TRACES if name in headers), "")
+
+
+#: Headers that tell what is left of a limit: left, the whole (a header, or the number the vendor publishes), and the
+#: seconds of its window (developer documentation of HubSpot, Dataverse, Xero and the IETF draft, read 2026-11).
+LIMITS = (
+    ("x-hubspot-ratelimit-remaining", "x-hubspot-ratelimit-max", 10),
+    ("x-ms-ratelimit-burst-remaining-xrm-requests", 6000, 300),
+    ("x-minlimit-remaining", 60, 60),
+    ("x-daylimit-remaining", 5000, 86_400),
+    ("ratelimit-remaining", "ratelimit-limit", 60),
+)
+#: Calls of the last 24 hours against their limit: ``api-usage=18/5000`` (Salesforce REST API guide, read 2026-11).
+_USAGE = re.compile(r"\bapi-usage=(\d+)/(\d+)")
+
+
+def allowances(headers: Mapping[str, str]) -> Iterator[tuple[int, int, int]]:
+    """What a vendor says is left: calls, of how many, within how many seconds. What cannot be read says nothing."""
+    if used := _USAGE.search(headers.get("sforce-limit-info", "")):
+        yield max(0, int(used[2]) - int(used[1])), int(used[2]), 86_400
+    for name, whole, window in LIMITS:
+        left, most = headers.get(name, ""), headers.get(whole, "") if isinstance(whole, str) else str(whole)
+        if left.isdecimal() and most.isdecimal():
+            yield int(left), int(most), window
 
 
 def exact_json(response: Response) -> Any:
@@ -147,7 +172,15 @@ class Wire:
             timeout=TIMEOUT,
             follow_redirects=False,
             transport=self.world.transport,
+            event_hooks={"request": [self._spend], "response": [self._hear]},
         )
+
+    def _spend(self, _request: Request) -> None:
+        self.world.budget.take(self.system)
+
+    def _hear(self, response: Response) -> None:
+        for left, whole, window in allowances(response.headers):
+            self.world.budget.heard(self.system, left, whole, window)
 
     @property
     def client(self) -> httpx.Client:
@@ -156,11 +189,11 @@ class Wire:
 
     def read(self, method: str, path: str, **options: Any) -> Response:
         """A call that changes nothing at the vendor: repeated by itself on Retryable errors."""
-        return retrying(self.world, lambda: self._call(method, path, writes=False, **options))
+        return retrying(self.world, lambda: self._call(method, path, writes=False, **options), self.system)
 
     def write(self, method: str, path: str, **options: Any) -> Response:
         """A call that may change something: repeated only when it is certain that nothing was written."""
-        return retrying(self.world, lambda: self._call(method, path, writes=True, **options))
+        return retrying(self.world, lambda: self._call(method, path, writes=True, **options), self.system)
 
     def _call(self, method: str, path: str, *, writes: bool, json: Any = None, **options: Any) -> Response:
         url = self._client.base_url.join(path) if "://" in path else path
@@ -247,11 +280,21 @@ def guarded(system: str, *, writes: bool) -> Iterator[None]:
         raise kind(f"{system}: the connection failed before an answer came ({type(error).__name__})") from None
 
 
-def retrying(world: World, call: Callable[[], T]) -> T:
+def retrying(world: World, call: Callable[[], T], system: str = "") -> T:
     """Repeats ``call`` while nothing can have been written: on RateLimited and Unavailable, never on OutcomeUnknown.
 
-    Waits as long as the vendor asks, up to LONGEST_WAIT; a longer wait is raised at once for the outbox to keep.
+    Waits as long as the vendor asks, up to LONGEST_WAIT; a longer wait is raised at once for the outbox to keep. The
+    budget of ``system`` learns of each refusal.
     """
+
+    def watched() -> T:
+        try:
+            return call()
+        except BudgetSpent:
+            raise
+        except RateLimited as error:
+            world.budget.refused(system, error.wait_seconds)
+            raise
 
     def wait(state: RetryCallState) -> float:
         error = state.outcome.exception() if state.outcome else None
@@ -270,7 +313,7 @@ def retrying(world: World, call: Callable[[], T]) -> T:
         sleep=world.sleep,
         reraise=True,
     )
-    return retry(call)
+    return retry(watched)
 
 
 class BaseConnector:

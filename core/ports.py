@@ -10,13 +10,15 @@ import os
 import signal
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from time import sleep as _sleep
 from typing import Any, Protocol, runtime_checkable
 
-from core.errors import TieoutError
+from core.errors import RateLimited, TieoutError
 
 #: What crosses a wire, in the vendor's field names. Numbers that are money or quantities are Decimal or text.
 Payload = Mapping[str, Any]
@@ -80,9 +82,62 @@ def crash_at(spec: str) -> Faults:
     return fault
 
 
+class BudgetSpent(RateLimited):
+    """We hold a call back ourselves, so that the vendor need not refuse it; nothing was sent."""
+
+
+class Budget(Protocol):
+    """The calls that each account at a vendor may make, shared by all processes."""
+
+    def take(self, account: str, /) -> None:
+        """Returns when one call may be made. BudgetSpent when that takes too long to wait for."""
+        ...
+
+    def heard(self, account: str, left: int, whole: int, window: float, /) -> None:
+        """The vendor says that ``left`` of ``whole`` calls are left within ``window`` seconds."""
+        ...
+
+    def refused(self, account: str, wait_seconds: float, /) -> None:
+        """The vendor refused a call, and asked to wait."""
+        ...
+
+
+class Unlimited:
+    """No budget: whoever calls goes on until the vendor refuses."""
+
+    def take(self, _account: str, /) -> None:
+        return
+
+    def heard(self, _account: str, _left: int, _whole: int, _window: float, /) -> None:
+        return
+
+    def refused(self, _account: str, _wait_seconds: float, /) -> None:
+        return
+
+
+UNLIMITED = Unlimited()
+
+#: Whether what runs now may use what is kept of every budget for the close of a period.
+_URGENT: ContextVar[bool] = ContextVar("urgent", default=False)
+
+
+@contextmanager
+def urgent() -> Iterator[None]:
+    """Calls inside may use what is kept of every budget for the close of a period."""
+    token = _URGENT.set(True)
+    try:
+        yield
+    finally:
+        _URGENT.reset(token)
+
+
+def is_urgent() -> bool:
+    return _URGENT.get()
+
+
 @dataclass(frozen=True, slots=True)
 class World:
-    """Time, chance, waiting, planted faults and the wire, as one bundle.
+    """Time, chance, waiting, planted faults, the wire and what may be sent over it, as one bundle.
 
     ``transport`` carries every call to a vendor in place of sockets; only ``connectors.wire`` knows its kind.
     """
@@ -92,6 +147,7 @@ class World:
     sleep: Sleep = _sleep
     faults: Faults = no_faults
     transport: Any = None
+    budget: Budget = UNLIMITED
 
 
 @dataclass(frozen=True, slots=True)

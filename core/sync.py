@@ -119,7 +119,15 @@ class OutboxCommand(Noun):
 
     @classmethod
     def of(
-        cls, system: str, resource: str, record: str, noun: Noun, at: datetime, *, money: Money | None = None
+        cls,
+        system: str,
+        resource: str,
+        record: str,
+        noun: Noun,
+        at: datetime,
+        *,
+        money: Money | None = None,
+        lane: Lane = Lane.NORMAL,
     ) -> OutboxCommand:
         """The command that brings ``noun`` (which has an ``id`` or ``code``) to ``resource`` of ``system``."""
         version = record_version(noun)
@@ -133,6 +141,7 @@ class OutboxCommand(Noun):
             version=version,
             body=noun.model_dump_json(),
             money=money,
+            lane=lane,
             due_at=at,
             created_at=at,
         )

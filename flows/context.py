@@ -6,7 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from core.masking import Mask
 from core.metering import UsageStore
 from core.ports import Connector, World, crash_at
 from core.store import Database, Work
+from flows.rate_budget import SharedBudget
 from flows.settings import Settings, load, secrets
 
 CRASH_VARIABLE = "TIEOUT_CRASH_AT"
@@ -144,5 +145,11 @@ class Hub:
 
 @cache
 def hub() -> Hub:
-    """The hub of this process, from the configuration that TIEOUT_CONFIG names; tests crash it by TIEOUT_CRASH_AT."""
-    return Hub(load(), World(faults=crash_at(os.environ.get(CRASH_VARIABLE, ""))))
+    """The hub of this process, from the configuration that TIEOUT_CONFIG names; tests crash it by TIEOUT_CRASH_AT.
+
+    It shares the rate budgets of the vendors' accounts with all other processes on its database.
+    """
+    made = Hub(load(), World(faults=crash_at(os.environ.get(CRASH_VARIABLE, ""))))
+    shared = SharedBudget(lambda: made.database, made.world.clock, made.world.sleep)
+    made.world = replace(made.world, budget=shared)
+    return made

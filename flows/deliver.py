@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -31,10 +32,10 @@ from core.errors import (
 )
 from core.mapping import Mapping
 from core.plan import step_digest
-from core.ports import ExternalKey, Outcome, Payload, Receipt
+from core.ports import ExternalKey, Outcome, Payload, Receipt, urgent
 from core.store import Work
 from core.store.codec import dump
-from core.sync import CommandState, DeskEntry, Evidence, OutboxCommand, SyncRecord
+from core.sync import CommandState, DeskEntry, Evidence, Lane, OutboxCommand, SyncRecord
 from flows import desk
 from flows.context import Hub, hub
 from flows.plan_delivery import noun_of, plan_delivery, told
@@ -163,8 +164,10 @@ class Delivery:
         if not items:
             return
         self.hub.world.faults("outbox.before_send")
+        closes = any(command.lane is Lane.CLOSE for command, *_ in items)
         try:
-            outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
+            with urgent() if closes else nullcontext():
+                outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
         except TieoutError as error:
             outcomes = [error] * len(items)
         self.hub.world.faults("outbox.sent")
@@ -251,8 +254,8 @@ class Delivery:
         with self.hub.database.work() as work:
             settled = work.outbox.settle(command, state, due_at=due, waits_for=waits)
             if settled and state in ACTS:
-                told = {"cause": type(error).__name__, "waits for": waits}
-                work.audit.tell(_deed(command, ACTS[state], self.who, now, told))
+                detail = {"cause": type(error).__name__, "waits for": waits}
+                work.audit.tell(_deed(command, ACTS[state], self.who, now, detail))
             if settled and failure:
                 work.desk.report(failure)
                 work.desk.keep_evidence(self._evidence(failure, error, payload))
@@ -301,8 +304,7 @@ def _proved(command: OutboxCommand, act: Act, who: str, proof: SyncRecord, befor
 
 
 def _deed(command: OutboxCommand, act: Act, who: str, at: datetime, detail: dict[str, Any]) -> Deed:
-    told = {"command": command.key, **detail}
-    return Deed(at, who, act, command.system, command.record, command.record_id, told)
+    return Deed(at, who, act, command.system, command.record, command.record_id, {"command": command.key, **detail})
 
 
 def _unsent(command: OutboxCommand) -> CommandState:

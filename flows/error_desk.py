@@ -103,9 +103,8 @@ def edit_and_retry(
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    wanted = OutboxCommand.of(
-        command.system, command.resource, command.record, noun, hub.now(), money=command.money
-    ).model_copy(update={"lane": command.lane})
+    intent = command.system, command.resource, command.record, noun, hub.now()
+    wanted = OutboxCommand.of(*intent, money=command.money, lane=command.lane)
     stored = work.outbox.enqueue([wanted])
     if not stored:
         raise ValueError(f"{entry.record} {entry.record_id} says so already; retry it as it is")

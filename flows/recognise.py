@@ -12,7 +12,7 @@ from prefect.client.schemas.objects import State
 from core.ledger import JournalEntry
 from core.posting import recognition_entries, recognition_id
 from core.revenue import RecognitionPart
-from core.sync import OutboxCommand
+from core.sync import Lane, OutboxCommand
 from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
@@ -36,7 +36,8 @@ def recognise_through(hub: Hub, period: str) -> Report:
                 continue
             entries = work.add(recognition_entries(month, account_id, earned, number))
             work.outbox.enqueue(
-                [OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now()) for entry in entries]
+                OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
+                for entry in entries
             )
             if entries:
                 money = sum_by_currency(part.amount for part in earned)

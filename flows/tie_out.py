@@ -24,7 +24,7 @@ from core.noun import Noun
 from core.orders import Order
 from core.payments import Payment, PaymentStatus, Settlement
 from core.period import DateSpan
-from core.ports import Guard
+from core.ports import Guard, urgent
 from core.posting import BILLING_CLEARING, DEFERRED_REVENUE
 from core.rating import MeteredQuantity, RatedLine, measured, original
 from core.subscriptions import Subscription
@@ -446,6 +446,7 @@ def _shown(number: Decimal) -> str:
     return f"{number:.{places}f}"
 
 
+@urgent()
 def tie_out_period(hub: Hub, period: str) -> tuple[list[TieLine], list[Break]]:
     """The ties of a billing month, and every record on which two systems differ."""
     found = TieOut(hub, period).run()

@@ -34,6 +34,7 @@ from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.audit import Audit
 from core.store.border import Inbox, Outbox
+from core.store.budget import Budgets
 from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.store.desk import Desk
 from core.store.sums import Sums
@@ -192,6 +193,10 @@ class Work:
     @cached_property
     def audit(self) -> Audit:
         return Audit(self._connection)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        return Budgets(self._connection)
 
     @cached_property
     def sums(self) -> Sums:
