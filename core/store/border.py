@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, tuple_, update
@@ -47,6 +48,8 @@ _SYNC = Shape(SyncRecord, rows.SyncRow)
 _WATERMARK = Shape(Watermark, rows.WatermarkRow)
 
 
+_DIALECTS: dict[str, Any] = {"postgresql": postgresql, "sqlite": sqlite}
+
 #: States in which nobody has a command under way, so that it may be cancelled.
 _CANCELLABLE = [state for state, targets in COMMAND_TRANSITIONS.items() if CommandState.CANCELLED in targets]
 
@@ -71,20 +74,27 @@ class StoredTable:
 
     def _insert_new(self, table: Table, values: Columns) -> bool:
         """True when the row is new."""
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        key, *_ = table.primary_key
-        statement = dialect.insert(table).values(values).on_conflict_do_nothing().returning(key)
-        return self._connection.execute(statement).first() is not None
+        return self._connection.execute(_insert_of(table, self._connection.dialect.name), values).first() is not None
 
     def _replace(self, table: Table, values: Columns) -> None:
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        key = [column.name for column in table.primary_key]
-        statement = dialect.insert(table).values(values)
-        self._connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=key, set_={name: statement.excluded[name] for name in values if name not in key}
-            )
-        )
+        self._connection.execute(_upsert_of(table, self._connection.dialect.name, tuple(values)), values)
+
+
+# Made once per table: making a statement costs more than running it.
+@cache
+def _insert_of(table: Table, dialect: str) -> Any:
+    """The insert that leaves an existing row as it is."""
+    key, *_ = table.primary_key
+    return _DIALECTS[dialect].insert(table).on_conflict_do_nothing().returning(key)
+
+
+@cache
+def _upsert_of(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
+    """The insert that puts these columns in the place of those of an existing row."""
+    key = [column.name for column in table.primary_key]
+    statement = _DIALECTS[dialect].insert(table)
+    changed = {name: statement.excluded[name] for name in columns if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=changed)
 
 
 class Inbox(StoredTable):
@@ -96,7 +106,7 @@ class Inbox(StoredTable):
 
     def store_many(self, received: Sequence[tuple[InboxEvent, bytes]]) -> None:
         """Keeps many events with their raw bodies, those that are there already as they are."""
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        dialect = _DIALECTS[self._connection.dialect.name]
         statement = dialect.insert(INBOX).on_conflict_do_nothing()
         self._connection.execute(statement, [_received(event, body) for event, body in received])
 
@@ -179,7 +189,7 @@ class Inbox(StoredTable):
 
     def count_refused(self, system: str, reason: str, number: int, at: datetime) -> None:
         """Adds to the requests that were refused on that day (UTC)."""
-        dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
+        dialect = _DIALECTS[self._connection.dialect.name]
         values = {"system": system, "reason": reason, "day": at.astimezone(UTC).date(), "number": number, "last_at": at}
         counted = dialect.insert(REFUSED).values(values)
         self._connection.execute(
