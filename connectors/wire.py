@@ -34,6 +34,7 @@ from core.ports import (
     WebhookEvent,
     WebhookRequest,
     World,
+    is_over,
 )
 
 T = TypeVar("T")
@@ -172,8 +173,12 @@ class Wire:
             timeout=TIMEOUT,
             follow_redirects=False,
             transport=self.world.transport,
-            event_hooks={"request": [self._spend], "response": [self._hear]},
+            event_hooks={"request": [self._spend, self._in_time], "response": [self._hear]},
         )
+
+    def _in_time(self, _request: Request) -> None:
+        if is_over(self.world.clock()):
+            raise OutcomeUnknown(f"{self.system}: the lease of what was to be written has ended; it was not sent")
 
     def _spend(self, _request: Request) -> None:
         self.world.budget.take(self.system)

@@ -135,6 +135,25 @@ def is_urgent() -> bool:
     return _URGENT.get()
 
 
+#: When what runs now has lost its right to write; None: never.
+_ENDS: ContextVar[datetime | None] = ContextVar("ends", default=None)
+
+
+@contextmanager
+def until(ends: datetime) -> Iterator[None]:
+    """No call inside is sent after ``ends``: whoever slept through its lease may have been replaced."""
+    token = _ENDS.set(ends)
+    try:
+        yield
+    finally:
+        _ENDS.reset(token)
+
+
+def is_over(now: datetime) -> bool:
+    ends = _ENDS.get()
+    return ends is not None and now > ends
+
+
 @dataclass(frozen=True, slots=True)
 class World:
     """Time, chance, waiting, planted faults, the wire and what may be sent over it, as one bundle.

@@ -32,7 +32,7 @@ from core.errors import (
 )
 from core.mapping import Mapping
 from core.plan import step_digest
-from core.ports import ExternalKey, Outcome, Payload, Receipt, urgent
+from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work
 from core.store.codec import dump
 from core.sync import CommandState, DeskEntry, Evidence, Lane, OutboxCommand, SyncRecord
@@ -103,6 +103,7 @@ class Delivery:
     def batch(self, only: Sequence[str] | None = None) -> list[OutboxCommand]:
         """Leases and settles one batch (``only``: of these keys), and gives what it leased."""
         self.leased_at = self.hub.now()
+        self.leased_until = self.leased_at + self.lease
         with self.hub.database.work() as work:
             claimed = work.outbox.claim(self.system, BATCH, self.leased_at, self.lease, only)
         self.hub.world.faults("outbox.claimed")
@@ -166,7 +167,7 @@ class Delivery:
         self.hub.world.faults("outbox.before_send")
         closes = any(command.lane is Lane.CLOSE for command, *_ in items)
         try:
-            with urgent() if closes else nullcontext():
+            with urgent() if closes else nullcontext(), until(self.leased_until):
                 outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
         except TieoutError as error:
             outcomes = [error] * len(items)
@@ -178,8 +179,9 @@ class Delivery:
         now = self.hub.now()
         if now - self.leased_at < self.lease / 4:
             return items
+        self.leased_until = now + self.lease
         with self.hub.database.work() as work:
-            held = work.outbox.renew([command for command, *_ in items], now + self.lease)
+            held = work.outbox.renew([command for command, *_ in items], self.leased_until)
         return [item for item in items if item[0] in held]
 
     def _release(self, commands: Sequence[OutboxCommand]) -> None:

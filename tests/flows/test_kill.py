@@ -12,9 +12,9 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from core.ports import World, crash_at
+from core.ports import World, crash_at, system_clock
 from core.sync import CommandState
-from flows.deliver import Delivery
+from flows.deliver import LEASE, Delivery
 from sandbox import server
 from tests.connectors import contract_netsuite, contract_stripe_gateway
 from tests.flows.hubs import account, hub_with, intent
@@ -44,9 +44,11 @@ def vendors() -> Iterator[server.Running]:
 
 
 def deliver(database_url: str, folder: Path, system: str, settings: BaseModel, crash: str) -> None:
-    """What runs in the child: one delivery whose leases end at once, so that the next one needs not wait."""
-    hub = hub_with(database_url, folder, {system: settings}, World(faults=crash_at(crash)))
-    Delivery(hub, system, lease=timedelta(0)).run()
+    """What runs in the child: one delivery; the one that is not to be killed runs when the leases have ended."""
+    ahead = timedelta(0) if crash else LEASE + timedelta(seconds=1)
+    world = World(clock=lambda: system_clock() + ahead, faults=crash_at(crash))
+    hub = hub_with(database_url, folder, {system: settings}, world)
+    Delivery(hub, system).run()
     hub.close()
 
 

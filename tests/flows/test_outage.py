@@ -7,10 +7,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from connectors.wire import Wire
 from core.errors import Misconfigured, OutcomeUnknown, TieoutError
-from core.ports import Change, World
+from core.ports import Change, World, until
 from core.sync import CommandState, InboxEvent, InboxState
 from flows.context import Hub
 from flows.deliver import Delivery, deliver_system
@@ -107,3 +109,21 @@ def test_a_later_version_is_sent_again_where_an_earlier_one_may_have_been(hub: H
     hub.world.sleep(1)
     Delivery(hub, "stripe").run()
     assert vendor.objects[0]["name"] == "second"
+
+
+def test_no_call_is_sent_when_the_lease_of_what_it_writes_is_over() -> None:
+    """A worker that slept through its lease may have been replaced; its key at the vendor may have been forgotten."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200, json={})
+
+    time = ManualTime()
+    wire = Wire("vendor", "https://vendor.example", World(clock=time.clock, transport=httpx.MockTransport(answer)))
+    with until(START):
+        wire.write("POST", "/payments")
+        time.pass_by(timedelta(seconds=1))
+        with pytest.raises(OutcomeUnknown):
+            wire.write("POST", "/payments")
+    assert len(sent) == 1

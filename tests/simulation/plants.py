@@ -70,6 +70,9 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     "a worker that lost its lease sends all the same": (
         (f"{_DELIVERY}._held", "return [item for item in items if item[0] in held]", "return items"),
     ),
+    "a call is sent when its lease is over": (
+        ("connectors.wire:Wire._in_time", "if is_over(self.world.clock()):", "if False:"),
+    ),
     "a lease is shorter than a call": (
         (f"{_DELIVERY}.__init__", "= hub, system, lease", "= hub, system, timedelta(seconds=2)"),
     ),
@@ -145,6 +148,9 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
         ),
     ),
     "a month is rated again after its invoice": (("flows.rate:rate_period", "if account.id not in closed", "if True"),),
+    "an invoice loses its rated lines to a later rating": (
+        ("core.store.database:Work.rerate", "first() is not None", "first() is False"),
+    ),
     "usage of an earlier file is forgotten": (
         ("core.metering.store:UsageStore._recorded", "and batch.report.accepted]", "and False]"),
     ),

@@ -30,7 +30,7 @@ from connectors.stripe_gateway import EVENTS
 from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, TieoutError
 from core.mapping import MappingBook, load_book
-from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World
+from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World, is_over
 from core.store import Database
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
 from flows.context import Hub
@@ -217,6 +217,9 @@ class Watched:
         return found
 
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        if is_over(self._process.hub.now()):
+            self._process.run.sometimes["a worker woke after its lease"] += 1
+            return self._connector.upsert_many(resource, items)
         crossings = [(self._connector.system, resource, key.value) for _, key in items]
         outcomes: list[Outcome | None] = [None] * len(items)
         self._process.may_send(crossings)
@@ -250,7 +253,7 @@ class Process:
             vendors=self.run.vendors,
             rng=self.run.stream(self.name),
             rates=self.run.rates,
-            watch=self._door,
+            watch=self._call_door,
             pass_by=self.run.pass_by,
             tell=self.run.tell,
         )
@@ -281,6 +284,11 @@ class Process:
         """Most units of work follow at once; some let others go first."""
         if self.fiber is not None and self.fiber.running and self._chance.random() < DATABASE_DOORS:
             self.fiber.hand_over("the database")
+
+    def _call_door(self, at: str) -> None:
+        if at.startswith("before") and is_over(self.hub.now()):
+            raise Violation("nothing is sent when the lease is over", at)
+        self._door(at)
 
     def _door(self, at: str) -> None:
         if self.fiber is not None and self.fiber.running:
@@ -698,7 +706,8 @@ class Run:
             if process.fiber is not None:
                 self._note(self._kill(process, rng))
             process.skew = timedelta()
-            process.start_anew()
+            if rng.random() < 0.5:
+                process.start_anew()
         self.closed = False
         self._set_period()
         self._win_everything()

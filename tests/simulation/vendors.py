@@ -176,7 +176,7 @@ RATES: Mapping[str, tuple[int, ...]] = {
     "error_after": (10, 40, 100),
     "garbage": (10, 40, 100),
     "slow": (20, 60),
-    "session_ended": (20, 60),
+    "session_ended": (60, 250),
 }
 STATUSES = (500, 502, 503)
 SLOW_SECONDS = (5, 29, 100, 299, 900)
@@ -200,8 +200,10 @@ class Wire(httpx.BaseTransport):
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         system = request.url.host.partition(".")[0]
         line = f"{system} {request.method} {request.url.path}"
-        fault = self._fault()
+        fault, began = self._fault(), self.vendors.now()
         self.watch(f"before {line}")
+        if self._waited(request, began):
+            raise httpx.WriteTimeout("simulated", request=request)
         body = request.read()
         if fault:
             self.tell(fault)
@@ -221,6 +223,8 @@ class Wire(httpx.BaseTransport):
         emulator = self.vendors.emulators[system]
         answer = ask(emulator, request.method, str(request.url), request.headers, body)
         self.watch(f"after {line}")
+        if self._waited(request, began):
+            raise httpx.ReadTimeout("simulated", request=request)
         match fault:
             case "reply_lost":
                 raise self.rng.choice((httpx.ReadTimeout, httpx.ReadError, httpx.RemoteProtocolError))(
@@ -231,6 +235,10 @@ class Wire(httpx.BaseTransport):
             case "garbage":
                 return httpx.Response(200, content=b'{"trunc', request=request)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+
+    def _waited(self, request: httpx.Request, began: datetime) -> bool:
+        """Whether the client has given up by now; it sleeps with its process, so a frozen process gives up late."""
+        return (self.vendors.now() - began).total_seconds() > request.extensions["timeout"]["read"]
 
     def _fault(self) -> str:
         """What befalls this call; empty for nothing. One throw per call, whatever the rates."""
