@@ -196,6 +196,17 @@ def test_the_desk_keeps_what_was_sent_and_answered_without_secrets_and_card_numb
     assert entry(stage).trace == "req_1"
 
 
+def test_a_card_number_that_somebody_wrote_into_a_record_is_masked_in_what_was_sent(stage: Stage) -> None:
+    """S20: the number goes where it was sent before, and is not kept a second time."""
+    stage.stripe.before["A-0000"] = [Rejected("no")]
+    stage.intend(account(0, name="pay with 4242 4242 4242 4242"))
+    deliver_system(stage.hub, "stripe")
+    with stage.hub.database.reading() as work:
+        kept = work.desk.evidence(FIRST)
+    assert kept is not None
+    assert json.loads(kept.ours)["name"] == "pay with •••4242"
+
+
 class NoSettingsButASecret(NoSettings):
     key: SecretStr = SecretStr("sk_live_s3cret")
 

@@ -123,6 +123,8 @@ def test_the_wire_takes_each_call_from_the_budget_and_tells_it_what_the_vendor_s
     with pytest.raises(BudgetSpent), urgent():
         wire.read("GET", "/x")
     assert len(respx.calls) == sent
+    with database.reading() as work:
+        assert work.budgets.all() == [bucket], "a call that we hold back ourselves is no refusal of the vendor"
 
 
 @pytest.mark.parametrize(
