@@ -22,6 +22,9 @@ LOG = logging.getLogger("tieout.serve")
 #: Webhooks that come within so many seconds start one intake run together.
 GATHER_SECONDS = 1.0
 
+#: Most connections to the receiver; a request beyond them is answered 503, and its vendor sends again.
+CONNECTIONS = 2000
+
 
 class Trigger:
     """Starts the intake deployment after webhooks were stored: a burst becomes one run."""
@@ -54,7 +57,9 @@ def _receiver(host: str, port: int) -> Iterator[str]:
 
     application = receiver(hub(), notify=Trigger())
     application.router.routes += usage_routes(hub())
-    config = uvicorn.Config(application, host=host, port=port, log_level="warning")
+    config = uvicorn.Config(
+        application, host=host, port=port, log_level="warning", limit_concurrency=CONNECTIONS, timeout_keep_alive=5
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="receiver", daemon=True)
     thread.start()

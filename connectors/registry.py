@@ -21,6 +21,8 @@ class System:
     role: str  # crm, tax, gateway or erp
     tax_codes: str = ""
     """Of a tax engine: the tax codes of products it taxes, as a pattern."""
+    domains: tuple[str, ...] = ()
+    """Where the vendor lives; credentials go to another host only when the configuration allows it by name."""
 
     def settings_type(self) -> type[BaseModel]:
         return import_module(self.module).Settings  # type: ignore[no-any-return]
@@ -30,13 +32,17 @@ class System:
 
 
 SYSTEMS: Mapping[str, System] = {
-    "salesforce": System("connectors.salesforce", "Salesforce", "crm"),
-    "avalara": System("connectors.avalara", "Avalara AvaTax", "tax", r"[^:]*"),
-    "avalara_communications": System("connectors.avalara_communications", "Avalara Communications", "tax", r"\d+:\d+"),
-    "stripe": System("connectors.stripe_gateway", "Stripe", "gateway"),
-    "netsuite": System("connectors.netsuite", "NetSuite", "erp"),
-    "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp"),
-    "xero": System("connectors.xero", "Xero", "erp"),
-    "dynamics": System("connectors.dynamics", "Dynamics 365 Sales", "crm"),
-    "hubspot": System("connectors.hubspot", "HubSpot", "crm"),
+    "salesforce": System("connectors.salesforce", "Salesforce", "crm", domains=("salesforce.com",)),
+    "avalara": System("connectors.avalara", "Avalara AvaTax", "tax", r"[^:]*", domains=("avatax.com",)),
+    "avalara_communications": System(
+        "connectors.avalara_communications", "Avalara Communications", "tax", r"\d+:\d+", domains=("avalara.net",)
+    ),
+    "stripe": System("connectors.stripe_gateway", "Stripe", "gateway", domains=("stripe.com",)),
+    "netsuite": System("connectors.netsuite", "NetSuite", "erp", domains=("netsuite.com",)),
+    "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp", domains=("intuit.com",)),
+    "xero": System("connectors.xero", "Xero", "erp", domains=("xero.com",)),
+    "dynamics": System(
+        "connectors.dynamics", "Dynamics 365 Sales", "crm", domains=("dynamics.com", "microsoftonline.com")
+    ),
+    "hubspot": System("connectors.hubspot", "HubSpot", "crm", domains=("hubapi.com",)),
 }

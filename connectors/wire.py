@@ -50,6 +50,8 @@ LONGEST_WAIT = 30.0
 ATTEMPTS = 4
 TIMEOUT = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 
+#: Largest answer (bytes, unpacked): a small compressed body may unpack to any size, and httpx sets no limit.
+LARGEST_ANSWER = 64 << 20
 #: Most characters that an error keeps of an answer.
 ANSWER_KEPT = 4000
 #: Headers by which vendors name a request, to be told to their support (their published references, read 2026-11).
@@ -150,6 +152,29 @@ def _no_reading(_response: Response) -> TieoutError | None:
     return None
 
 
+class _Client(httpx.Client):
+    """A client that reads no more of an answer than LARGEST_ANSWER."""
+
+    def send(self, request: Request, **options: Any) -> Response:
+        response = super().send(request, **{**options, "stream": True})
+        body = bytearray()
+        try:
+            for part in response.iter_bytes():
+                body += part
+                if len(body) > LARGEST_ANSWER:
+                    raise httpx.DecodingError(f"an answer of more than {LARGEST_ANSWER} bytes", request=request)
+        finally:
+            response.close()
+        headers = [(k, v) for k, v in response.headers.multi_items() if k not in _OF_THE_PACKED]
+        return httpx.Response(
+            response.status_code, headers=headers, content=bytes(body), request=request, extensions=response.extensions
+        )
+
+
+#: Headers that are true of a body as it crossed the wire only.
+_OF_THE_PACKED = ("content-encoding", "content-length", "transfer-encoding")
+
+
 @dataclass(slots=True)
 class Wire:
     """One vendor account's client. Thread-safe; one per connector.
@@ -166,7 +191,7 @@ class Wire:
     _client: httpx.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._client = httpx.Client(
+        self._client = _Client(
             base_url=self.base_url,
             auth=self.auth,
             headers=dict(self.headers),

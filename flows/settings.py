@@ -19,8 +19,10 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
 
@@ -29,6 +31,8 @@ from core.errors import Misconfigured
 
 CONFIG_VARIABLE = "TIEOUT_CONFIG"
 DEFAULT_CONFIG = "tieout.toml"
+#: The settings of a system that say where its credentials are sent.
+ADDRESSES = ("base_url", "login_url", "wsdl_url")
 DATABASES = ("sqlite:///", "postgresql+psycopg://")
 
 
@@ -62,6 +66,8 @@ class Settings(BaseModel):
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
+    allowed_hosts: tuple[str, ...] = ()
+    """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
     usage_token: SecretStr | None = None
     """What sources of usage present at ``POST /usage/<source>``; None: the endpoint is closed."""
     usage_sources: dict[str, UsageSource] = {}
@@ -105,9 +111,12 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     for name in ("state_folder", "price_book", "mappings_folder"):
         raw[name] = folder / raw[name] if isinstance(raw[name], str) else raw[name]
     try:
-        return Settings(**raw, systems=systems)
+        settings = Settings(**raw, systems=systems)
     except ValidationError as error:
         raise Misconfigured(f"{path}: {_first(error)}") from None
+    for name, system in systems.items():
+        _only_known_hosts(name, system, settings.allowed_hosts, path)
+    return settings
 
 
 def _system(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> BaseModel:
@@ -123,6 +132,27 @@ def _system(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> Ba
         return kind(**values)
     except ValidationError as error:
         raise Misconfigured(f"{path}: systems.{name}.{_first(error)}", system=name) from None
+
+
+def _only_known_hosts(name: str, system: BaseModel, allowed: tuple[str, ...], path: Path) -> None:
+    """Misconfigured when an address of a system is neither its vendor's, nor on this machine, nor allowed by name."""
+    domains = SYSTEMS[name].domains
+    for field in ADDRESSES:
+        host = urlsplit(str(getattr(system, field, ""))).hostname or ""
+        vendors = any(host == domain or host.endswith(f".{domain}") for domain in domains)
+        if host and not vendors and host not in allowed and not _is_loopback(host):
+            raise Misconfigured(
+                f"{path}: systems.{name}.{field} leads to {host}, which is not at {' or '.join(domains)}; "
+                "when it is meant to, add it to allowed_hosts",
+                system=name,
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _table(value: Any, field: str, path: Path) -> dict[str, Any]:

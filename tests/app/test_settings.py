@@ -112,3 +112,32 @@ def test_what_is_wrong_is_named_by_file_and_field_and_its_value_is_not_told(
     assert str(refused.value).startswith(f"{path}: ")
     assert sentence in str(refused.value)
     assert "canary" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "elsewhere.example",
+        "169.254.169.254",
+        "10.0.0.1",
+        "[fd00::1]",
+        "2130706434",
+        "stripe.com.elsewhere.example",
+        "notstripe.com",
+        "api.stripe.com@elsewhere.example",
+    ],
+)
+def test_credentials_go_to_the_vendor_or_to_a_host_that_is_allowed_by_name(tmp_path: Path, host: str) -> None:
+    """A mistyped or planted address gets no credential: the file does not load, and names the setting."""
+    path = tmp_path / "tieout.toml"
+    path.write_text(STRIPE.format(key="sk_test_1", hooks="").replace("http://localhost", f"https://{host}"))
+    with pytest.raises(Misconfigured, match=r"systems\.stripe\.base_url leads to .*, which is not at stripe\.com"):
+        load(path, {})
+
+
+@pytest.mark.parametrize("address", ["https://api.stripe.com", "http://127.0.0.1:9", "https://proxy.example"])
+def test_the_vendor_this_machine_and_an_allowed_host_are_taken(tmp_path: Path, address: str) -> None:
+    path = tmp_path / "tieout.toml"
+    stripe_table = STRIPE.format(key="sk_test_1", hooks="").replace("http://localhost", address)
+    path.write_text(f'allowed_hosts = ["proxy.example"]\n{stripe_table}')
+    assert load(path, {}).allowed_hosts == ("proxy.example",)
