@@ -20,10 +20,10 @@ from core.mapping.records import RECORDS
 from core.mapping.shapes import Kind, Shape
 from core.mapping.site import Refs, Scope, Take
 from core.mapping.spec import OPERATORS, Each, Example, Lookup, Object, Operator, Spec, Table
-from core.mapping.strict_yaml import Document, Route, YamlProblem, read
 from core.mapping.values import Unfit, shown
 from core.noun import Noun
 from core.ports import ExternalKey, Payload
+from core.strict_yaml import Document, Route, YamlProblem, read
 
 Direction = Literal["out", "in"]
 

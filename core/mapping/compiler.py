@@ -17,10 +17,10 @@ from core.mapping.converters import convert, shorten
 from core.mapping.paths import Path, parse_path, parse_text
 from core.mapping.shapes import ANYTHING, Kind, Shape
 from core.mapping.site import Scope, Site, Take, is_there, nothing, suggest
-from core.mapping.strict_yaml import Route
 from core.mapping.values import ABSENT, Unfit
 from core.money import Money, total
 from core.noun import Noun
+from core.strict_yaml import Route
 
 #: The operator that carries each kind of value.
 _CARRIES = {

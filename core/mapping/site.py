@@ -12,8 +12,8 @@ from core.mapping import spec as s
 from core.mapping import values as v
 from core.mapping.paths import Path, Step, read_data, read_noun
 from core.mapping.shapes import ANYTHING, Kind, Shape
-from core.mapping.strict_yaml import Route
 from core.mapping.values import ABSENT, Unfit
+from core.strict_yaml import Route
 
 #: The id that ``system`` gave to our record ``key`` of ``resource``; None when it is not there yet.
 Refs: TypeAlias = Callable[[str, str, str], str | None]

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 import yaml
 
-from core.mapping import strict_yaml
-from core.mapping.strict_yaml import DEEPEST, LARGEST, YamlProblem, read
+from core import strict_yaml
+from core.strict_yaml import DEEPEST, LARGEST, YamlProblem, read
 
 
 @pytest.fixture(params=["CSafeLoader", "SafeLoader"], autouse=True)
