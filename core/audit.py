@@ -36,6 +36,17 @@ class Act(StrEnum):
     REPLAYED = "replayed"
     PLANNED = "planned"
     PLAN_APPLIED = "plan applied"
+    # the close of a month
+    FROZEN = "frozen"  # the cut-off stands
+    OVERRIDDEN = "overridden"  # a gate was passed by decision
+    PREVIEWED = "previewed"  # the journals were shown, named by their digest
+    APPROVED = "approved"
+    DISAPPROVED = "disapproved"
+    BOOKED = "booked"  # the approved journals stand in our ledger
+    VERIFIED = "verified"  # and in the general ledger, line by line
+    LOCKED = "locked"
+    CERTIFIED = "certified"  # the pack is whole, named by the hash of its manifest
+    REOPENED = "reopened"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -28,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_va
 
 from connectors.registry import SYSTEMS
 from core.errors import Misconfigured
+from core.period import zone
 
 CONFIG_VARIABLE = "TIEOUT_CONFIG"
 DEFAULT_CONFIG = "tieout.toml"
@@ -41,8 +43,45 @@ class LegalEntity(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    id: str = "main"
+    """Names its journals, closes and locks; at most 20 letters, digits, ``-`` and ``_``."""
     name: str = "Northwind Meetings, Inc."
     currency: str = "USD"
+    timezone: str = "UTC"
+    """Where its months end."""
+
+    @field_validator("id")
+    @classmethod
+    def _a_name(cls, ident: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,20}", ident):
+            raise ValueError("the id of a legal entity is at most 20 letters, digits, - and _")
+        return ident
+
+    @field_validator("timezone")
+    @classmethod
+    def _a_zone(cls, name: str) -> str:
+        zone(name)
+        return name
+
+
+class ClosePolicy(BaseModel):
+    """How months are closed; docs/close.md tells each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    approvers: tuple[str, ...] = ()
+    """Who may approve; empty: whoever names themselves."""
+    second_approval_above: Decimal | None = None
+    """Above so much debit, in the currency of the entity, a second person approves; None: never."""
+    approval_hours: int = Field(default=72, ge=1)
+    """A run that waits longer ends, and nothing was posted."""
+    desk_threshold: Decimal = Decimal(0)
+    """How much money may stand on the error desk."""
+    journals: Literal["auto", "detail", "summary"] = "auto"
+    """``detail``: a journal per customer; ``summary``: one per event; ``auto``: detail up to ``most_journals``."""
+    most_journals: int = Field(default=500, ge=1)
+    erp_period_closed: Literal["park", "next"] = "park"
+    """When the general ledger takes no postings for the month: wait for a person, or post to its next open month."""
 
 
 class UsageSource(BaseModel):
@@ -66,6 +105,7 @@ class Settings(BaseModel):
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
+    close: ClosePolicy = ClosePolicy()
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
     usage_token: SecretStr | None = None
