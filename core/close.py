@@ -1,8 +1,8 @@
 """The close of a month of one legal entity: how far it has come, what stands in its way, who decided what.
 
-Its journals are drafts until they are approved: nothing is booked in our ledger, and nothing is intended for the general
-ledger, before a person has seen the amounts. What was approved is named by a digest of the drafts, so that an approval
-never covers another set of journals than the one that was shown.
+Its journals are drafts until they are approved: nothing is booked in our ledger, and nothing is intended for the
+general ledger, before a person has seen the amounts. What was approved is named by a digest of the drafts, so that an
+approval never covers another set of journals than the one that was shown.
 """
 
 from __future__ import annotations

@@ -20,12 +20,13 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from connectors.registry import SYSTEMS
 from core.errors import Misconfigured
