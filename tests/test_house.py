@@ -239,6 +239,20 @@ def only_the_command_line_prints(source: Source) -> Iterator[Finding]:
             yield line, f"{name}(): put it in the Report, or log it"
 
 
+def data_is_never_code(source: Source) -> Iterator[Finding]:
+    """What comes from outside is read by parsers that cannot run anything."""
+    if source.room == "tests":
+        return
+    for node in ast.walk(source.tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", "") or ""]
+            for name in {"pickle", "marshal", "shelve", "dill", "cloudpickle"} & {n.split(".")[0] for n in names}:
+                yield node.lineno, f"imports {name}: keep it as JSON"
+    for line, name in source.calls():
+        if name in ("eval", "exec", "yaml.unsafe_load", "yaml.full_load", "os.system"):
+            yield line, f"{name}(): data is never code"
+
+
 def nothing_names_this_machine(source: Source) -> Iterator[Finding]:
     """The repository stands alone on any machine."""
     for number, line in enumerate(source.text.splitlines(), 1):
@@ -259,6 +273,7 @@ RULES: tuple[Rule, ...] = (
     flow_files_shadow_no_package,
     rooms_are_no_scripts,
     only_the_command_line_prints,
+    data_is_never_code,
     nothing_names_this_machine,
 )
 
@@ -314,6 +329,9 @@ def test_the_house_keeps_the_rule(rule: Rule) -> None:
         (flow_files_shadow_no_package, "flows/prefect.py", ""),
         (rooms_are_no_scripts, "flows/bill.py", "if __name__ == '__main__': bill()"),
         (only_the_command_line_prints, "flows/bill.py", "print('secret')"),
+        (data_is_never_code, "core/store/database.py", "import pickle"),
+        (data_is_never_code, "app/cli.py", "import yaml\nyaml.unsafe_load(text)"),
+        (data_is_never_code, "core/mapping/book.py", "eval(text)"),
         (nothing_names_this_machine, "bench/x.py", "PATH = '/" + "work/main'"),
     ],
 )
@@ -337,3 +355,12 @@ def test_a_broken_rule_is_seen(rule: Rule, path: str, snippet: str) -> None:
 )
 def test_what_a_rule_allows_is_left_alone(rule: Rule, path: str, snippet: str) -> None:
     assert not list(rule(Source(path, snippet)))
+
+
+def test_every_file_that_the_security_page_names_is_there() -> None:
+    """A promise without what holds it is none."""
+    named = re.findall(
+        r"`((?:app|core|connectors|flows|tests|\.ci)/[\w/.]*)`", (ROOT / "SECURITY.md").read_text("utf-8")
+    )
+    assert len(named) > 20
+    assert [path for path in named if not (ROOT / path).exists()] == []

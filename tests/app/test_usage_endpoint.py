@@ -93,8 +93,14 @@ def test_without_a_configured_token_the_endpoint_is_closed(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("body", "media_type", "status"),
-    [(b"{", BATCH, 400), ({"id": "x"}, BATCH, 400), ([EVENT], "text/plain", 415), (b" " * (LIMIT + 1), BATCH, 413)],
-    ids=["no JSON", "no list", "another type", "oversized"],
+    [
+        (b"{", BATCH, 400),
+        (b"[" * 100_000, BATCH, 400),
+        ({"id": "x"}, BATCH, 400),
+        ([EVENT], "text/plain", 415),
+        (b" " * (LIMIT + 1), BATCH, 413),
+    ],
+    ids=["no JSON", "nested", "no list", "another type", "oversized"],
 )
 def test_what_is_no_batch_is_refused(
     client: TestClient, tmp_path: Path, body: Any, media_type: str, status: int

@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 from connectors.registry import SYSTEMS
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, Retryable, Unavailable
-from core.ports import Connector, Outcome, Receipt, WebhookRequest, World
+from core.ports import Connector, ExternalKey, Outcome, Receipt, WebhookRequest, World
 from core.store import Database
 from core.sync import InboxEvent
 from sandbox import server
@@ -346,3 +346,36 @@ def test_a_webhook_that_nobody_signed_or_somebody_forged_is_rejected(stage: Stag
 
 def _garbled(proofs: Mapping[str, str]) -> dict[str, str]:
     return {name: value[:-1] + ("0" if value[-1:] != "0" else "1") for name, value in proofs.items()}
+
+
+#: What ends a literal in one language or another: SOQL, OData, SuiteQL, XML, a URL, a pattern.
+HOSTILE = "A'\"</x>&--%_\\*(1)"
+
+
+def test_a_key_of_any_characters_finds_its_own_record_or_is_refused(stage: Stage) -> None:
+    """No text leaves its literal: it is stored and looked up as it is, or refused before anything is written."""
+    case, plain = stage.case, stage.case.key(1)
+    stage.upsert(2)
+    before = stage.kept()
+    hostile = ExternalKey(plain.field, HOSTILE)
+    try:
+        receipt = stage.connector.upsert(case.resource, _with(case.payload(1), plain.value, HOSTILE), hostile)
+    except Rejected:
+        assert stage.kept() == before
+        return
+    if case.readable:
+        found = stage.connector.find(case.resource, hostile)
+        assert found is not None
+        assert found.vendor_id == receipt.vendor_id
+        assert stage.connector.find(case.resource, ExternalKey(plain.field, "' OR '1' eq '1")) is None
+
+
+def _with(value: Any, old: str, new: str) -> Any:
+    match value:
+        case dict():
+            return {name: _with(item, old, new) for name, item in value.items()}
+        case list():
+            return [_with(item, old, new) for item in value]
+        case str():
+            return value.replace(old, new)
+    return value
