@@ -12,37 +12,47 @@ from prefect.client.schemas.objects import State
 from core.ledger import JournalEntry
 from core.posting import recognition_entries, recognition_id
 from core.revenue import RecognitionPart
+from core.store import Work
 from core.sync import Lane, OutboxCommand
 from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
-def recognise_through(hub: Hub, period: str) -> Report:
-    """Books what the recognition schedules earn up to and with a month, each part once.
+def recognition_due(work: Work, period: str) -> list[tuple[list[JournalEntry], list[RecognitionPart]]]:
+    """What the recognition schedules earn up to and with a month and no journal has booked, with the parts it books.
 
-    What comes into a month that was booked already goes into a further journal of that month.
+    Nothing is stored. What comes into a month that was booked already goes into a further journal of that month.
     """
+    parts: dict[tuple[str, str], list[RecognitionPart]] = defaultdict(list)
+    booked = work.sums.booked_parts()
+    for part in work.find(RecognitionPart):
+        if part.month <= period and part.id not in booked:
+            parts[part.month, part.account_id].append(part)
+    due = []
+    for (month, account_id), earned in sorted(parts.items()):
+        journals = count(1)
+        while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
+            continue
+        due.append((recognition_entries(month, account_id, earned, number), earned))
+    return due
+
+
+def recognise_through(hub: Hub, period: str) -> Report:
+    """Books what is due up to and with a month, each part once, and intends it for the general ledger."""
     erp = hub.system("erp")
     report = Report("")
     with hub.database.work() as work:
-        parts: dict[tuple[str, str], list[RecognitionPart]] = defaultdict(list)
-        booked = work.sums.booked_parts()
-        for part in work.find(RecognitionPart):
-            if part.month <= period and part.id not in booked:
-                parts[part.month, part.account_id].append(part)
-        for (month, account_id), earned in sorted(parts.items()):
-            journals = count(1)
-            while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
-                continue
-            entries = work.add(recognition_entries(month, account_id, earned, number))
+        for entries, earned in recognition_due(work, period):
             work.outbox.enqueue(
                 OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
-                for entry in entries
+                for entry in work.add(entries)
             )
             if entries:
                 money = sum_by_currency(part.amount for part in earned)
                 report.money += money
-                report.rows.append({"journal": entries[0].id, "account": account_id, "earned": amounts(money)})
+                report.rows.append(
+                    {"journal": entries[0].id, "account": earned[0].account_id, "earned": amounts(money)}
+                )
     report.counts = {"journals": len(report.rows)}
     report.money = sum_by_currency(report.money)
     report.headline = f"{counted(len(report.rows), 'journal')}" + (
