@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from connectors.wire import Auth, BasicAuth, ReadError, Request, Response, Wire, exact_json
+from connectors.wire import Auth, BasicAuth, ReadError, Request, Response, Wire, exact_json, parsed
 from core.errors import Misconfigured, OutcomeUnknown, Unavailable
 from core.ports import World
 
@@ -82,7 +82,7 @@ class TokenFile:
                 f"{self.system}: {self.path} is readable by others; run `chmod 600 {self.path}`", system=self.system
             )
         try:
-            return Tokens(**json.loads(text))
+            return Tokens(**parsed(text))
         except (ValueError, TypeError):
             return None
 
@@ -211,7 +211,7 @@ def _sign_in_error(system: str) -> ReadError:
 
     def read(response: Response) -> Misconfigured | None:
         try:
-            code = str(json.loads(response.content)["error"])
+            code = str(parsed(response.content)["error"])
         except (ValueError, KeyError, TypeError):
             return None
         if response.status_code >= 500 or response.status_code == 429:

@@ -35,7 +35,6 @@ resource         payload                        key                             
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +47,7 @@ from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel, Field, SecretStr
 
-from connectors.wire import BaseConnector, BasicAuth, Response, Wire, exact_json
+from connectors.wire import BaseConnector, BasicAuth, Response, Wire, exact_json, parsed
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieoutError, Unavailable
 from core.ports import Change, Connector, ExternalKey, Finding, Guard, Payload, Receipt, Resource, World
 
@@ -462,7 +461,7 @@ def read_error(response: Response) -> TieoutError | None:
     if response.status_code in (408, 429) or response.status_code >= 500:
         return None
     try:
-        body = json.loads(response.content)
+        body = parsed(response.content)
     except ValueError:
         return None
     error = body.get("error", body) if isinstance(body, dict) else None

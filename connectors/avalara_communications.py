@@ -35,7 +35,6 @@ Taxes that the vendor marks as not to be billed (the seller's own) are left out.
 from __future__ import annotations
 
 import base64
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,7 +44,7 @@ from urllib.parse import parse_qsl, quote
 
 from pydantic import BaseModel, SecretStr
 
-from connectors.wire import BaseConnector, BasicAuth, Response, Wire, exact_json
+from connectors.wire import BaseConnector, BasicAuth, Response, Wire, exact_json, parsed
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieBroken, TieoutError
 from core.ports import Connector, ExternalKey, Finding, Guard, Payload, Receipt, Resource, World
 
@@ -367,7 +366,7 @@ def read_error(response: Response) -> TieoutError | None:
     if response.status_code in (401, 403, 408, 429) or response.status_code >= 500:
         return None
     try:
-        body = json.loads(response.content)
+        body = parsed(response.content)
     except ValueError:
         return None
     errors = body.get("err") if isinstance(body, dict) else None

@@ -16,7 +16,6 @@ service protection limits, webhooks) and the Sales table reference (published do
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import threading
 import uuid
@@ -30,7 +29,18 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, Field, SecretStr, field_validator
 
 from connectors.odata_batch import Operation, batch_answers, batch_body
-from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, retry_after, retrying
+from connectors.wire import (
+    Auth,
+    BulkConnector,
+    Request,
+    Response,
+    Wire,
+    chunks,
+    exact_json,
+    parsed,
+    retry_after,
+    retrying,
+)
 from core.errors import Misconfigured, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -230,7 +240,7 @@ def _sign_in_error(response: Response) -> TieoutError | None:
     if response.status_code >= 500 or response.status_code == 429:
         return None
     try:
-        answer = json.loads(response.content)
+        answer = parsed(response.content)
         said = f"{answer['error']}, AADSTS{(answer.get('error_codes') or ['?'])[0]}"
     except (ValueError, KeyError, TypeError, AttributeError):
         said = str(response.status_code)
@@ -243,7 +253,7 @@ def _sign_in_error(response: Response) -> TieoutError | None:
 def _said(response: Response) -> tuple[str, str]:
     """Code and message of an error answer; the status stands in for a code that is empty."""
     try:
-        error = json.loads(response.content)["error"]
+        error = parsed(response.content)["error"]
         return str(error.get("code") or response.status_code), str(error["message"])
     except (ValueError, KeyError, TypeError, AttributeError):
         return str(response.status_code), ""
@@ -645,13 +655,13 @@ class DynamicsConnector(BulkConnector):
         if not hmac.compare_digest(given.encode(), key.get_secret_value().encode()):
             raise Rejected(f"{SYSTEM}: a webhook with a wrong key was refused", system=SYSTEM)
         try:
-            context = json.loads(request.body)
+            context = parsed(request.body)
             table, ident = str(context["PrimaryEntityName"]), str(context["PrimaryEntityId"]).lower()
             message, sent_by = str(context["MessageName"]), str(context["OrganizationId"])
             occurred_at = _context_instant(str(context["OperationCreatedOn"]))
             event_id = _event_id(context)
             by_hand = message == "Create" and table == "salesorder" and _lacks_quote(context)
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             raise Rejected(f"{SYSTEM}: a webhook is not an execution context", system=SYSTEM) from None
         if sent_by.lower() != organization.lower():
             raise Rejected(f"{SYSTEM}: a webhook of another organization was refused", system=SYSTEM)

@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 
-from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, retry_after
+from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, parsed, retry_after
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -219,7 +219,7 @@ class Session(Auth):
 def _error_of(response: Response) -> Json:
     """The vendor's error body; empty when it is of another form."""
     try:
-        body = json.loads(response.content)
+        body = parsed(response.content)
     except ValueError:
         return {}
     return body if isinstance(body, dict) else {}
@@ -251,7 +251,7 @@ def _detail(error: Json) -> Json:
     message = str(error.get("message", ""))
     if listed := re.search(r"\[\{.*\}\]", message, re.DOTALL):
         try:
-            found: Json = json.loads(listed[0])[0]
+            found: Json = parsed(listed[0])[0]
         except ValueError:
             pass
         else:
@@ -573,9 +573,9 @@ class HubSpotConnector(BulkConnector):
         """
         self._verify(request)
         try:
-            delivered = json.loads(request.body)
+            delivered = parsed(request.body)
             events = [self._event(one) for one in delivered if one["portalId"] == self._settings.portal_id]
-        except (ValueError, KeyError, TypeError, OverflowError, OSError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, OSError):
             raise Rejected(f"{SYSTEM}: a webhook is not a list of events", system=SYSTEM, code="malformed") from None
         return [event for event in events if event is not None]
 

@@ -28,7 +28,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,7 +42,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from connectors.auth import App, RefreshedSession, TokenFile
-from connectors.wire import BulkConnector, Response, Wire, dump_json, exact_json, retry_after
+from connectors.wire import BulkConnector, Response, Wire, dump_json, exact_json, parsed, retry_after
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -350,7 +349,7 @@ class QuickBooks(BulkConnector):
         if not hmac.compare_digest(mark, request.headers.get("intuit-signature", "").encode()):
             raise Rejected(f"{SYSTEM}: a webhook with a wrong signature was refused", system=SYSTEM)
         try:
-            body = json.loads(request.body)
+            body = parsed(request.body)
             events = self._cloud_events(body) if isinstance(body, list) else self._notifications(body)
             return [event for event in events if event.resource]
         except (ValueError, KeyError, TypeError, AttributeError):
@@ -645,7 +644,7 @@ class QuickBooks(BulkConnector):
             wait = retry_after(response.headers, self.world.clock())
             return RateLimited(f"{SYSTEM}: too many requests", wait_seconds=THROTTLED_WAIT if wait is None else wait)
         try:
-            return refusal_in(json.loads(response.content))
+            return refusal_in(parsed(response.content))
         except ValueError:
             return None
 

@@ -24,11 +24,9 @@ Assignments to an object known by its id (a customer's name, the default card) c
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from typing import Any
@@ -37,7 +35,7 @@ from urllib.parse import quote, urlsplit
 import stripe
 from pydantic import BaseModel, SecretStr, field_validator
 
-from connectors.wire import BaseConnector, Response, Wire
+from connectors.wire import BaseConnector, Response, Wire, parsed
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -490,7 +488,7 @@ class StripeGateway(BaseConnector):
         except stripe.StripeError:
             unknown = OutcomeUnknown if options else Unavailable
             raise unknown(f"stripe: {method.upper()} /v1/{path} was answered with something that is not JSON") from None
-        return json.loads(answer.body, parse_float=Decimal), answer.headers
+        return parsed(answer.body), answer.headers
 
     def _receipt(self, resource: str, item: Payload, key: ExternalKey, *, created: bool) -> Receipt:
         return Receipt(SYSTEM, resource, item["id"], ExternalKey(KEY_FIELD, key.value), created, _sound(resource, item))
@@ -501,7 +499,7 @@ class StripeGateway(BaseConnector):
         """Empty for a genuine event of a kind we do not listen to."""
         self._verify(request)
         try:
-            event = json.loads(request.body, parse_float=Decimal)
+            event = parsed(request.body)
             if event["object"] != "event":
                 raise _forged("malformed", "the body is not a snapshot event; thin events are not listened to")
             if event["livemode"] is not self._settings.live:

@@ -94,11 +94,22 @@ def allowances(headers: Mapping[str, str]) -> Iterator[tuple[int, int, int]]:
             yield int(left), int(most), window
 
 
-def exact_json(response: Response) -> Any:
-    """The JSON body with every number that has a decimal point as Decimal. OutcomeUnknown when it is not JSON."""
+def parsed(body: bytes | str) -> Any:
+    """JSON with every number that has a decimal point as Decimal.
+
+    ValueError for what is not JSON: NaN, infinite numbers, nesting beyond what can be read.
+    """
     try:
-        return json.loads(response.content, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        return json.loads(body, parse_float=Decimal, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def exact_json(response: Response) -> Any:
+    """The JSON body with exact numbers. OutcomeUnknown when it is not JSON."""
+    try:
+        return parsed(response.content)
+    except ValueError:
         raise OutcomeUnknown(
             f"{response.request.url.host} answered {response.status_code} with a body that is not JSON"
         ) from None
