@@ -19,7 +19,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
@@ -433,6 +433,14 @@ class NetSuite(BulkConnector):
                 "amount": row["amount"],
             }
             yield Change(f"{account['internalId']}/{period['internalId']}", self.world.clock(), payload)
+
+    def takes_postings(self, day: date) -> bool:
+        """Whether the accounting period of a day is there and open; a period covers days, both bounds inclusive."""
+        return any(
+            one["startDate"][:10] <= day.isoformat() <= one["endDate"][:10]
+            and not any(one.get(flag) for flag in ("closed", "allLocked", "arLocked"))
+            for one in self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria)
+        )
 
     def _summary(self, only: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         """Posted amounts by account and period, limited to the internal ids in ``only``."""

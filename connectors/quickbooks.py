@@ -506,6 +506,11 @@ class QuickBooks(BulkConnector):
                 copy[field] = self._with_ids(item)
         return copy
 
+    def takes_postings(self, day: date) -> bool:
+        """Whether a day lies after the closing date of the company."""
+        self._books = None
+        return not self._closed_through(day.isoformat())
+
     def _closed_through(self, day: str) -> bool:
         """Whether the books of ``day`` are closed. A remembered date only lets pass; it is read anew to forbid."""
         if self._books is None or self._books.read_on != self.world.clock().date() or day <= self._books.closed_through:

@@ -412,6 +412,11 @@ class Xero(BulkConnector):
             raise self._wrong(resource, "Code", key.value, f"must be the code of the account {kind}: set it in Xero")
         return self._receipt(resource, key, known, created=False)
 
+    def takes_postings(self, day: date) -> bool:
+        """Whether a day lies after both lock dates of the organisation."""
+        self._locks = None
+        return not self._locked(day.isoformat())
+
     def _predict(self, resource: str, payload: Payload) -> None:
         """Rejected unless Xero will come to our amounts."""
         amounts = [

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from time import sleep as _sleep
 from typing import Any, Protocol, runtime_checkable
@@ -313,6 +313,15 @@ class Acknowledges(Protocol):
 
     def acknowledge(self, events: Sequence[WebhookEvent], /) -> tuple[bytes, str]:
         """Body and content type of the answer, once the events are stored."""
+        ...
+
+
+@runtime_checkable
+class KeepsBooks(Protocol):
+    """A connector whose system is a general ledger that closes its own months."""
+
+    def takes_postings(self, day: date, /) -> bool:
+        """Whether a journal of that day would be taken now; asked anew."""
         ...
 
 
