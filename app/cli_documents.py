@@ -131,7 +131,8 @@ def show_statement(
 
     with hub().database.reading() as work:
         entries = work.find(JournalEntry, account_id=account)
-    told = statement(account, hub().price_book.currency, entries, DateSpan.month(period))
+    currency, receivables = hub().price_book.currency, hub().posting.accounts("receivables")
+    told = statement(account, currency, entries, DateSpan.month(period), receivables)
     if as_json:
         print(told.model_dump_json(indent=2))
         return

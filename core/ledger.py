@@ -1,4 +1,4 @@
-"""Double entry: ledger accounts, journal entries that balance at birth, and the posting rules per business event."""
+"""Double entry: ledger accounts, journal entries that balance at birth, and how one reaches the general ledger."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ class LedgerAccountKind(StrEnum):
 
 
 class LedgerAccount(Noun):
-    """An account of the general ledger. ``code`` is its number in ours and its key in the ERP."""
+    """An account of the general ledger. ``code`` is its number in ours and its key in the ERP.
+
+    ``role``: what posting rules call it (``receivables``).
+    """
 
     code: Id
     name: str
     kind: LedgerAccountKind
+    role: str = ""
 
 
 class Via(StrEnum):

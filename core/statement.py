@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date
 from typing import Self
 
@@ -12,7 +12,6 @@ from core.ledger import JournalEntry
 from core.money import Money, total
 from core.noun import CurrencyCode, Id, Noun
 from core.period import DateSpan
-from core.posting import RECEIVABLES
 from core.ties import require
 
 
@@ -42,10 +41,16 @@ class Statement(Noun):
         return self
 
 
-def statement(account_id: str, currency: str, entries: Sequence[JournalEntry], period: DateSpan) -> Statement:
+def statement(
+    account_id: str,
+    currency: str,
+    entries: Sequence[JournalEntry],
+    period: DateSpan,
+    receivables: Collection[str],
+) -> Statement:
     """The statement of an account from what was booked on its receivables, so that all statements sum to the ledger.
 
-    ``entries``: at least all of the account, from the first on.
+    ``entries``: at least all of the account, from the first on. ``receivables``: the ledger accounts of that role.
     """
     lines = [
         StatementLine(
@@ -57,7 +62,7 @@ def statement(account_id: str, currency: str, entries: Sequence[JournalEntry], p
         for entry in sorted(entries, key=lambda entry: (entry.posted_on, entry.id))
         if entry.account_id == account_id and entry.currency == currency
         for line in entry.lines
-        if line.ledger_account == RECEIVABLES
+        if line.ledger_account in receivables
     ]
     opening = total((line.amount for line in lines if line.posted_on < period.start), currency)
     shown = tuple(line for line in lines if period.start <= line.posted_on < period.end)

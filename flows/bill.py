@@ -207,7 +207,7 @@ def finalise_invoices(hub: Hub) -> Report:
                 work.put(final)
                 for document in documents.values():
                     work.put(document)
-                entries = work.add(invoice_entries(final))
+                entries = work.add(invoice_entries(hub.books(work, final.account_id), final))
                 for line in final.lines:
                     if line.defer and line.amount:
                         work.add(straight_line(line, final.account_id))

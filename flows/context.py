@@ -12,12 +12,17 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from connectors.registry import SYSTEMS
+from core.accounts import Account
 from core.catalog import PriceBook, load_price_book
+from core.entities import LegalEntity
 from core.errors import Misconfigured
 from core.mapping import MappingBook, load_book
 from core.masking import Mask
 from core.metering import UsageStore
 from core.ports import Connector, World, crash_at
+from core.posting import Books
+from core.posting_file import load_posting_rules
+from core.posting_rules import PostingRules
 from core.store import Database, Work
 from flows.rate_budget import SharedBudget
 from flows.settings import Settings, load, secrets
@@ -51,6 +56,18 @@ class Hub:
     @cached_property
     def price_book(self) -> PriceBook:
         return load_price_book(self.settings.price_book)
+
+    @cached_property
+    def posting(self) -> PostingRules:
+        """Which event books what: the rules that the configuration names, or those that come with the product."""
+        return load_posting_rules(self.settings.posting_rules)
+
+    def books(self, work: Work, account_id: str) -> Books:
+        """The books in which what happens to an account stands: those of the legal entity that sells to it."""
+        return Books(self.posting, self._entity_of(work.get(Account, account_id)))
+
+    def _entity_of(self, _account: Account | None) -> LegalEntity:
+        return self.settings.legal_entity
 
     def keep_price_book(self) -> None:
         """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed."""

@@ -66,9 +66,10 @@ def credit_invoice(
             note = note.replace(refunded=note.refunded + refund.amount)
         work.add([note])
         work.add(refunds)
-        entries = work.add(credit_entries(note))
+        books = hub.books(work, note.account_id)
+        entries = work.add(credit_entries(books, note))
         for refund in refunds:
-            entries += work.add(refund_entries(refund, note.account_id, note.credit_date))
+            entries += work.add(refund_entries(books, refund, note.account_id, note.credit_date))
         work.outbox.enqueue([*_told(hub, note, entries), *_paid_back(hub, refunds)])
     return note
 

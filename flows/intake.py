@@ -224,7 +224,7 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         known = work.get(Payment, payment.id)
         if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
             applied_within_open(invoice.id, payment.amount, invoice.total - met)
-            work.add(payment_entries(payment, _posted_on(hub, work, payment)))
+            work.add(payment_entries(hub.books(work, payment.account_id), payment, _posted_on(hub, work, payment)))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
             work.desk.resolve(ident)
@@ -399,7 +399,8 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
         return entry
     work.desk.resolve(ident)
     if work.add([settlement]):
-        entries = work.add(settlement_entries(settlement, payment.account_id, _posted_on(hub, work, payment)))
+        books, day = hub.books(work, payment.account_id), _posted_on(hub, work, payment)
+        entries = work.add(settlement_entries(books, settlement, payment.account_id, day))
         work.outbox.enqueue(
             OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one, hub.now()) for one in entries
         )

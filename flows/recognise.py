@@ -18,7 +18,9 @@ from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
-def recognition_due(work: Work, period: str) -> list[tuple[list[JournalEntry], list[RecognitionPart]]]:
+def recognition_due(
+    hub: Hub, work: Work, period: str
+) -> list[tuple[list[JournalEntry], list[RecognitionPart]]]:
     """What the recognition schedules earn up to and with a month and no journal has booked, with the parts it books.
 
     Nothing is stored. What comes into a month that was booked already goes into a further journal of that month.
@@ -33,7 +35,7 @@ def recognition_due(work: Work, period: str) -> list[tuple[list[JournalEntry], l
         journals = count(1)
         while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
             continue
-        due.append((recognition_entries(month, account_id, earned, number), earned))
+        due.append((recognition_entries(hub.books(work, account_id), month, account_id, earned, number), earned))
     return due
 
 
@@ -42,7 +44,7 @@ def recognise_through(hub: Hub, period: str) -> Report:
     erp = hub.system("erp")
     report = Report("")
     with hub.database.work() as work:
-        for entries, earned in recognition_due(work, period):
+        for entries, earned in recognition_due(hub, work, period):
             work.outbox.enqueue(
                 OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
                 for entry in work.add(entries)

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -29,40 +28,15 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from connectors.registry import SYSTEMS
+from core.entities import LegalEntity
 from core.errors import Misconfigured
-from core.period import zone
+from core.posting_file import DEFAULT as POSTING_RULES
 
 CONFIG_VARIABLE = "TIEOUT_CONFIG"
 DEFAULT_CONFIG = "tieout.toml"
 #: The settings of a system that say where its credentials are sent.
 ADDRESSES = ("base_url", "login_url", "wsdl_url")
 DATABASES = ("sqlite:///", "postgresql+psycopg://")
-
-
-class LegalEntity(BaseModel):
-    """Who sells: the name on documents and the currency of its books."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = "main"
-    """Names its journals, closes and locks; at most 20 letters, digits, ``-`` and ``_``."""
-    name: str = "Northwind Meetings, Inc."
-    currency: str = "USD"
-    timezone: str = "UTC"
-    """Where its months end."""
-
-    @field_validator("id")
-    @classmethod
-    def _a_name(cls, ident: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,20}", ident):
-            raise ValueError("the id of a legal entity is at most 20 letters, digits, - and _")
-        return ident
-
-    @field_validator("timezone")
-    @classmethod
-    def _a_zone(cls, name: str) -> str:
-        zone(name)
-        return name
 
 
 class ClosePolicy(BaseModel):
@@ -103,6 +77,7 @@ class Settings(BaseModel):
     state_folder: Path
     price_book: Path
     mappings_folder: Path
+    posting_rules: Path = POSTING_RULES
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
@@ -149,7 +124,8 @@ def load(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> S
     raw.setdefault("state_folder", ".tieout")
     raw.setdefault("price_book", "price_book.yaml")
     raw.setdefault("mappings_folder", str(Path(__file__).parent.parent / "mappings"))
-    for name in ("state_folder", "price_book", "mappings_folder"):
+    raw.setdefault("posting_rules", POSTING_RULES)
+    for name in ("state_folder", "price_book", "mappings_folder", "posting_rules"):
         raw[name] = folder / raw[name] if isinstance(raw[name], str) else raw[name]
     try:
         settings = Settings(**raw, systems=systems)

@@ -25,7 +25,6 @@ from core.orders import Order
 from core.payments import Payment, PaymentStatus, Settlement
 from core.period import DateSpan
 from core.ports import Guard, urgent
-from core.posting import BILLING_CLEARING, DEFERRED_REVENUE
 from core.rating import MeteredQuantity, RatedLine, measured, original
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxStatus
@@ -361,7 +360,7 @@ class TieOut:
         with self.hub.database.reading() as work:
             balances = work.sums.ledger_balances(*ALWAYS)
             owed = work.sums.unbooked()
-        names = {account.code: account.name for account in chart(self.hub.price_book)}
+        names = {account.code: account.name for account in chart(self.hub.posting, self.hub.price_book)}
         theirs: dict[str, list[Money]] = defaultdict(list)
         for figure in self._read(erp, "gl_balance"):
             theirs[figure.key].append(figure.amount)
@@ -372,11 +371,11 @@ class TieOut:
             self._compare(f"GL {code} {names.get(code, '')}".strip(), "hub", erp, {}, {code: theirs[code]})
         entity = self.hub.settings.legal_entity.currency
         zero = Money.zero(entity)
-        clearing = balances.get((BILLING_CLEARING, entity), zero)
-        self._compare("billing clearing = 0", "hub", "zero", {BILLING_CLEARING: clearing}, {BILLING_CLEARING: [zero]})
-        deferred = -balances.get((DEFERRED_REVENUE, entity), zero)
-        schedule = {DEFERRED_REVENUE: [owed.get(entity, zero)]}
-        self._compare("deferred revenue = schedules", "ledger", "schedules", {DEFERRED_REVENUE: deferred}, schedule)
+        code = self.hub.posting.account("billing clearing")
+        self._compare("billing clearing = 0", "hub", "zero", {code: balances.get((code, entity), zero)}, {code: [zero]})
+        code = self.hub.posting.account("deferred revenue")
+        deferred, schedule = {code: -balances.get((code, entity), zero)}, {code: [owed.get(entity, zero)]}
+        self._compare("deferred revenue = schedules", "ledger", "schedules", deferred, schedule)
 
     def told(self) -> None:
         with self.hub.database.reading() as work:

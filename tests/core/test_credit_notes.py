@@ -12,8 +12,9 @@ from core.errors import Rejected, TieBroken
 from core.invoicing import CreditNote, Invoice, InvoiceStatus, credit
 from core.money import Money, total
 from core.period import DateSpan
-from core.posting import BILLING_CLEARING, credit_entries, invoice_entries
+from core.posting import credit_entries, invoice_entries
 from core.revenue import reduction, straight_line, unearned
+from tests.books import BILLING_CLEARING, BOOKS
 from tests.core.store.nouns import INVOICE
 from tests.scenarios.test_scenarios import moved
 
@@ -81,8 +82,8 @@ def test_a_full_credit_turns_the_whole_booking_round() -> None:
         line.id: line.amount for line in INVOICE.lines if line.defer
     })  # fmt: skip
     assert note.total == INVOICE.total
-    assert moved([*invoice_entries(INVOICE), *credit_entries(note)]) == {}
-    assert BILLING_CLEARING not in moved(credit_entries(note))
+    assert moved([*invoice_entries(BOOKS, INVOICE), *credit_entries(BOOKS, note)]) == {}
+    assert BILLING_CLEARING not in moved(credit_entries(BOOKS, note))
 
 
 def test_what_was_earned_comes_out_of_revenue() -> None:
@@ -90,7 +91,7 @@ def test_what_was_earned_comes_out_of_revenue() -> None:
     of = invoice(usd("100.00"), usd("0"), defer=True)
     note = credit(of, {1: None}, (), "Outage", DAY, {of.lines[0].id: usd("30.00")})
     account = of.lines[0].revenue_account
-    assert moved(credit_entries(note)) == {"1100": "-100.00", "2400": "30.00", account: "70.00"}
+    assert moved(credit_entries(BOOKS, note)) == {"1100": "-100.00", "2400": "30.00", account: "70.00"}
 
 
 @pytest.mark.parametrize("amount", ["100.01", "-0.01"])

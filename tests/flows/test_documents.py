@@ -14,7 +14,7 @@ from core.ledger import JournalEntry
 from core.money import Money, total
 from core.payments import Payment
 from core.period import DateSpan
-from core.posting import RECEIVABLES
+from tests.books import RECEIVABLES
 from core.rating.compare import Delta
 from core.statement import statement
 from flows import bill, collect, deliver, intake, rate, tie_out, write_back
@@ -231,8 +231,8 @@ def test_the_statements_of_all_accounts_sum_to_the_receivables_of_the_ledger(wor
     with world.hub.database.reading() as work:
         entries = work.find(JournalEntry)
         october = work.sums.ledger_balances(date(1900, 1, 1), date(2026, 11, 1))[RECEIVABLES, "USD"]
-    told = [statement(f"A-000{n}", "USD", entries, DateSpan.month(PERIOD)) for n in (1, 2, 3)]
+    told = [statement(f"A-000{n}", "USD", entries, DateSpan.month(PERIOD), [RECEIVABLES]) for n in (1, 2, 3)]
     assert total((one.closing for one in told), "USD") == october
     assert [line.document for line in told[0].lines] == [EVENTS]
-    after = statement("A-0001", "USD", entries, DateSpan.month("2026-11"))
+    after = statement("A-0001", "USD", entries, DateSpan.month("2026-11"), [RECEIVABLES])
     assert after.opening == told[0].closing

@@ -30,12 +30,13 @@ from core.metering import Cut, UsageStore
 from core.money import Money, total
 from core.orders import Order, OrderLine, activate
 from core.period import DateSpan, start_of_day
-from core.posting import BILLING_CLEARING, DEFERRED_REVENUE, invoice_entries, recognition_entries
+from core.posting import invoice_entries, recognition_entries
 from core.rating import RatedLine, rate
 from core.revenue import RecognitionPart, straight_line
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxLine, TaxStatus
 from core.usage import Service, ServiceIndex
+from tests.books import BILLING_CLEARING, BOOKS, DEFERRED_REVENUE
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 ADDRESS = Address(line1="1 Main St", city="Denver", region="CO", postal_code="80202", country="US")
@@ -203,7 +204,7 @@ def test_a_story_ends_as_it_was_worked_by_hand(path: Path, tmp_path: Path) -> No
             parts += [part for line in deferred for part in straight_line(line, story.account.id)]
         earned = [part for part in parts if part.month == month]
         if "earned" in expected:
-            entries = recognition_entries(month, story.account.id, earned) if earned else []
+            entries = recognition_entries(BOOKS, month, story.account.id, earned) if earned else []
             booked = {account: Decimal(amount) for account, amount in moved(entries).items()}
             released = booked.pop(DEFERRED_REVENUE, Decimal(0))
             assert {account: str(-amount) for account, amount in booked.items()} == expected["earned"], month
@@ -225,7 +226,7 @@ def assert_books(invoice: Invoice, expected: Told) -> None:
         assert invoice.due_date == expected["due_on"]
     if "exemption" in expected:
         assert invoice.tax_exemption == expected["exemption"]
-    entries = invoice_entries(invoice)
+    entries = invoice_entries(BOOKS, invoice)
     assert moved(entries) == expected["journal"]
     assert BILLING_CLEARING not in expected["journal"]
     assert {entry.posted_on for entry in entries} <= {invoice.invoice_date}

@@ -19,6 +19,7 @@ from core.rating import rate
 from core.revenue import straight_line
 from core.tax import TaxDocument, TaxLine, TaxStatus
 from core.ties import Break
+from tests.books import BOOKS
 from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
 
 NOON = datetime(2026, 10, 1, 12, 0, 0, 123456, tzinfo=timezone(timedelta(hours=-6)))
@@ -146,7 +147,7 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
         ],
         {},
     ),
-    (invoice_entries(INVOICE), {}),
+    (invoice_entries(BOOKS, INVOICE), {}),
     (straight_line(next(one for one in INVOICE.lines if one.defer), ACCOUNT.id), {}),
     ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
 )

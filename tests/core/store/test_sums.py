@@ -11,6 +11,7 @@ from core.posting import recognition_entries
 from core.revenue import RecognitionPart
 from core.store import Database
 from core.store.codec import CHUNK
+from tests.books import BOOKS
 from tests.core.store.nouns import PAYMENT, usd
 
 #: More than a 64-bit float holds exactly.
@@ -82,6 +83,6 @@ def test_deferred_is_what_no_journal_has_earned_yet(database: Database) -> None:
     with database.work() as work:
         work.add(parts)
         assert work.sums.unbooked() == {"USD": usd("40")}
-        work.add(recognition_entries("2026-10", "A", parts[:2]))
+        work.add(recognition_entries(BOOKS, "2026-10", "A", parts[:2]))
         assert work.sums.unbooked() == {"USD": usd("20")}
         assert work.sums.booked_parts() == {"L@2026-09", "L@2026-10"}

@@ -1,0 +1,326 @@
+"""Posting rules as data: one YAML file that says which business event books what, on which ledger accounts.
+
+A :class:`Fact` tells what happened, cut into parts. A rule takes one part and names the account to debit and the one to
+credit, so every rule balances by itself. Of several rules for the same part the first whose ``when`` holds is taken.
+``EVENTS`` is the closed list of facts: their parts, what each part knows, and which parts make up the whole.
+
+A file loads only when all of it is right: every part of every event is booked exactly once on each way to the general
+ledger, every account is in the chart, and the examples in the file, which use every rule, come out as they say.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from core.errors import Misconfigured
+from core.ledger import JournalEntry, JournalLine, LedgerAccount, LedgerAccountKind, Via
+from core.money import Money
+from core.noun import Id
+
+DEFAULT = Path(__file__).with_name("posting_rules.yaml")
+
+#: How the id of an entry begins.
+PREFIX: Mapping[Via, str] = {Via.DOCUMENT: "DOC", Via.JOURNAL: "JE"}
+
+Known = Mapping[str, str | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class PartShape:
+    """What a part of an event may be asked, and the roles whose account it names itself.
+
+    ``covers``: the pieces of the event that it stands for; empty: the one of its own name.
+    """
+
+    knows: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+    covers: frozenset[str] = frozenset()
+
+
+def _shape(knows: str = "", names: str = "", covers: str = "") -> PartShape:
+    return PartShape(frozenset(knows.split()), frozenset(names.split()), frozenset(covers.split()))
+
+
+#: What every part knows.
+ALWAYS = frozenset({"entity", "currency"})
+_SOLD = "product charge country region"
+_WHERE = "jurisdiction country region"
+
+#: Every event that can be booked, with its parts.
+EVENTS: Mapping[str, Mapping[str, PartShape]] = {
+    "invoice": {"line": _shape(f"{_SOLD} deferred", names="revenue"), "tax": _shape(_WHERE)},
+    "credit note": {
+        "line": _shape(_SOLD, covers="deferred earned"),
+        "deferred": _shape(_SOLD),
+        "earned": _shape(_SOLD, names="revenue"),
+        "tax": _shape(_WHERE),
+    },
+    "payment": {"whole": _shape("gateway")},
+    "settlement": {
+        "net": _shape("gateway"),
+        "fee": _shape("gateway"),
+        "gross": _shape("gateway", covers="net fee"),
+    },
+    "refund": {"whole": _shape("gateway")},
+    "recognition": {"earned": _shape(_SOLD, names="revenue")},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One amount of a fact. ``knows`` answers ``when`` and segments; ``accounts``: roles that the fact names itself.
+
+    ``source`` and ``source_id`` name what is booked. A negative amount goes to the other side, zero is not booked.
+    """
+
+    name: str
+    amount: Money
+    memo: str
+    source: str
+    source_id: str
+    knows: Known = field(default_factory=dict)
+    accounts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What happened, ready to be booked. ``id`` makes the id of its entries, ``source`` names its whole.
+
+    ``via``: the way of an event whose rules leave it open.
+    """
+
+    event: str
+    id: str
+    entity: str
+    currency: str
+    posted_on: date
+    account_id: str | None
+    memo: str
+    source: str
+    source_id: str
+    parts: Sequence[Part]
+    via: Via | None = None
+
+    def known(self, part: Part) -> Known:
+        """All that a part may be asked."""
+        return {"entity": self.entity, "currency": self.currency, **part.knows}
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ChartAccount(_Data):
+    """An account of the chart. ``role``: what rules call it."""
+
+    code: Id
+    name: str
+    kind: LedgerAccountKind
+    role: Id
+
+
+class Segment(_Data):
+    """A dimension of the general ledger, taken from what a part knows.
+
+    ``values`` translates it; what is not listed is ``otherwise``, and without ``values`` it stays as it is. A part that
+    does not know it, or an empty value, leaves the segment out.
+    """
+
+    of: str
+    values: dict[str, str] = {}
+    otherwise: str | None = None
+
+    def value(self, known: Known) -> str:
+        found = str(known.get(self.of, ""))
+        return self.values.get(found, self.otherwise or "") if self.values else found
+
+
+class Rule(_Data):
+    """One row of the rules: of ``part`` of ``event``, debit this role (or account) and credit that one.
+
+    ``via`` is ``either`` where the fact decides. ``total`` names the side that is one line for the whole document; that
+    line carries no segments. ``when``: what the part must know, each one value or a list.
+    """
+
+    id: Id
+    event: str
+    via: Literal["document", "journal", "either"]
+    part: str
+    when: dict[str, bool | str | list[str]] = {}
+    debit: str
+    credit: str
+    total: Literal["debit", "credit"] | None = None
+    segments: list[str] = []
+    note: str = ""
+
+    def takes(self, known: Known) -> bool:
+        return all(
+            known.get(name) in wanted if isinstance(wanted, list) else known.get(name) == wanted
+            for name, wanted in self.when.items()
+        )
+
+
+class ExamplePart(BaseModel):
+    """A part of an example; whatever else stands there is what it knows, or an account it names."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    part: str
+    amount: str
+
+
+class Sides(_Data):
+    """By ledger account, what an entry debits and credits."""
+
+    debit: dict[str, str]
+    credit: dict[str, str]
+
+
+class Example(_Data):
+    """A fact and the entries that the rules must make of it. ``segments``: by ledger account, where they matter."""
+
+    name: str
+    event: str
+    currency: str = "USD"
+    entity: str = "main"
+    via: Via | None = None
+    parts: list[ExamplePart]
+    document: Sides | None = None
+    journal: Sides | None = None
+    segments: dict[str, dict[str, str]] = {}
+
+
+class RulesFile(_Data):
+    chart: list[ChartAccount]
+    segments: dict[str, Segment] = {}
+    rules: list[Rule]
+    examples: list[Example]
+
+
+@dataclass(frozen=True)
+class PostingRules:
+    """A file of posting rules, checked. ``version`` is the content hash (12 hex digits) of the file."""
+
+    chart: tuple[LedgerAccount, ...]
+    segments: Mapping[str, Segment]
+    rules: tuple[Rule, ...]
+    examples: tuple[Example, ...]
+    version: str
+
+    @cached_property
+    def _by_role(self) -> Mapping[str, tuple[str, ...]]:
+        codes: dict[str, list[str]] = defaultdict(list)
+        for account in self.chart:
+            codes[account.role].append(account.code)
+        return {role: tuple(found) for role, found in codes.items()}
+
+    @cached_property
+    def _by_part(self) -> Mapping[tuple[str, str, str], tuple[Rule, ...]]:
+        rules: dict[tuple[str, str, str], list[Rule]] = defaultdict(list)
+        for rule in self.rules:
+            rules[rule.event, rule.via, rule.part].append(rule)
+        return {place: tuple(found) for place, found in rules.items()}
+
+    def accounts(self, role: str) -> tuple[str, ...]:
+        """The ledger accounts of a role; none when the chart has none."""
+        return self._by_role.get(role, ())
+
+    def account(self, role: str) -> str:
+        """The ledger account of a role, the first when there are several. Misconfigured when there is none."""
+        if not (found := self.accounts(role)):
+            raise Misconfigured(f"the chart of the posting rules has no account with the role {role!r}; add one")
+        return found[0]
+
+    def rule(self, fact: Fact, way: str, part: Part) -> Rule | None:
+        """The first rule that takes a part; None where this way books nothing of it."""
+        known = fact.known(part)
+        return next((one for one in self._by_part.get((fact.event, way, part.name), ()) if one.takes(known)), None)
+
+    def book(self, fact: Fact) -> list[JournalEntry]:
+        """What a fact books: at most one entry per way to the general ledger; none where all amounts are zero."""
+        entries = (self._entry(fact, via) for via in Via)
+        return [entry for entry in entries if entry is not None]
+
+    def _entry(self, fact: Fact, via: Via) -> JournalEntry | None:
+        booked: dict[tuple[object, ...], Booking] = {}
+        for way in (via.value, "either") if fact.via in (None, via) else (via.value,):
+            for number, part in enumerate(fact.parts):
+                rule = self.rule(fact, way, part)
+                if rule is not None:
+                    for booking in self._pair(fact, part, rule):
+                        key = booking.account, booking.side, None if booking.order != _LINES else (number, rule.id)
+                        booked[key] = booked[key].with_more(booking) if key in booked else booking
+        lines = sorted((one for one in booked.values() if one.amount), key=lambda one: one.order)
+        ident = f"{PREFIX[via]}-{fact.id}"
+        if not lines:
+            return None
+        return JournalEntry(
+            id=ident,
+            event=fact.event,
+            via=via,
+            currency=fact.currency,
+            posted_on=fact.posted_on,
+            account_id=fact.account_id,
+            memo=fact.memo,
+            lines=tuple(one.line(f"{ident}-{position}", position) for position, one in enumerate(lines, 1)),
+        )
+
+    def _pair(self, fact: Fact, part: Part, rule: Rule) -> Iterator[Booking]:
+        known = fact.known(part)
+        segments = {name: value for name in rule.segments if (value := self.segments[name].value(known))}
+        for side, role, amount in (("debit", rule.debit, part.amount), ("credit", rule.credit, -part.amount)):
+            account = part.accounts.get(role) or self._code(role)
+            if rule.total == side:
+                order = _FIRST if side == "debit" else _LAST
+                yield Booking(order, account, side, amount, fact.memo, fact.source, fact.source_id, (rule.id,))
+            else:
+                about = (part.memo, part.source, part.source_id)
+                yield Booking(_LINES, account, side, amount, *about, (rule.id,), segments)
+
+    def _code(self, role: str) -> str:
+        return self._by_role[role][0] if role in self._by_role else role
+
+
+_FIRST, _LINES, _LAST = range(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """One line before it has a place: ``amount`` above zero is a debit."""
+
+    order: int
+    account: str
+    side: str
+    amount: Money
+    memo: str
+    source: str
+    source_id: str
+    rules: tuple[str, ...]
+    segments: Mapping[str, str] = field(default_factory=dict)
+
+    def with_more(self, other: Booking) -> Booking:
+        rules = tuple(dict.fromkeys(self.rules + other.rules))
+        return Booking(
+            self.order, self.account, self.side, self.amount + other.amount,
+            self.memo, self.source, self.source_id, rules, self.segments,
+        )  # fmt: skip
+
+    def line(self, ident: str, position: int) -> JournalLine:
+        return JournalLine(
+            id=ident,
+            position=position,
+            ledger_account=self.account,
+            debit=self.amount if self.amount.minor > 0 else None,
+            credit=-self.amount if self.amount.minor < 0 else None,
+            memo=self.memo,
+            source=self.source,
+            source_id=self.source_id,
+        )
