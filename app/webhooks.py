@@ -5,7 +5,7 @@
 ===  ====================================================================================================
 200  the events are stored, or were before (a duplicate is no error), or are of a kind nobody listens to
 400  genuine, but not of the agreed form, or cut off
-401  forged, stale, or signed with another secret
+401  forged, stale, or signed with another secret; with no body, as Xero's probe demands (webhooks overview, read 2026-11)
 404  no such system is in use
 408  the body did not come in time
 413  the body is larger than ``LIMIT``
@@ -234,6 +234,8 @@ class Receiver:
             LOG.info("refused a webhook: %s", refusal.reason)
             # A body that was not read to its end leaves nothing to be read after it.
             headers = {"Connection": "close"} if refusal.status in (408, 413) else None
+            if refusal.status == 401:
+                return Response(status_code=401)
             return JSONResponse({"error": refusal.reason}, refusal.status, headers)
         self.counts["accepted"] += 1
         return answer

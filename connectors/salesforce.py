@@ -14,7 +14,6 @@ Vendor facts: REST API Developer Guide, SOQL and SOSL Reference, and the outboun
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import threading
 import xml.etree.ElementTree as ET
@@ -29,7 +28,7 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from simple_salesforce.api import Salesforce
 from simple_salesforce.format import format_soql
 
-from connectors.wire import Auth, BulkConnector, Request, Response, SdkSession, Wire, exact_json, retry_after
+from connectors.wire import Auth, BulkConnector, Request, Response, SdkSession, Wire, exact_json, parsed, retry_after
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -230,7 +229,7 @@ class Session(Auth):
 
 def _sign_in_error(response: Response) -> TieoutError | None:
     try:
-        answer = json.loads(response.content)
+        answer = parsed(response.content)
         said = f"{answer['error']}: {answer.get('error_description', '')}"
     except (ValueError, KeyError, TypeError):
         return None
@@ -242,7 +241,7 @@ def _sign_in_error(response: Response) -> TieoutError | None:
 def _errors(response: Response) -> list[Json]:
     """The vendor's error list; empty when the body is of another form."""
     try:
-        body = json.loads(response.content)
+        body = parsed(response.content)
     except ValueError:
         return []
     return [error for error in body if "errorCode" in error] if isinstance(body, list) else []
@@ -538,8 +537,10 @@ class SalesforceConnector(BulkConnector):
         if not hmac.compare_digest(given, token.get_secret_value().encode()):
             raise Rejected(f"{SYSTEM}: an outbound message with a wrong token was refused", system=SYSTEM)
         message = _parse(request.body).find(f".//{OUTBOUND}notifications")
-        if message is None or (message.findtext(f"{OUTBOUND}OrganizationId") or "")[:15] != organization[:15]:
-            raise Rejected(f"{SYSTEM}: a message is not an outbound message of this organization", system=SYSTEM)
+        if message is None:
+            raise _malformed("a message is not an outbound message")
+        if (message.findtext(f"{OUTBOUND}OrganizationId") or "")[:15] != organization[:15]:
+            raise Rejected(f"{SYSTEM}: an outbound message of another organization was refused", system=SYSTEM)
         events = (self._event(item, request.received_at) for item in message.iterfind(f"{OUTBOUND}Notification"))
         return [event for event in events if event is not None]
 
@@ -547,10 +548,10 @@ class SalesforceConnector(BulkConnector):
         record = notification.find(f"{OUTBOUND}sObject")
         ident = notification.findtext(f"{OUTBOUND}Id")
         if record is None or not ident:
-            raise Rejected(f"{SYSTEM}: an outbound message lacks its notification", system=SYSTEM)
+            raise _malformed("an outbound message lacks its notification")
         kind = record.get(XSI_TYPE, "").rpartition(":")[2]
         if kind not in NOTIFIED:
-            raise Rejected(f"{SYSTEM}: no resource listens to outbound messages of {kind!r}", system=SYSTEM)
+            raise _malformed(f"no resource listens to outbound messages of {kind!r}")
         fields = {child.tag.rpartition("}")[2]: child.text for child in record}
         if not fields.get("Id"):
             return None
@@ -558,7 +559,7 @@ class SalesforceConnector(BulkConnector):
         try:
             occurred_at = _instant(stamp) if stamp else received_at
         except ValueError:
-            raise Rejected(f"{SYSTEM}: {stamp!r} in an outbound message is not an instant", system=SYSTEM) from None
+            raise _malformed(f"{stamp!r} in an outbound message is not an instant") from None
         return WebhookEvent(ident, NOTIFIED[kind], str(fields["Id"]), kind, occurred_at, version=stamp)
 
     def acknowledge(self, _events: Sequence[WebhookEvent]) -> tuple[bytes, str]:
@@ -638,14 +639,19 @@ class _NoDoctype(ET.TreeBuilder):
     """Refuses a document type, and with it every entity, before it is read."""
 
     def doctype(self, _name: str, _pubid: str | None, _system: str | None) -> None:
-        raise Rejected(f"{SYSTEM}: a message with a document type was refused", system=SYSTEM)
+        raise _malformed("a message with a document type was refused")
 
 
 def _parse(body: bytes) -> ET.Element:
     try:
         return ET.fromstring(body, ET.XMLParser(target=_NoDoctype()))
     except (ET.ParseError, ValueError, LookupError):
-        raise Rejected(f"{SYSTEM}: a message is not XML", system=SYSTEM) from None
+        raise _malformed("a message is not XML") from None
+
+
+def _malformed(why: str) -> Rejected:
+    """The sender knows our token, but says what no outbound message says."""
+    return Rejected(f"{SYSTEM}: {why}", system=SYSTEM, code="malformed")
 
 
 def _instant(text: str) -> datetime:

@@ -11,6 +11,7 @@
     ├── Parked               the record waits for a dependency, an open period or an approval
     ├── Misconfigured        stop this system: credentials, permissions, address, missing custom field
     ├── MappingError         a mapping file is wrong, or a value does not fit it (file, field, value)
+    │   └── SchemaDrift      the other system's fields changed under a mapping (code: how)
     └── TieBroken            an equality failed: stop, never log and go on
 
 An expected duplicate is not an error: a connector answers it with the Receipt of the object that is already there.
@@ -110,6 +111,16 @@ class MappingError(TieoutError):
     def __init__(self, message: str, *, file: str, field: str, value: object = None) -> None:
         super().__init__(f"{file}: {field}: {message}")
         self.file, self.field, self.value = file, field, value
+
+
+class SchemaDrift(MappingError):
+    """The other system's fields are not what a mapping file rests on any more; ``code`` says how."""
+
+    cure = "Mend the field there, or the mapping file here; then check the mappings again."
+
+    def __init__(self, message: str, *, file: str, field: str, code: str) -> None:
+        super().__init__(message, file=file, field=field)
+        self.code = code
 
 
 class TieBroken(TieoutError):

@@ -316,6 +316,46 @@ class Acknowledges(Protocol):
         ...
 
 
+class FieldKind(StrEnum):
+    """What a field of another system takes; the value of a member is how a message names it."""
+
+    TEXT = "text"
+    NUMBER = "a number"
+    BOOLEAN = "true or false"
+    DATE = "a date"
+    INSTANT = "an instant"
+    OBJECT = "an object"
+    LIST = "a list"
+    ANYTHING = "anything"
+
+
+@dataclass(frozen=True, slots=True)
+class DescribedField:
+    """One field of a resource, as its vendor describes it now.
+
+    ``length``: most characters (None: not said). ``words``: the only values it takes (empty: any). ``required``: no
+    record is created without it, and neither vendor nor connector fills it. ``fields``: those of an object, or of the
+    items of a list (empty: not described). ``spelled``: its values cross the wire as text, whatever its kind.
+    """
+
+    kind: FieldKind
+    length: int | None = None
+    words: frozenset[str] = frozenset()
+    required: bool = False
+    writable: bool = True
+    fields: Mapping[str, DescribedField] = field(default_factory=dict)
+    spelled: bool = False
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A connector whose vendor tells, at run time, which fields its records have."""
+
+    def describe(self, resource: str, /) -> Mapping[str, DescribedField]:
+        """The fields of a resource by name, asked anew. Rejected when the vendor has no such record any more."""
+        ...
+
+
 @runtime_checkable
 class KeepsBooks(Protocol):
     """A connector whose system is a general ledger that closes its own months."""

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from prefect.runtime import flow_run
 
-from core.errors import MappingError, Rejected, TieoutError
+from core.errors import MappingError, Rejected, SchemaDrift, TieoutError
 from core.money import Money
 from core.sync import DeskEntry
 
@@ -20,6 +20,7 @@ def entry(
         field, value, code = error.field, error.value, error.code
     elif isinstance(error, MappingError):
         field, value = error.field, None if error.value is None else str(error.value)[:200]
+        code = error.code if isinstance(error, SchemaDrift) else None
     return DeskEntry(
         id=ident,
         system=system,

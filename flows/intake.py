@@ -40,6 +40,11 @@ LEASE = timedelta(minutes=5)
 WHO = "flow intake"
 ACTS = {InboxState.APPLIED: Act.APPLIED, InboxState.STALE: Act.STALE, InboxState.REJECTED: Act.REJECTED}
 
+#: The kind of an event that a poll made of a deletion.
+DELETED = "poll deleted"
+#: What is told of our own write that comes back.
+ECHO: dict[str, str] = {"done": "unchanged"}
+
 #: A handler applies the object of an event, and tells the row that an operator sees and what failed nevertheless.
 Handler = Callable[[Hub, InboxEvent, Any], tuple[dict[str, str], DeskEntry | None]]
 
@@ -103,12 +108,13 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
     handler = HANDLERS.get((hub.role(event.system), event.resource))
     with hub.database.reading() as work:
         newest = work.inbox.newest_applied(event.system, event.resource, event.vendor_id)
-    state, failure, money = InboxState.STALE, None, None
+    state, failure, money, echo = InboxState.STALE, None, None, False
     if handler is not None and (newest is None or event.occurred_at >= newest):
         try:
             noun = _read(hub, event)
             money = noun.total if isinstance(noun, Order) else noun.amount
-            row, failure = handler(hub, event, noun)
+            echo = _is_echo(hub, event.system, event.vendor_id, noun)
+            row, failure = (ECHO, None) if echo else handler(hub, event, noun)
         except Retryable:
             return False
         except Misconfigured as error:
@@ -130,7 +136,7 @@ def _apply(hub: Hub, event: InboxEvent, report: Report) -> bool:
     with hub.database.work() as work:
         settled = work.inbox.settle(event, state)
         if settled and state in ACTS:
-            work.audit.tell(_deed(hub, event, ACTS[state]))
+            work.audit.tell(_deed(hub, event, ACTS[state], **({"echo": True} if echo else {})))
         if state in (InboxState.APPLIED, InboxState.STALE):
             work.desk.resolve(ident)
         if state is not InboxState.STALE:
@@ -150,17 +156,34 @@ def _stop(hub: Hub, system: str, error: Misconfigured, report: Report) -> None:
         work.desk.report(failure)
 
 
-def _deed(hub: Hub, event: InboxEvent, act: Act) -> Deed:
-    detail = {"event": event.event_id, "kind": event.kind}
+def _deed(hub: Hub, event: InboxEvent, act: Act, **more: Any) -> Deed:
+    detail = {"event": event.event_id, "kind": event.kind, **more}
     return Deed(hub.now(), WHO, act, event.system, event.resource, event.vendor_id, detail)
 
 
 def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
     """The object of an event as its system shows it now."""
-    payload = hub.connector(event.system).get(event.resource, event.vendor_id)
+    try:
+        payload = hub.connector(event.system).get(event.resource, event.vendor_id)
+    except Rejected as error:
+        if event.kind != DELETED:
+            raise
+        why = "was deleted there after it was taken in; restore it, or end its subscription by an amendment"
+        told = f"{event.system} {event.resource} {event.vendor_id} {why}"
+        raise Rejected(told, system=event.system, record=event.resource, code=error.code) from None
     noun = hub.mappings.find(event.system, event.resource, "in", event.resource).into(payload)
     assert isinstance(noun, Order | Payment)
     return noun
+
+
+def _is_echo(hub: Hub, system: str, vendor_id: str, noun: Order | Payment) -> bool:
+    """Whether it is our own write that comes back: we wrote to the object, and nothing that we read of it changed."""
+    if not isinstance(noun, Order):
+        return False
+    with hub.database.reading() as work:
+        held = work.get(Order, noun.id)
+        ours = any(proof.system == system for proof in work.outbox.proofs_of_vendor_id(vendor_id))
+    return ours and held is not None and held == noun.model_copy(update={"changed_at": held.changed_at})
 
 
 def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
@@ -261,7 +284,10 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
 
 
 def _order_known(work: Work, change: Change) -> bool:
+    """One that was never held brings no news by its deletion."""
     order = work.get(Order, change.vendor_id)
+    if change.payload is None:
+        return order is None
     return order is not None and order.changed_at >= change.changed_at
 
 
@@ -269,7 +295,7 @@ def _payment_known(work: Work, change: Change) -> bool:
     return any(payment.status is PaymentStatus.SUCCEEDED for payment in work.find(Payment, vendor_id=change.vendor_id))
 
 
-#: What is polled per role, and how to tell that a change is no news.
+#: What is polled per role, and how to tell from what is held that a change is no news.
 POLLED: Mapping[str, tuple[str, Callable[[Work, Change], bool]]] = {
     "crm": ("order", _order_known),
     "gateway": ("payment", _payment_known),
@@ -304,9 +330,10 @@ def _poll(
 ) -> int:
     """Stores the news of one system, sees that nothing of it is missing, then moves its watermark.
 
-    Vendors tell the second of a change, so two changes in one second are told apart by what the record is then.
+    Vendors tell the second of a change, so two changes in one second are told apart by what the record is then. The
+    watermark is the vendor's own cursor where it gives one (it tells deletions too), else the newest instant.
     """
-    found, listed = 0, {}
+    found, listed, cursor = 0, {}, None
     with hub.database.reading() as work:
         since = work.outbox.watermark(system, resource)
     newest = since
@@ -318,7 +345,7 @@ def _poll(
             event_id=f"poll:{change.vendor_id}:{at}:{content[:12]}",
             resource=resource,
             vendor_id=change.vendor_id,
-            kind="poll",
+            kind=DELETED if change.payload is None else "poll",
             version=at,
             occurred_at=change.changed_at,
             received_at=hub.now(),
@@ -327,10 +354,11 @@ def _poll(
             if not known(work, change) and work.inbox.store(event, b""):
                 work.audit.tell(_deed(hub, event, Act.RECEIVED))
                 found += 1
-        listed[change.vendor_id] = replace(change, payload=None)
+        listed[change.vendor_id] = replace(change, payload=change.payload and {})
+        cursor = change.cursor or cursor
         newest = max(newest or at, at)
     checks.append(_completeness(hub, system, resource, listed, known))
-    _move_watermark(hub, system, resource, since, newest)
+    _move_watermark(hub, system, resource, since, cursor or newest)
     return found
 
 
