@@ -51,6 +51,7 @@ class Mapping:
     version: str
     noun: type[Noun]
     compiled: Compiled = field(repr=False)
+    tables: ReadOnly[str, Table] = field(repr=False)
 
     @property
     def system(self) -> str:
@@ -233,7 +234,8 @@ class _Folder:
             return None
         used = sorted({op.table for _, op in operators(spec.fields) if isinstance(op, Lookup)})
         digest = hashlib.sha256(b"\0".join([content, *(self.contents[name] for name in used)]))
-        return Mapping(self.name(path), spec, digest.hexdigest()[:12], noun, compiled)
+        tables = {name: self.tables[name] for name in used}
+        return Mapping(self.name(path), spec, digest.hexdigest()[:12], noun, compiled, tables)
 
     def check_unique(self, mappings: Sequence[Mapping]) -> None:
         seen: dict[tuple[str, ...], str] = {}

@@ -82,7 +82,7 @@ class Site:
         for step in path.steps:
             if shape is ANYTHING:
                 return read_data(up, path.steps), ANYTHING
-            found = _one_step(shape, step)
+            found = one_step(shape, step)
             if isinstance(found, str):
                 return self.problem(found), None
             shape = found
@@ -107,7 +107,7 @@ class Site:
         return lambda _: made
 
 
-def _one_step(shape: Shape, step: Step) -> Shape | str:
+def one_step(shape: Shape, step: Step) -> Shape | str:
     """The shape one step further, or what is wrong with the step."""
     if isinstance(step, int):
         return shape.item or f"[{step}] needs a list, and this is {shape.kind}"
