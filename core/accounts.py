@@ -89,6 +89,13 @@ class ByParent(StrEnum):
     OWNS = "owns"  # its lines stand on the parent's invoice
 
 
+class ExemptBy(StrEnum):
+    """Whose exemption from tax holds for lines on a parent's invoice."""
+
+    BUYER = "buyer"  # the parent's: it is who buys
+    USER = "user"  # each account's own: it buys, and its parent only gets the bill
+
+
 class BillingTerms(Noun):
     """How an account is billed. ``id`` is the account's; an account without terms has these defaults.
 
@@ -100,6 +107,7 @@ class BillingTerms(Noun):
     group_by: GroupBy = GroupBy.ACCOUNT
     by_parent: ByParent = ByParent.NOTHING
     minimum: Money | None = None
+    exempt_by: ExemptBy = ExemptBy.BUYER
 
 
 def _above(

@@ -51,10 +51,14 @@ class Pause(Noun):
 
 
 class Amendment(Noun):
-    """Changes that take effect together on ``effective_on``; ``recorded_at`` is when we knew of them."""
+    """Changes that take effect together on ``effective_on``; ``recorded_at`` is when we knew of them.
+
+    ``order_id``: the order that asked for them.
+    """
 
     id: Id
     subscription_id: Id
+    order_id: Id | None = None
     effective_on: date
     recorded_at: Instant
     changes: Annotated[

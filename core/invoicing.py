@@ -16,6 +16,7 @@ from pydantic import model_validator
 from core.accounts import Account, Address, GroupBy
 from core.catalog import PriceBook
 from core.errors import Rejected
+from core.fx import Exchange
 from core.money import Money, Rounding, round_fraction, total
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.period import DateSpan
@@ -62,6 +63,8 @@ class InvoiceLine(Noun):
     defer: bool = False
     """True when the amount is earned over ``service_period``; False when it is earned as invoiced."""
     service_address: Address
+    tax_exemption: str | None = None
+    """Entity use code under which this line is exempt; None: taxable."""
 
 
 class Invoice(Noun):
@@ -81,6 +84,8 @@ class Invoice(Noun):
     tax: Money
     total: Money
     lines: tuple[InvoiceLine, ...]
+    exchange: Exchange | None = None
+    """What one unit of ``currency`` is worth in the books of who sells, on the day of the invoice; None: the same."""
 
     @model_validator(mode="after")
     def _ties(self) -> Self:
@@ -309,6 +314,7 @@ class CreditNoteLine(Noun):
     tax_code: str
     revenue_account: str
     service_address: Address
+    tax_exemption: str | None = None
 
 
 class CreditApplication(Noun):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from enum import StrEnum
 from fractions import Fraction
 from typing import Self
 
@@ -17,6 +18,14 @@ from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
 from core.prices import Flat, PerUnit
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.ties import order_equals_lines, subscription_equals_order
+
+
+class Change(StrEnum):
+    """What a line of an amending order does to the line that it ``amends``; a line that amends none is added."""
+
+    REPLACE = "replace"  # an up- or downgrade: what this line says stands instead
+    STOP = "stop"
+    PAUSE = "pause"  # not served until ``until``
 
 
 class OrderLine(Noun):
@@ -34,10 +43,16 @@ class OrderLine(Noun):
     unit_price: Quantity
     amount: Money
     start_on: date | None = None
+    change: Change | None = None
+    amends: Id | None = None
+    until: date | None = None
 
 
 class Order(Noun):
-    """A won quote. ``id`` is its id in the CRM; ``account`` is the customer as the CRM described it at that moment."""
+    """A won quote. ``id`` is its id in the CRM; ``account`` is the customer as the CRM described it at that moment.
+
+    ``amends``: the order whose subscription it changes; None: it makes a subscription of its own.
+    """
 
     id: Id
     name: str
@@ -52,6 +67,7 @@ class Order(Noun):
     lines: tuple[OrderLine, ...]
     changed_at: Instant
     """When the CRM last changed it: the version of the order."""
+    amends: Id | None = None
 
     @model_validator(mode="after")
     def _ties(self) -> Self:

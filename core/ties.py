@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from fractions import Fraction
 
 from core.errors import TieBroken
 from core.money import Money, total
@@ -208,3 +209,19 @@ def used_within_credit(note_id: str, used: Money, whole: Money) -> None:
 def usage_is_accounted(source: str, received: int, accepted: int, repeated: int, rejected: int) -> None:
     """Every usage event received is accepted, an exact repeat, or rejected; nothing disappears."""
     require("usage received = accepted + repeated + rejected", source, received, accepted + repeated + rejected)
+
+
+def credit_never_below_zero(grant_id: str, left: Money, granted: Money) -> None:
+    """What is left of a credit lies between nothing and all of it."""
+    if not 0 <= left.minor <= granted.minor:
+        raise TieBroken("0 <= credit left <= credit granted", subject=grant_id, left=left, right=granted)
+
+
+def credit_is_accounted(grant_id: str, given: Money, gone_and_left: Money) -> None:
+    """Granted and restored is drawn, expired, voided or left; nothing of a credit disappears."""
+    require("credit granted + restored = drawn + expired + voided + left", grant_id, given, gone_and_left)
+
+
+def units_are_accounted(balance_id: str, given: Fraction, gone_and_left: Fraction) -> None:
+    """Included units that were there or granted are drawn, expired or carried on."""
+    require("units opening + granted = drawn + expired + closing", balance_id, given, gone_and_left)

@@ -10,7 +10,7 @@ from fractions import Fraction
 
 from core.catalog import PriceBook
 from core.exact import added
-from core.noun import Id, Noun
+from core.noun import Id, Instant, Noun
 from core.rating.derivation import plain
 from core.rating.lines import RatedLine, drawn
 from core.terms import Entitlement
@@ -20,7 +20,7 @@ THRESHOLDS = (Fraction(1, 2), Fraction(4, 5), Fraction(1))
 
 
 class Alert(Noun):
-    """``used`` of ``limit`` has passed ``threshold`` (a fraction of 1)."""
+    """``used`` of ``limit`` has passed ``threshold`` (a fraction of 1). ``told_at``: when people were told."""
 
     id: Id
     account_id: Id
@@ -28,6 +28,8 @@ class Alert(Noun):
     threshold: Fraction
     used: Fraction
     limit: Fraction
+    raised_at: Instant | None = None
+    told_at: Instant | None = None
 
     def __str__(self) -> str:
         return f"{self.subject}: {plain(self.used)} of {plain(self.limit)} used, {plain(self.threshold * 100)} % passed"

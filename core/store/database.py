@@ -15,7 +15,10 @@ from sqlalchemy import Connection, Table, create_engine, delete, event, func, in
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms
+from core.amendments import Amendment
+from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.errors import Misconfigured, TieBroken
+from core.fx import FxRate
 from core.invoicing import (
     Adjustment,
     CarryForward,
@@ -30,6 +33,7 @@ from core.noun import Noun
 from core.orders import Order, OrderLine
 from core.payments import Dispute, Payment, Refund, Settlement
 from core.rating import RatedLine
+from core.rating.alerts import Alert
 from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.audit import Audit
@@ -37,10 +41,13 @@ from core.store.border import Inbox, Outbox
 from core.store.budget import Budgets
 from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.store.desk import Desk
+from core.store.periods import Periods
 from core.store.sums import Sums
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax import TaxDocument, TaxLine
 from core.ties import Break
+from core.units import UnitBalance, UnitGrant
+from core.wallets import CreditGrant, CreditMovement
 
 N = TypeVar("N", bound=Noun)
 
@@ -74,13 +81,29 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
                 "applied": Shape(CreditApplication, rows.CreditApplicationRow),
             },
         ),
+        Shape(CreditGrant, rows.CreditGrantRow),
+        Shape(CreditMovement, rows.CreditMovementRow),
+        Shape(UnitGrant, rows.UnitGrantRow),
+        Shape(UnitBalance, rows.UnitBalanceRow),
+        Shape(Alert, rows.AlertRow),
+        Shape(Amendment, rows.AmendmentRow),
+        Shape(FxRate, rows.FxRateRow),
         Shape(TaxDocument, rows.TaxDocumentRow, {"lines": Shape(TaxLine, rows.TaxLineRow)}),
         Shape(Payment, rows.PaymentRow),
         Shape(Settlement, rows.SettlementRow),
         Shape(Refund, rows.RefundRow),
-        Shape(JournalEntry, rows.JournalEntryRow, {"lines": Shape(JournalLine, rows.JournalLineRow)}),
+        Shape(
+            JournalEntry,
+            rows.JournalEntryRow,
+            {"lines": Shape(JournalLine, rows.JournalLineRow, extra={"detail": lambda line: line.detail})},
+        ),
         Shape(RecognitionPart, rows.RecognitionRow),
         Shape(Break, rows.BreakRow),
+        Shape(Close, rows.CloseRow),
+        Shape(JournalDraft, rows.JournalDraftRow),
+        Shape(Decision, rows.CloseDecisionRow),
+        Shape(Override, rows.CloseOverrideRow),
+        Shape(PeriodLock, rows.PeriodLockRow),
     )
 }
 
@@ -197,6 +220,10 @@ class Work:
     @cached_property
     def budgets(self) -> Budgets:
         return Budgets(self._connection)
+
+    @cached_property
+    def periods(self) -> Periods:
+        return Periods(self._connection)
 
     @cached_property
     def sums(self) -> Sums:

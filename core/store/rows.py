@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, String, Text, UniqueConstraint
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -55,6 +55,11 @@ def _text(*, nullable: bool = False) -> Any:
     return Field(sa_column=Column(Text, nullable=nullable))
 
 
+def _added(before: str) -> Any:
+    """A text column that rows written before it was added have as ``before``."""
+    return Field(sa_column=Column(String, nullable=False, server_default=before))
+
+
 class AccountRow(SQLModel, table=True):
     __tablename__ = "account"
     id: str = Field(primary_key=True)
@@ -79,6 +84,7 @@ class BillingTermsRow(SQLModel, table=True):
     group_by: str
     by_parent: str
     minimum_minor: int | None = _minor(nullable=True)
+    exempt_by: str
 
 
 class OrderRow(SQLModel, table=True):
@@ -94,6 +100,7 @@ class OrderRow(SQLModel, table=True):
     term_months: int | None = None
     total_minor: int = _minor()
     changed_at: datetime = _instant()
+    amends: str | None = None
 
 
 class OrderLineRow(SQLModel, table=True):
@@ -108,6 +115,9 @@ class OrderLineRow(SQLModel, table=True):
     unit_price: str
     amount_minor: int = _minor()
     start_on: date | None = None
+    change: str | None = None
+    amends: str | None = None
+    until: date | None = None
 
 
 class SubscriptionRow(SQLModel, table=True):
@@ -179,6 +189,7 @@ class InvoiceRow(SQLModel, table=True):
     subtotal_minor: int = _minor()
     tax_minor: int = _minor()
     total_minor: int = _minor()
+    exchange: str | None = _text(nullable=True)
     __table_args__ = (CheckConstraint("total_minor = subtotal_minor + tax_minor", name="total"),)
 
 
@@ -204,6 +215,7 @@ class InvoiceLineRow(SQLModel, table=True):
     revenue_account: str
     defer: bool
     service_address: str = _text()
+    tax_exemption: str | None = None
 
 
 class AdjustmentRow(SQLModel, table=True):
@@ -284,6 +296,7 @@ class CreditNoteLineRow(SQLModel, table=True):
     tax_code: str
     revenue_account: str
     service_address: str = _text()
+    tax_exemption: str | None = None
 
 
 class CreditApplicationRow(SQLModel, table=True):
@@ -293,6 +306,100 @@ class CreditApplicationRow(SQLModel, table=True):
     sequence: int
     invoice_id: str = Field(index=True)
     amount_minor: int = _minor()
+
+
+class CreditGrantRow(SQLModel, table=True):
+    __tablename__ = "credit_grant"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    kind: str
+    currency: str
+    amount_minor: int = _minor()
+    left_minor: int = _minor()
+    priority: int
+    charges: str = _text()
+    granted_on: date
+    effective_on: date
+    expires_on: date | None = None
+    reason: str = _text()
+    source: str = Field(index=True)
+    __table_args__ = (CheckConstraint("left_minor >= 0 AND left_minor <= amount_minor", name="left"),)
+
+
+class CreditMovementRow(SQLModel, table=True):
+    __tablename__ = "credit_movement"
+    id: str = Field(primary_key=True)
+    grant_id: str = Field(index=True)
+    account_id: str
+    kind: str
+    currency: str
+    amount_minor: int = _minor()
+    moved_on: date
+    document_id: str | None = Field(default=None, index=True)
+    line_id: str | None = None
+    __table_args__ = (CheckConstraint("amount_minor > 0", name="positive"),)
+
+
+class UnitGrantRow(SQLModel, table=True):
+    __tablename__ = "unit_grant"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    units: str
+    charges: str = _text()
+    priority: int
+    granted_on: date
+    effective_on: date
+    expires_on: date | None = None
+    reason: str = _text()
+
+
+class UnitBalanceRow(SQLModel, table=True):
+    __tablename__ = "unit_balance"
+    id: str = Field(primary_key=True)
+    account_id: str
+    period: str
+    source: str
+    allowance: str | None = None
+    last: str | None = None
+    opening: str
+    granted: str
+    drawn: str
+    expired: str
+    closing: str
+    __table_args__ = (Index("ix_unit_balance_account_id_period", "account_id", "period"),)
+
+
+class AlertRow(SQLModel, table=True):
+    __tablename__ = "alert"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    subject: str
+    threshold: str
+    used: str
+    limit: str
+    raised_at: datetime | None = _instant(nullable=True)
+    told_at: datetime | None = _instant(nullable=True)
+
+
+class AmendmentRow(SQLModel, table=True):
+    __tablename__ = "amendment"
+    id: str = Field(primary_key=True)
+    subscription_id: str = Field(index=True)
+    order_id: str | None = None
+    effective_on: date
+    recorded_at: datetime = _instant()
+    changes: str = _text()
+
+
+class FxRateRow(SQLModel, table=True):
+    __tablename__ = "fx_rate"
+    id: str = Field(primary_key=True)
+    source: str
+    base: str
+    quote: str
+    valid_on: date = Field(index=True)
+    rate: str
+    recorded_at: datetime = _instant()
 
 
 class TaxDocumentRow(SQLModel, table=True):
@@ -353,6 +460,8 @@ class RefundRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     payment_id: str = Field(index=True)
     payment_vendor_id: str
+    credit_note_id: str
+    refunded_on: date
     currency: str
     amount_minor: int = _minor()
     reason: str = _text()
@@ -361,12 +470,16 @@ class RefundRow(SQLModel, table=True):
 class JournalEntryRow(SQLModel, table=True):
     __tablename__ = "journal_entry"
     id: str = Field(primary_key=True)
+    entity: str = _added("main")
     event: str = Field(index=True)
     via: str
     currency: str
     posted_on: date = Field(index=True)
     account_id: str | None = None
     memo: str
+    rules_version: str = _added("")
+    reverses: str | None = Field(default=None, unique=True, index=True)
+    origin: str | None = None
 
 
 class JournalLineRow(SQLModel, table=True):
@@ -381,10 +494,31 @@ class JournalLineRow(SQLModel, table=True):
     memo: str
     source: str
     source_id: str = Field(index=True)
+    rule: str = _added("")
+    segments: str = _added("{}")
+    functional_minor: int | None = _minor(nullable=True)
+    functional_currency: str | None = None
+    detail: str = _added("")
     __table_args__ = (
         CheckConstraint("(debit_minor IS NULL) <> (credit_minor IS NULL)", name="one_side"),
         CheckConstraint("coalesce(debit_minor, credit_minor) > 0", name="positive"),
     )
+
+
+class LedgerBalanceRow(SQLModel, table=True):
+    """What was booked, summed by the database itself at each insert of a journal line; nothing else writes here."""
+
+    __tablename__ = "ledger_balance"
+    entity: str = Field(primary_key=True)
+    month: str = Field(primary_key=True)
+    ledger_account: str = Field(primary_key=True)
+    currency: str = Field(primary_key=True)
+    event: str = Field(primary_key=True)
+    detail: str = Field(primary_key=True)
+    debit_minor: int = _minor()
+    credit_minor: int = _minor()
+    functional_debit_minor: int = _minor()
+    functional_credit_minor: int = _minor()
 
 
 class RecognitionRow(SQLModel, table=True):
@@ -570,3 +704,63 @@ class BudgetRow(SQLModel, table=True):
     level: int = Field(sa_column=Column(BigInteger, nullable=False))
     filled_at: datetime = _instant()
     closed_until: datetime | None = _instant(nullable=True)
+
+
+class CloseRow(SQLModel, table=True):
+    __tablename__ = "close"
+    id: str = Field(primary_key=True)
+    entity: str
+    period: str
+    number: int
+    currency: str
+    state: str
+    cut_off: datetime = _instant()
+    frozen_at: datetime = _instant()
+    started_by: str
+    digest: str | None = None
+    __table_args__ = (UniqueConstraint("entity", "period", "number"),)
+
+
+class JournalDraftRow(SQLModel, table=True):
+    __tablename__ = "journal_draft"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    digest: str
+    entry: str = _text()
+    booked: bool
+
+
+class CloseDecisionRow(SQLModel, table=True):
+    __tablename__ = "close_decision"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    digest: str
+    verdict: str
+    who: str
+    reason: str = _text()
+    via: str
+    at: datetime = _instant()
+
+
+class CloseOverrideRow(SQLModel, table=True):
+    __tablename__ = "close_override"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    gate: str
+    record: str
+    who: str
+    reason: str = _text()
+    at: datetime = _instant()
+
+
+class PeriodLockRow(SQLModel, table=True):
+    __tablename__ = "period_lock"
+    id: str = Field(primary_key=True)
+    entity: str
+    month: str
+    close_id: str
+    locked_at: datetime = _instant()
+    reopened_at: datetime | None = _instant(nullable=True)
+    reopened_by: str | None = None
+    reason: str | None = _text(nullable=True)
+    __table_args__ = (Index("ix_period_lock_entity_month", "entity", "month"),)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
-from core.accounts import BillingTerms, ByParent, GroupBy
+from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy
+from core.amendments import Amendment, Pause, Start, Stop
+from core.fx import Exchange, FxRate
 from core.invoicing import Adjustment, carry, credit, draft, finalise
 from core.money import Money
 from core.noun import Noun
@@ -16,9 +19,12 @@ from core.payments import Dispute, Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import rate
+from core.rating.alerts import Alert
 from core.revenue import straight_line
 from core.tax import TaxDocument, TaxLine, TaxStatus
 from core.ties import Break
+from core.units import UnitBalance, UnitGrant
+from core.wallets import CreditGrant, CreditKind, drawn
 from tests.books import BOOKS
 from tests.core.rating.northwind import ACCOUNT, BOOK, line, order, used
 
@@ -81,7 +87,14 @@ SECOND_CREDIT_NOTE = credit(INVOICE, {1: None}, (CREDIT_NOTE,), "More", date(202
     refunded=usd("1")
 )
 REFUND = Refund(
-    id="REF-1", payment_id=PAYMENT.id, payment_vendor_id="pi_1", currency="USD", amount=usd("3"), reason="Outage"
+    id="REF-1",
+    payment_id=PAYMENT.id,
+    payment_vendor_id="pi_1",
+    credit_note_id=CREDIT_NOTE.id,
+    refunded_on=date(2026, 11, 6),
+    currency="USD",
+    amount=usd("3"),
+    reason="Outage",
 )
 TERMS = BillingTerms(id=ACCOUNT.id, currency="USD", group_by=GroupBy.SITE, minimum=usd("25"))
 ADJUSTMENT = Adjustment(
@@ -103,6 +116,69 @@ DISPUTE = Dispute(
     reason="Too much",
     opened_on=date(2026, 11, 5),
 )
+EXCHANGE = Exchange(base="EUR", quote="USD", on=date(2026, 11, 1), rate=Fraction(12, 11), rates=("ECB:EUR/USD:1",))
+RATE = FxRate(
+    id="ECB:EUR/USD:2026-11-01",
+    source="ECB",
+    base="EUR",
+    quote="USD",
+    valid_on=date(2026, 11, 1),
+    rate=Decimal("1.0842"),
+    recorded_at=NOON,
+)
+GRANT = CreditGrant(
+    id="CR-1",
+    account_id=ACCOUNT.id,
+    kind=CreditKind.PROMOTIONAL,
+    currency="USD",
+    amount=usd("100"),
+    left=usd("70"),
+    charges=("VC-MIN",),
+    granted_on=date(2026, 10, 1),
+    effective_on=date(2026, 10, 1),
+    expires_on=date(2027, 1, 1),
+    reason="Startup credit",
+    source="ops@northwind.example",
+)
+UNIT_GRANT = UnitGrant(
+    id="UG-1",
+    account_id=ACCOUNT.id,
+    units=Decimal("1000.5"),
+    charges=("VC-MIN", "VC-MIN-INTL"),
+    granted_on=date(2026, 10, 7),
+    effective_on=date(2026, 10, 1),
+    reason="Outage",
+)
+UNIT_BALANCE = UnitBalance(
+    id="A-0001:pool@2026-09:2026-10",
+    account_id=ACCOUNT.id,
+    period="2026-10",
+    source="pool@2026-09",
+    allowance="pool",
+    last="2026-12",
+    opening=Fraction(1000, 3),
+    drawn=Fraction(1, 3),
+    closing=Fraction(333),
+)
+ALERT = Alert(
+    id="A-0001:allowance pool:2026-10:50",
+    account_id=ACCOUNT.id,
+    subject="allowance pool",
+    threshold=Fraction(1, 2),
+    used=Fraction(2, 3),
+    limit=Fraction(1),
+)
+AMENDMENT = Amendment(
+    id="AM-1",
+    subscription_id=SUBSCRIPTION.id,
+    effective_on=date(2026, 11, 15),
+    recorded_at=NOON,
+    changes=(
+        Stop(charge_id=SUBSCRIPTION.charges[0].id),
+        Start(charge=SUBSCRIPTION.charges[0].model_copy(update={"id": "SC-9", "starts_on": date(2026, 11, 15)})),
+        Pause(charge_id=SUBSCRIPTION.charges[1].id, until=date(2026, 12, 1)),
+    ),
+)
 BREAK = Break(
     id="B1",
     tie="hub = CRM",
@@ -123,14 +199,21 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([ORDER], {}),
     ([SUBSCRIPTION], {}),
     (RATED, {"billing_period": "2026-10"}),
-    ([INVOICE], {}),
+    ([INVOICE, INVOICE.part(()).model_copy(update={"id": "INV-EUR", "exchange": EXCHANGE})], {}),
     ([TAX], {}),
     ([PAYMENT], {}),
     ([CREDIT_NOTE, SECOND_CREDIT_NOTE], {}),
     ([REFUND], {}),
-    ([TERMS, BillingTerms(id="A-0002", currency="USD", by_parent=ByParent.OWNS)], {}),
+    ([TERMS, BillingTerms(id="A-0002", currency="USD", by_parent=ByParent.OWNS, exempt_by=ExemptBy.USER)], {}),
     ([ADJUSTMENT, ADJUSTMENT.model_copy(update={"id": "ADJ-2", "taken_by": INVOICE.id})], {}),
     ([carry(DRAFT, "below the minimum")], {}),
+    ([RATE, RATE.model_copy(update={"id": "ECB:EUR/USD:2", "rate": Decimal("0.0000625")})], {}),
+    ([GRANT, GRANT.model_copy(update={"id": "CR-2", "charges": (), "expires_on": None})], {}),
+    ([drawn(GRANT, usd("30"), INVOICE.id, date(2026, 11, 1), INVOICE.lines[0].rated_line_id)], {}),
+    ([UNIT_GRANT, UNIT_GRANT.model_copy(update={"id": "UG-2", "expires_on": date(2027, 1, 1)})], {}),
+    ([UNIT_BALANCE], {}),
+    ([ALERT, ALERT.model_copy(update={"id": "other", "raised_at": NOON, "told_at": NOON})], {}),
+    ([AMENDMENT], {}),
     ([DISPUTE, DISPUTE.model_copy(update={"id": "DIS-2", "closed_on": date(2026, 11, 6)})], {}),
     (
         [
