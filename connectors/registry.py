@@ -18,7 +18,7 @@ class System:
 
     module: str
     title: str
-    role: str  # crm, tax, gateway or erp
+    role: str  # crm, billing, tax, gateway or erp
     tax_codes: str = ""
     """Of a tax engine: the tax codes of products it taxes, as a pattern."""
     domains: tuple[str, ...] = ()
@@ -45,4 +45,7 @@ SYSTEMS: Mapping[str, System] = {
         "connectors.dynamics", "Dynamics 365 Sales", "crm", domains=("dynamics.com", "microsoftonline.com")
     ),
     "hubspot": System("connectors.hubspot", "HubSpot", "crm", domains=("hubapi.com",)),
+    "billingplatform": System(
+        "connectors.billingplatform", "BillingPlatform", "billing", domains=("billingplatform.com",)
+    ),
 }

@@ -26,6 +26,7 @@ EMULATORS: Mapping[str, str] = {
     "hubspot": "sandbox.hubspot",
     "quickbooks": "sandbox.quickbooks",
     "xero": "sandbox.xero",
+    "billingplatform": "sandbox.billingplatform",
 }
 
 

@@ -30,7 +30,8 @@ FLOORS = {"errors": 0, "ports": 1, "money": 1, "period": 2, "noun": 2, "ties": 3
 NOUNS = 4
 
 VENDORS = re.compile(
-    r"salesforce|stripe|netsuite|suitetalk|avalara|avatax|hubspot|dynamics|quickbooks|xero", re.IGNORECASE
+    r"salesforce|stripe|netsuite|suitetalk|avalara|avatax|hubspot|dynamics|quickbooks|xero|billingplatform",
+    re.IGNORECASE,
 )
 SQL = re.compile(r"\s*(SELECT\s.+\sFROM|INSERT\s+INTO|UPDATE\s.+\sSET|DELETE\s+FROM|CREATE\s+(TABLE|INDEX))\b", re.S)
 SQL_LIBRARIES = {"sqlalchemy", "sqlmodel", "alembic", "sqlite3", "psycopg", "duckdb", "asyncpg"}

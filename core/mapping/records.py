@@ -6,11 +6,14 @@ from collections.abc import Mapping
 
 from core import invoicing
 from core.accounts import Account
+from core.billing import BilledInvoice, CatalogCharge, ContractCharge, UsageTotal
 from core.catalog import Product
+from core.close import PostedJournal
 from core.ledger import JournalEntry, LedgerAccount
 from core.noun import Noun
 from core.orders import Order, OrderProgress
 from core.payments import Payment, PaymentRequest, Refund, Settlement
+from core.subscriptions import Subscription
 from core.tax import TaxDocument
 from core.ties import Figure
 
@@ -28,5 +31,11 @@ RECORDS: Mapping[str, type[Noun]] = {
     "refund": Refund,
     "ledger_account": LedgerAccount,
     "journal_entry": JournalEntry,
+    "posted_journal": PostedJournal,
+    "subscription": Subscription,
+    "catalog_charge": CatalogCharge,
+    "contract_charge": ContractCharge,
+    "usage_total": UsageTotal,
+    "billed_invoice": BilledInvoice,
     "figure": Figure,
 }
