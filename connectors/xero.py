@@ -19,7 +19,8 @@ reports of its users (read 2026-11):
   dates are compared here, beside the vendor's own refusal.
 - **Errors are text** without codes or fields; ``FAULTS`` reads them. A text about an account or an item that is not
   there parks the record until we have brought it.
-- **Payments** cannot be changed there, only deleted. Accounts that Xero makes itself (``SystemAccount``) are adopted.
+- **Payments** cannot be changed there, only deleted; one of a credit note is a refund.
+- **Accounts** that Xero makes itself (``SystemAccount``) are adopted.
 - **Voided and deleted** documents count as gone: they are not found, and ``changes`` gives them no payload.
 - **Dates** come as ``/Date(1573755038314)/``; in every answer here they are ISO text: instants where the name of the
   field ends in UTC, days elsewhere.
@@ -81,6 +82,7 @@ RESOURCES: Mapping[str, Resource] = {
     "invoice": _entity("Invoices", "InvoiceID", "InvoiceNumber"),
     "credit_note": _entity("CreditNotes", "CreditNoteID", "CreditNoteNumber"),
     "payment": _entity("Payments", "PaymentID", "Reference"),
+    "refund": _entity("Payments", "PaymentID", "Reference"),
     "journal_entry": _entity("ManualJournals", "ManualJournalID", "Narration"),
     "gl_balance": Resource("Journals", "AccountID", "AccountCode", Guard.READ_ONLY),
 }
@@ -114,6 +116,7 @@ WAYS: Mapping[str, Ways] = {
     "invoice": Ways(paged=True, only=("Type", "ACCREC"), unitdp=True),
     "credit_note": Ways(paged=True, only=("Type", "ACCRECCREDIT"), unitdp=True),
     "payment": Ways(paged=True, only=("PaymentType", "ACCRECPAYMENT")),
+    "refund": Ways(paged=True, only=("PaymentType", "ARCREDITPAYMENT")),
     "journal_entry": Ways(paged=True),
 }
 GONE = frozenset({"DELETED", "VOIDED"})
@@ -398,7 +401,7 @@ class Xero(BulkConnector):
             return self._adopted(resource, key, str(payload["SystemAccount"]), known)
         if known and _says(known, given):
             return self._receipt(resource, key, known, created=False)
-        if known and resource == "payment":
+        if known and row.path == "Payments":
             raise self._wrong(
                 resource, row.key_field, key.value, "is there with another content: delete it there, then retry"
             )
@@ -432,7 +435,7 @@ class Xero(BulkConnector):
         ]
         if sum(sides):
             raise self._wrong(resource, "JournalLines", sum(sides), "do not come to zero")
-        if resource == "payment":
+        if RESOURCES[resource].path == "Payments":
             self._exact(resource, "Amount", payload.get("Amount", 0))
 
     def _line(self, resource: str, place: str, line: Payload) -> Decimal:

@@ -67,11 +67,13 @@ class Settlement(Noun):
 
 
 class Refund(Noun):
-    """Money given back. ``id`` is our key of it at the gateway."""
+    """Money given back. ``id`` is our key of it everywhere; ``credit_note_id``: what it pays out."""
 
     id: Id
     payment_id: Id
     payment_vendor_id: str
+    credit_note_id: Id
+    refunded_on: date
     currency: CurrencyCode
     amount: Money
     reason: str

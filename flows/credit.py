@@ -69,7 +69,7 @@ def credit_invoice(
         books = hub.books(work, note.account_id)
         entries = work.add(credit_entries(books, note))
         for refund in refunds:
-            entries += work.add(refund_entries(books, refund, note.account_id, note.credit_date))
+            entries += work.add(refund_entries(books, refund, note.account_id, refund.refunded_on, _refunds_via(hub)))
         work.outbox.enqueue([*_told(hub, note, entries), *_paid_back(hub, refunds)])
     return note
 
@@ -97,6 +97,8 @@ def _refunds(work: Work, note: CreditNote) -> Iterable[Refund]:
             id=f"REF-{note.id}" + (f"-{number}" if number > 1 else ""),
             payment_id=payment.id,
             payment_vendor_id=payment.vendor_id,
+            credit_note_id=note.id,
+            refunded_on=note.credit_date,
             currency=note.currency,
             amount=amount,
             reason=note.reason,
@@ -131,6 +133,18 @@ def _told(hub: Hub, note: CreditNote, entries: Iterable[JournalEntry]) -> list[O
     ]
 
 
+def _refunds_via(hub: Hub) -> Via:
+    """As a document where the ERP has one for it, which its mapping tells; as a journal elsewhere."""
+    erp = hub.system("erp")
+    known = any((one.system, one.record, one.direction) == (erp, "refund", "out") for one in hub.mappings)
+    return Via.DOCUMENT if known else Via.JOURNAL
+
+
 def _paid_back(hub: Hub, refunds: Iterable[Refund]) -> list[OutboxCommand]:
-    gateway = hub.system("gateway")
-    return [OutboxCommand.of(gateway, "refund", "refund", refund, hub.now(), money=refund.amount) for refund in refunds]
+    """The intents for the gateway, and for an ERP that has a document for a refund."""
+    systems = [hub.system("gateway"), *([hub.system("erp")] if _refunds_via(hub) is Via.DOCUMENT else [])]
+    return [
+        OutboxCommand.of(system, "refund", "refund", refund, hub.now(), money=refund.amount)
+        for refund in refunds
+        for system in systems
+    ]

@@ -22,7 +22,7 @@ from core.metering import Cut
 from core.money import Money, total
 from core.noun import Noun
 from core.orders import Order
-from core.payments import Payment, PaymentStatus, Settlement
+from core.payments import Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
 from core.ports import Guard, urgent
 from core.rating import MeteredQuantity, RatedLine, measured, original
@@ -347,6 +347,11 @@ class TieOut:
         payments = {payment.id: payment.amount for payment in self.payments}
         known = {payment.id for payment in self._all_payments}
         self._compare("payments = ERP payments", "hub", erp, payments, self._figures("erp", "payment", payments, known))
+        if "refund" in self.hub.connector(erp).resources:
+            refunds = {one.id: one.amount for one in self._held(Refund, payment_id=list(payments))}
+            known = {one.id for one in self._held(Refund)}
+            theirs = self._figures("erp", "refund", refunds, known)
+            self._compare("refunds = ERP refunds", "hub", erp, refunds, theirs)
         journals = {
             entry.id: total((line.debit for line in entry.lines if line.debit), entry.currency)
             for entry in self._held(JournalEntry, via=Via.JOURNAL.value)

@@ -9,6 +9,7 @@ posted            debit                                     credit
 invoice           Accounts Receivable                       account of each line; sales tax
 credit note       account of each line; sales tax           Accounts Receivable
 payment           the account it goes to                    Accounts Receivable
+refund            Accounts Receivable                       the account it comes from
 manual journal    lines of a positive amount                lines of a negative one
 ================  ========================================  =============================================
 
@@ -68,7 +69,9 @@ KINDS = {
     "ManualJournal": ("manual_journal", "ManualJournalID", "Narration"),
     "TrackingCategory": ("tracking_category", "TrackingCategoryID", "Name"),
 }
-SOURCES = {"Payment": "ACCRECPAYMENT", "ManualJournal": "MANJOURNAL"}
+#: What is still to be paid of a document, and what its payments are called.
+OWED = {"Invoice": "AmountDue", "CreditNote": "RemainingCredit"}
+PAYMENT_TYPES = {"Invoice": "ACCRECPAYMENT", "CreditNote": "ARCREDITPAYMENT"}
 
 Posting = tuple[str, Decimal, str]
 """Account code, amount (debit positive), description."""
@@ -325,7 +328,7 @@ class Books:
         if name == "Invoice":
             record |= {"AmountDue": net + tax, "AmountPaid": Decimal(0), "AmountCredited": Decimal(0), "Payments": []}
         else:
-            record |= {"RemainingCredit": net + tax, "Allocations": []}
+            record |= {"RemainingCredit": net + tax, "Allocations": [], "Payments": []}
         postings = list(self._postings(record)) if record["Status"] == "AUTHORISED" else []
         return self._post(name, record, postings)
 
@@ -433,36 +436,42 @@ class Books:
     def payment(self, record: Json, known: Json | None, _decimals: int) -> Json:
         if known:
             return self._deleted_payment(record, known)
-        wanted = record.get("Invoice") or {}
-        invoice = self.get("Invoice", wanted.get("InvoiceID", "")) or next(
-            iter(self.by_key("Invoice", wanted.get("InvoiceNumber", "-"))), None
-        )
-        if invoice is None:
-            raise Invalid("The Invoice could not be found")
-        if invoice["Status"] != "AUTHORISED":
-            raise Invalid("Payments can only be made against Authorised documents")
+        name = "CreditNote" if "CreditNote" in record else "Invoice"
+        document = self._paid(name, record.get(name) or {})
         account = self._paid_into(record.get("Account") or {})
         amount = record.get("Amount", Decimal(0))
         if amount <= 0:
             raise Invalid("Payment amount must be greater than zero")
-        if amount > invoice["AmountDue"]:
+        if amount > document[OWED[name]]:
             raise Invalid("Payment amount exceeds the amount outstanding on this document")
         record.setdefault("Date", self._today())
         self._unlocked(record["Date"])
-        names = ("Type", "InvoiceID", "InvoiceNumber", "CurrencyCode", "Contact")
+        names = ("Type", f"{name}ID", f"{name}Number", "CurrencyCode", "Contact")
         record |= {
-            "Invoice": {name: invoice[name] for name in names},
-            "Account": {name: account[name] for name in ("AccountID", "Code") if name in account},
+            name: {shown: document[shown] for shown in names},
+            "Account": {shown: account[shown] for shown in ("AccountID", "Code") if shown in account},
             "Amount": cents(amount),
             "Status": "AUTHORISED",
-            "PaymentType": "ACCRECPAYMENT",
+            "PaymentType": PAYMENT_TYPES[name],
             "CurrencyRate": Decimal(1),
             "IsReconciled": record.get("IsReconciled", False),
         }
-        sides = [(account["Code"], amount, ""), (self._system("DEBTORS"), -amount, "")]
+        came_in = amount if name == "Invoice" else -amount
+        sides = [(account["Code"], came_in, ""), (self._system("DEBTORS"), -came_in, "")]
         kept = self._post("Payment", record, sides)
-        self._settle(invoice, kept, amount)
+        self._settle(name, document, kept, amount)
         return kept
+
+    def _paid(self, name: str, wanted: Json) -> Json:
+        """The invoice that is paid, or the credit note that is paid out."""
+        document = self.get(name, wanted.get(f"{name}ID", "")) or next(
+            iter(self.by_key(name, wanted.get(f"{name}Number", "-"))), None
+        )
+        if document is None:
+            raise Invalid(f"The {name} could not be found")
+        if document["Status"] != "AUTHORISED":
+            raise Invalid("Payments can only be made against Authorised documents")
+        return document
 
     def _paid_into(self, given: Json) -> Json:
         account = self.get("Account", given["AccountID"]) if "AccountID" in given else self._account(given.get("Code"))
@@ -470,25 +479,26 @@ class Books:
             raise Invalid("The Account must be a bank account, or one that payments are enabled for")
         return account
 
-    def _settle(self, invoice: Json, payment: Json, amount: Decimal) -> None:
-        """Applies a payment to its invoice; a negative amount takes it off again."""
-        due = invoice["AmountDue"] - amount
-        invoice |= {"AmountDue": due, "AmountPaid": invoice["AmountPaid"] + amount}
-        invoice["Status"] = "AUTHORISED" if due else "PAID"
-        invoice.pop("FullyPaidOnDate", None)
-        invoice |= {} if due else {"FullyPaidOnDate": payment["Date"]}
+    def _settle(self, name: str, document: Json, payment: Json, amount: Decimal) -> None:
+        """Applies a payment to its invoice or credit note; a negative amount takes it off again."""
+        due = document[OWED[name]] - amount
+        document |= {OWED[name]: due, "Status": "AUTHORISED" if due else "PAID"}
+        document |= {"AmountPaid": document["AmountPaid"] + amount} if name == "Invoice" else {}
+        document.pop("FullyPaidOnDate", None)
+        document |= {} if due else {"FullyPaidOnDate": payment["Date"]}
         ident = {"PaymentID": payment["PaymentID"]}
-        others = [one for one in invoice["Payments"] if one["PaymentID"] != payment["PaymentID"]]
+        others = [one for one in document["Payments"] if one["PaymentID"] != payment["PaymentID"]]
         shown = {**ident, "Date": payment["Date"], "Amount": amount, "Reference": payment.get("Reference", "")}
-        self._keep("Invoice", invoice | {"Payments": [*others, shown] if amount > 0 else others})
+        self._keep(name, document | {"Payments": [*others, shown] if amount > 0 else others})
 
     def _deleted_payment(self, record: Json, known: Json) -> Json:
         if record.get("Status") != "DELETED" or known["Status"] == "DELETED":
             raise Invalid("Payment not of valid status for modification")
         self._unlocked(known["Date"])
-        invoice = self.get("Invoice", known["Invoice"]["InvoiceID"])
-        assert invoice is not None
-        self._settle(invoice, known, -known["Amount"])
+        name = "CreditNote" if "CreditNote" in known else "Invoice"
+        document = self.get(name, known[name][f"{name}ID"])
+        assert document is not None
+        self._settle(name, document, known, -known["Amount"])
         return self._post("Payment", {**known, "Status": "DELETED"}, [])
 
     def manual_journal(self, record: Json, known: Json | None, _decimals: int) -> Json:
@@ -546,7 +556,7 @@ class Books:
             "CreatedDateUTC": self.shelf.now().isoformat(timespec="milliseconds"),
             "Reference": str(record.get("Reference", "")),
             "SourceID": record[KINDS[name][1]],
-            "SourceType": SOURCES.get(name) or record["Type"],
+            "SourceType": "MANJOURNAL" if name == "ManualJournal" else record.get("PaymentType") or record["Type"],
             "JournalLines": lines,
         }
         self._put("journal", str(number), journal)

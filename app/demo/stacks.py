@@ -17,6 +17,7 @@ STACKS: Mapping[str, tuple[str, ...]] = {
     "salesforce": ("salesforce", "avalara", "stripe", "netsuite"),
     "hubspot": ("hubspot", "avalara", "stripe", "quickbooks"),
     "dynamics": ("dynamics", "avalara", "avalara_communications", "stripe", "netsuite"),
+    "xero": ("hubspot", "avalara", "stripe", "xero"),
 }
 
 #: Module of the salesperson at each CRM.
@@ -186,6 +187,22 @@ def _quickbooks(place: Place) -> Profile:
     return Profile(settings)
 
 
+def _xero(place: Place) -> Profile:
+    from sandbox import xero as organisation
+
+    settings = {
+        "base_url": place.url,
+        "login_url": place.url,
+        "tenant_id": organisation.TENANT,
+        "client_id": organisation.CLIENT_ID,
+        "client_secret": organisation.CLIENT_SECRET,
+        "refresh_token": organisation.REFRESH_TOKEN,
+        "webhook_key": organisation.WEBHOOK_KEY,
+        "token_file": str(place.state / "xero-tokens.json"),
+    }
+    return Profile(settings, {"url": place.webhooks, "secret": organisation.WEBHOOK_KEY})
+
+
 PROFILES: Mapping[str, Callable[[Place], Profile]] = {
     "salesforce": _salesforce,
     "hubspot": _hubspot,
@@ -195,4 +212,5 @@ PROFILES: Mapping[str, Callable[[Place], Profile]] = {
     "stripe": _stripe,
     "netsuite": _netsuite,
     "quickbooks": _quickbooks,
+    "xero": _xero,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -510,6 +510,8 @@ def test_the_mappings_carry_an_invoice_from_request_to_settlement(
     back = Refund(
         id="REF-1",
         payment_id="PAY-1",
+        credit_note_id="CN-1",
+        refunded_on=date(2026, 11, 20),
         payment_vendor_id=payment.vendor_id,
         currency=usd,
         amount=Money(3_456, usd),
