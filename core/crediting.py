@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from core.exact import NOTHING, round_to
 from core.money import Rounding
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
-from fractions import Fraction
 
 from core.calendar import Interval, nth
 from core.exact import NOTHING
+from core.rational import Fraction
 
 #: Later than every expiry.
 NEVER = datetime.max.replace(tzinfo=UTC)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
 from core.money import Exact, Money, Rounding, as_fraction, exponent, round_fraction
+from core.rational import Fraction
 
 NOTHING = Fraction(0)
 

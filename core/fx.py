@@ -12,7 +12,6 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,7 @@ from core.errors import Rejected
 from core.exact import share_out
 from core.money import Money, Rounding, exponent, round_money
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
+from core.rational import ExactFraction, Fraction
 
 #: Most days that a rate stays in use: a month, since some sources publish one rate a month.
 OLDEST = 31
@@ -57,7 +57,7 @@ class Exchange(Noun):
     base: CurrencyCode
     quote: CurrencyCode
     on: date
-    rate: Annotated[Fraction, Field(gt=0)]
+    rate: Annotated[ExactFraction, Field(gt=0)]
     rates: tuple[Id, ...]
 
     def of(self, money: Money, mode: Rounding = Rounding.HALF_UP) -> Money:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -21,6 +20,7 @@ from core.money import Money, Rounding, round_fraction, total
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.period import DateSpan
 from core.rating import RatedLine
+from core.rational import Fraction
 from core.tax import TaxDocument
 from core.ties import (
     credit_equals_lines,

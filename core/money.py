@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from functools import cache
 from typing import Any, TypeAlias
 
 from iso4217 import Currency
 from pydantic_core import core_schema
+
+from core.rational import Fraction
 
 Exact: TypeAlias = Decimal | Fraction | int
 

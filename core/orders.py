@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from fractions import Fraction
 from typing import Self
 
 from dateutil.relativedelta import relativedelta
@@ -16,6 +15,7 @@ from core.errors import Rejected
 from core.money import Money, round_money
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
 from core.prices import Flat, PerUnit
+from core.rational import Fraction
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.ties import order_equals_lines, subscription_equals_order
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from fractions import Fraction
 
 from core.exact import NOTHING
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from enum import StrEnum
-from fractions import Fraction
 
 from dateutil.relativedelta import relativedelta
 
 from core.exact import NOTHING, Remainder, apportion, round_to
+from core.rational import Fraction
 
 
 class Method(StrEnum):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 
 from core.exact import NOTHING, Remainder, apportion, round_to
 from core.money import Rounding
+from core.rational import Fraction
 
 
 class TaxRounding(StrEnum):

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from fractions import Fraction
 
 from core.errors import TieBroken
 from core.money import Money, total
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
+from core.rational import Fraction
 
 
 class Figure(Noun):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from core.exact import NOTHING
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,12 @@ Sources begin and end with billing months of the account, since usage is metered
 from __future__ import annotations
 
 from datetime import date
-from fractions import Fraction
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from core.noun import Id, Noun, Quantity
+from core.rational import ExactFraction, Fraction
 from core.ties import units_are_accounted
 
 
@@ -55,11 +55,11 @@ class UnitBalance(Noun):
     source: Id
     allowance: Id | None = None
     last: str | None = None
-    opening: Fraction = Fraction(0)
-    granted: Fraction = Fraction(0)
-    drawn: Fraction = Fraction(0)
-    expired: Fraction = Fraction(0)
-    closing: Fraction = Fraction(0)
+    opening: ExactFraction = Fraction(0)
+    granted: ExactFraction = Fraction(0)
+    drawn: ExactFraction = Fraction(0)
+    expired: ExactFraction = Fraction(0)
+    closing: ExactFraction = Fraction(0)
 
     @model_validator(mode="after")
     def _ties(self) -> Self:

@@ -10,13 +10,13 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from fractions import Fraction
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from core.errors import TieBroken
 from core.noun import Id, Instant, Noun
+from core.rational import Fraction
 from core.ties import require, usage_is_accounted
 
 #: Quantities are counted in millionths: six decimals and no more.

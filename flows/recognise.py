@@ -18,9 +18,7 @@ from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
-def recognition_due(
-    hub: Hub, work: Work, period: str
-) -> list[tuple[list[JournalEntry], list[RecognitionPart]]]:
+def recognition_due(hub: Hub, work: Work, period: str) -> list[tuple[list[JournalEntry], list[RecognitionPart]]]:
     """What the recognition schedules earn up to and with a month and no journal has booked, with the parts it books.
 
     Nothing is stored. What comes into a month that was booked already goes into a further journal of that month.

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -26,6 +25,7 @@ from core.payments import Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
 from core.ports import Guard, urgent
 from core.rating import MeteredQuantity, RatedLine, measured, original
+from core.rational import Fraction
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxStatus
 from core.ties import Break, Figure, TieLine, compare

@@ -26,7 +26,18 @@ ARROWS = {
     "mappings": (),
 }
 #: Rooms of core that others stand on, from the ground up; every other one is a noun and stands between ties and sync.
-FLOORS = {"errors": 0, "ports": 1, "money": 1, "period": 2, "noun": 2, "ties": 3, "sync": 5, "mapping": 5, "store": 6}
+FLOORS = {
+    "errors": 0,
+    "rational": 0,
+    "ports": 1,
+    "money": 1,
+    "period": 2,
+    "noun": 2,
+    "ties": 3,
+    "sync": 5,
+    "mapping": 5,
+    "store": 6,
+}
 NOUNS = 4
 
 VENDORS = re.compile(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any, Final, Literal
 
 from core.money import Exact, Money, Rounding, exponent, round_fraction, round_money
 from core.period import local_date, zone
+from core.rational import Fraction
 
 InstantFormat = Literal["iso", "epoch_s", "epoch_ms", "iso_ms"]
 

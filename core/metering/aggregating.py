@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 import duckdb
 
@@ -20,6 +19,7 @@ from core.metering.engine import fetch, microseconds, quoted, table, without_col
 from core.meters import Aggregation, Increments, Meter, TimeBands
 from core.money import Rounding, round_fraction
 from core.rating import MeteredQuantity
+from core.rational import Fraction
 from core.usage import from_micro, to_micro
 
 #: The quantity of a group in millionths; of a time-weighted one in millionths x microseconds.

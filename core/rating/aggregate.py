@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from fractions import Fraction
 
 from core.exact import NOTHING, added
+from core.rating.tiers import ONE
+from core.rational import Fraction
 
 #: Where an event without an instant stands in the order of time.
 FIRST = datetime.min.replace(tzinfo=UTC)
@@ -20,7 +21,7 @@ FIRST = datetime.min.replace(tzinfo=UTC)
 class Event:
     """``at``: None for events known to be inside the period; ``key``: what unique counts count."""
 
-    value: Fraction = Fraction(1)
+    value: Fraction = ONE
     at: datetime | None = None
     key: str = ""
 

@@ -6,13 +6,13 @@ Values for flows to send; nothing is sent here. Each alert has a stable id, so t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 
 from core.catalog import PriceBook
 from core.exact import added
 from core.noun import Id, Instant, Noun
 from core.rating.derivation import plain
 from core.rating.lines import RatedLine, drawn
+from core.rational import ExactFraction, Fraction
 from core.terms import Entitlement
 
 #: Parts of an allowance or pledge whose passing is told.
@@ -25,9 +25,9 @@ class Alert(Noun):
     id: Id
     account_id: Id
     subject: str
-    threshold: Fraction
-    used: Fraction
-    limit: Fraction
+    threshold: ExactFraction
+    used: ExactFraction
+    limit: ExactFraction
     raised_at: Instant | None = None
     told_at: Instant | None = None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from fractions import Fraction
 
 from core.accounts import Account
 from core.catalog import Charge
@@ -14,6 +13,7 @@ from core.period import DateSpan
 from core.rating.demand import Item
 from core.rating.derivation import Draw
 from core.rating.measured import MeteredQuantity
+from core.rational import Fraction
 from core.subscriptions import Subscription
 from core.terms import Allowance
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.exact import exactly
@@ -15,6 +14,7 @@ from core.money import Rounding, round_fraction
 from core.prices import Block, Blocks
 from core.rating.derivation import Step, plain
 from core.rating.measured import Measured
+from core.rational import Fraction
 
 
 def price(model: Blocks, measured: Measured) -> Iterator[Step]:

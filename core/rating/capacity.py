@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.prices import Capacity
 from core.rating.derivation import Step, plain
 from core.rating.measured import Measured
+from core.rational import Fraction
 
 
 def price(model: Capacity, measured: Measured) -> Iterator[Step]:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from core.catalog import Charge, ChargeKind, PriceBook, Proration, RoundingAt, acts_on, counted
@@ -38,6 +37,7 @@ from core.prices import (
     Volume,
     WhenEmpty,
 )
+from core.rational import Fraction
 from core.terms import AmountOff, MaximumSpend, PercentOff, Rule
 from core.ties import require
 

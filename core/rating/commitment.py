@@ -6,12 +6,12 @@ The pledge shrinks with the part of the service period served; the charges count
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.exact import NOTHING, exactly
 from core.prices import Commitment
 from core.rating.derivation import Step, StepKind, plain
 from core.rating.tiers import ONE
+from core.rational import Fraction
 
 
 def price(model: Commitment, counted: Fraction, factor: Fraction = ONE) -> Iterator[Step]:

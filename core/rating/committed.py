@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.exact import exactly
@@ -15,6 +14,7 @@ from core.prices import Committed, Window
 from core.rating.derivation import Step, StepKind
 from core.rating.measured import Measured, Part
 from core.rating.tiers import ONE
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from fractions import Fraction
 from itertools import pairwise
 
 from core.calendar import Interval, billing_dates, first_billing_date, nth
 from core.exact import NOTHING, added, round_to
 from core.rating.proration import DayCount, factor
+from core.rational import Fraction
 
 
 class LeadingStart(StrEnum):

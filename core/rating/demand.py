@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
 
@@ -17,6 +16,7 @@ from core.period import DateSpan
 from core.rating.derivation import Draw
 from core.rating.layers import Choice
 from core.rating.measured import MeteredQuantity, Part
+from core.rational import Fraction
 from core.subscriptions import Due, Subscription, SubscriptionCharge
 from core.terms import Layer, Level
 

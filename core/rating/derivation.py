@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from fractions import Fraction
 
 from core.catalog import RoundingAt
 from core.exact import added
@@ -16,6 +15,7 @@ from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
 from core.rating.layers import Choice
 from core.rating.measured import Part
+from core.rational import ExactFraction, Fraction
 
 
 class StepKind(StrEnum):
@@ -36,9 +36,9 @@ class Step(Noun):
     what: str
     unit: str = ""
     """What the quantity counts, where one charge counts several units."""
-    quantity: Fraction
-    rate: Fraction
-    factor: Fraction = Fraction(1)
+    quantity: ExactFraction
+    rate: ExactFraction
+    factor: ExactFraction = Fraction(1)
 
     @property
     def amount(self) -> Fraction:
@@ -58,8 +58,8 @@ class Draw(Noun):
     """
 
     allowance: Id
-    units: Fraction
-    taken: Fraction
+    units: ExactFraction
+    taken: ExactFraction
 
 
 class Adjustment(Noun):
@@ -73,8 +73,8 @@ class Adjustment(Noun):
 class Share(Noun):
     """This line's share of what several sites were priced together: ``units`` of ``pool`` units, of ``amount``."""
 
-    units: Fraction
-    pool: Fraction
+    units: ExactFraction
+    pool: ExactFraction
     amount: Money
 
 
@@ -105,18 +105,18 @@ class Derivation(Noun):
     ordered: Quantity | None = None
     """The unit price of the order, where a choice was for it."""
     events: int = 0
-    measured: Fraction
+    measured: ExactFraction
     draws: tuple[Draw, ...] = ()
-    converted: Fraction
-    included: Fraction
-    priced: Fraction
-    tier_by: Fraction | None = None
+    converted: ExactFraction
+    included: ExactFraction
+    priced: ExactFraction
+    tier_by: ExactFraction | None = None
     parts: tuple[Part, ...] = ()
     full_period: DateSpan
     timezone: str | None = None
     """The zone whose seconds count, where the charge is prorated by them."""
     steps: tuple[Step, ...]
-    exact: Fraction
+    exact: ExactFraction
     rounding: Rounding
     rounding_at: RoundingAt = RoundingAt.LINE
     share: Share | None = None

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 
 from core.exact import NOTHING, Remainder, added, apportion, round_to
 from core.money import Rounding
+from core.rational import Fraction
 
 
 class CouponOrder(StrEnum):

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from fractions import Fraction
 
 from core.accounts import Account
 from core.catalog import ChargeKind, PriceBook, Proration, RoundingAt, Scope
@@ -30,6 +29,7 @@ from core.rating.pricing import Priced, convert, price_charge
 from core.rating.proration import seconds_share
 from core.rating.rules import Entry, apply
 from core.rating.tiers import ONE
+from core.rational import Fraction
 from core.subscriptions import Due, Subscription, due
 from core.terms import Level
 

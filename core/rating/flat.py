@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.exact import exactly
 from core.prices import Flat
 from core.rating.derivation import Step
 from core.rating.measured import Measured
+from core.rational import Fraction
 
 
 def price(model: Flat, _measured: Measured) -> Iterator[Step]:

@@ -6,13 +6,13 @@ No usage pays the first tier's flat amount, or nothing (``when_empty: no_charge`
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.exact import exactly
 from core.prices import Graduated, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 from core.rating.tiers import ONE, inside, lower_bounds, refuse_outside
+from core.rational import Fraction
 
 
 def price(model: Graduated, measured: Measured) -> Iterator[Step]:

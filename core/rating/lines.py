@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from fractions import Fraction
 
 from core.catalog import RoundingAt
 from core.money import Money
 from core.noun import Id, Instant, Noun, Quantity
 from core.period import DateSpan
 from core.rating.derivation import Derivation, plain
+from core.rational import Fraction
 
 
 class RatedLine(Noun):

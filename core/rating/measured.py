@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
+from core.rational import ExactFraction, Fraction
 
 
 class MeteredQuantity(Noun):
@@ -33,7 +33,7 @@ class Part:
     """Usage under one combination of dimension values."""
 
     dimensions: dict[str, str]
-    quantity: Fraction
+    quantity: ExactFraction
     events: int = 0
     each: tuple[Decimal, ...] = ()
 

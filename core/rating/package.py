@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.exact import exactly
 from core.money import Rounding, round_fraction
 from core.prices import Package
 from core.rating.derivation import Step
 from core.rating.measured import Measured
+from core.rational import Fraction
 
 
 def price(model: Package, measured: Measured) -> Iterator[Step]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.exact import added, exactly
@@ -18,6 +17,7 @@ from core.prices import Percentage
 from core.rating.derivation import Step, StepKind, plain
 from core.rating.measured import Measured
 from core.rating.tiers import HUNDRED, ONE
+from core.rational import Fraction
 
 NOTHING = Fraction(0)
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from core.exact import NOTHING, added, round_to
 from core.money import Rounding
+from core.rating.tiers import ONE
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +17,7 @@ class Units:
 
     id: str
     amount: Fraction
-    increment: Fraction = Fraction(1)
+    increment: Fraction = ONE
     weight: Fraction = NOTHING
     unit_price: Fraction = NOTHING
 
@@ -43,7 +44,7 @@ def serve(
     units: Sequence[Units],
     purses: Sequence[Purse],
     money_rate: Fraction | None = None,
-    money_increment: Fraction = Fraction(1),
+    money_increment: Fraction = ONE,
 ) -> Served:
     """Serve as much of ``quantity`` as the balances pay for.
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from fractions import Fraction
 from typing import Any
 
 from core.catalog import Charge, Parts, Timing
@@ -47,6 +46,7 @@ from core.rating import (
 from core.rating.derivation import Step, StepKind, amount_of
 from core.rating.measured import Measured, Part
 from core.rating.tiers import HUNDRED, ONE
+from core.rational import Fraction
 
 #: How each price model becomes steps. A Matrix prices its cells by the others.
 MODELS: Mapping[type, Callable[[Any, Measured], Iterator[Step]]] = {

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
-from fractions import Fraction
 from typing import TypeAlias
 
 from core.exact import NOTHING, added
 from core.period import DateSpan
+from core.rating.tiers import ONE
+from core.rational import Fraction
 
 Moment: TypeAlias = date | datetime
 
@@ -76,7 +77,7 @@ class Priced:
     """A price that stops or starts when a contract changes; ``cut``: whether only its part of the period counts."""
 
     unit_amount: Fraction
-    quantity: Fraction = Fraction(1)
+    quantity: Fraction = ONE
     discount: Fraction = NOTHING
     cut: bool = True
 

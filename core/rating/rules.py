@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import assert_never
 
 from core.catalog import PriceBook, acts_on, counted
@@ -17,6 +16,7 @@ from core.exact import added
 from core.money import Money, allocate, round_money, total
 from core.prices import Commitment
 from core.rating.derivation import Adjustment, plain
+from core.rational import Fraction
 from core.terms import AmountOff, Condition, Entitlement, MaximumSpend, PercentOff, Rule
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 
 from core.exact import NOTHING, exactly
 from core.prices import Graduated
 from core.rating.derivation import Step, StepKind, amount_of
 from core.rating.tiers import ONE, lower_bounds, refuse_outside
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

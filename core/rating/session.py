@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.exact import NOTHING, round_to
 from core.money import Rounding
+from core.rational import Fraction
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.exact import exactly
 from core.prices import Stairstep, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 from core.rating.tiers import ONE, reached
+from core.rational import Fraction
 
 
 def price(model: Stairstep, measured: Measured) -> Iterator[Step]:

@@ -7,12 +7,12 @@ A tier covers the units above the previous ``up_to``. At exactly ``up_to`` the q
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.errors import Rejected
 from core.exact import exactly
 from core.prices import Tier, TierBounds, Tiered
 from core.rating.derivation import Step, StepKind, amount_of, plain
+from core.rational import Fraction
 
 ONE = Fraction(1)
 HUNDRED = Fraction(100)

@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fractions import Fraction
 
 from core.prices import Volume, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 from core.rating.tiers import ONE, inside, reached
+from core.rational import Fraction
 
 
 def price(model: Volume, measured: Measured) -> Iterator[Step]:

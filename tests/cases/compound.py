@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from core.accounts import Account, Address, Site
@@ -16,6 +15,7 @@ from core.exact import Remainder
 from core.money import Money, total
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine, aggregate, drawn, rate
+from core.rational import Fraction
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax_estimate import TaxableLine, TaxRounding, estimate_tax
 from tests.cases.reading import Case, convention, day, instant, model, number, picked

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from core import calendar, crediting, receivables, recognition, trial
@@ -27,6 +26,7 @@ from core.rating.discount import Coupon, CouponOrder, Line, PercentageRounding, 
 from core.rating.layers import resolve
 from core.rating.prepaid import Purse, Units, serve
 from core.rating.session import Group, Stage, Tariff, Window, rate_session, whole_increments
+from core.rational import Fraction
 from core.tax_estimate import TaxableLine, TaxRounding, estimate_tax
 from core.terms import Layer, Level
 from tests.cases.compound import compound

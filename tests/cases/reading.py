@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from core.calendar import Interval, in_zone
 from core.catalog import Charge, Parts
 from core.exact import Remainder, round_to
 from core.money import Rounding, exponent
+from core.rational import Fraction
 
 Case = Mapping[str, Any]
 

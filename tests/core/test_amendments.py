@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -15,6 +14,7 @@ from core.errors import Rejected
 from core.period import DateSpan
 from core.rating import rate
 from core.rating.compare import compare, summed
+from core.rational import Fraction
 from tests.core.rating.books import account, book, bought, october, per_unit, subscription
 
 SEAT = {"code": "SEAT", "kind": "recurring", "model": per_unit("31")}

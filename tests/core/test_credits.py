@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.calendar import Interval
 from core.credits import Fee, Grant, Overage, Recurrence, Usage, Wallet, breakage, burn, pay
+from core.rational import Fraction
 
 START = datetime(2026, 10, 1, tzinfo=UTC)
 END = datetime(2026, 11, 1, tzinfo=UTC)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.exact import to_decimal
 from core.money import Money
+from core.rational import Fraction
 
 
 @given(st.integers())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from core.errors import Rejected
 from core.fx import OLDEST, FxRate, Rates, RatesError, read_rates
 from core.money import Money, total
+from core.rational import Fraction
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = date(2026, 10, 30)

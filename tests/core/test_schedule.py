@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from fractions import Fraction
 from itertools import pairwise
 
 from hypothesis import given
@@ -13,6 +12,7 @@ from core.catalog import Align, Charge, PriceBook
 from core.orders import activate
 from core.period import DateSpan, zone
 from core.rating.proration import DayCount, factor, seconds_share
+from core.rational import Fraction
 from core.subscriptions import service_periods
 from tests.cases.reading import charge
 from tests.core.rating.books import amounts, book, bought, october, per_unit

@@ -14,11 +14,11 @@ from core.ledger import JournalEntry
 from core.money import Money, total
 from core.payments import Payment
 from core.period import DateSpan
-from tests.books import RECEIVABLES
 from core.rating.compare import Delta
 from core.statement import statement
 from flows import bill, collect, deliver, intake, rate, tie_out, write_back
 from flows.adjust import adjust_line, book_difference, close_dispute, open_dispute, set_terms
+from tests.books import RECEIVABLES
 from tests.flows.world import PERIOD, Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +22,7 @@ from core.metering.cuts import offsets
 from core.period import DateSpan, Period
 from core.period import zone as zone_of
 from core.rating import MeteredQuantity
+from core.rational import Fraction
 from core.usage import Service, ServiceIndex
 from tests.core.metering.conftest import CUT, OCTOBER, RECORDED, Write, event, line, served
 

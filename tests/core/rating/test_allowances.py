@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import pytest
 
 from core.rating import drawn
 from core.rating.alerts import alerts
 from core.rating.allowance import draw
+from core.rational import Fraction
 from tests.core.rating.books import amounts, book, bought, october, per_unit, used
 
 MIN, MSG = {"code": "MIN", "model": per_unit("1")}, {"code": "MSG", "model": per_unit("1")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import date
-from fractions import Fraction
 
 import pytest
 
@@ -12,6 +11,7 @@ from core.money import Money, Rounding, round_money
 from core.period import DateSpan
 from core.rating import rate
 from core.rating.compare import compare
+from core.rational import Fraction
 from tests.core.rating.books import account, amounts, book, bought, october, per_unit, subscription, used
 
 SEAT = {"code": "SEAT", "kind": "recurring", "model": per_unit("10")}

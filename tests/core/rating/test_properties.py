@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +16,7 @@ from core.rating import Earlier, Measured, Part, Position, RatedLine, price, pri
 from core.rating.allowance import draw
 from core.rating.derivation import amount_of
 from core.rating.discount import Coupon, Line, Terms, discount
+from core.rational import Fraction
 from tests.cases.reading import charge
 from tests.core.rating.books import book, bought, october, used
 

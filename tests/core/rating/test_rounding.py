@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.exact import share_out
 from core.money import Rounding, round_money, total
 from core.rating import explain
+from core.rational import Fraction
 from tests.core.rating.books import amounts, book, bought, october, per_unit, used
 
 THIRDS = [{"code": code, "model": per_unit("10.333333")} for code in ("AAA", "BBB", "CCC")]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
-from fractions import Fraction
 from typing import Any
 
 from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy
@@ -20,6 +19,7 @@ from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import rate
 from core.rating.alerts import Alert
+from core.rational import Fraction
 from core.revenue import straight_line
 from core.tax import TaxDocument, TaxLine, TaxStatus
 from core.ties import Break
