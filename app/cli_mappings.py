@@ -27,8 +27,15 @@ HERE = Path(__file__).resolve().parent.parent / "mappings"
 
 
 @app.command()
-def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
+def check(
+    folder: Folder = HERE,
+    as_json: AsJson = False,
+    live: Annotated[str, typer.Option(help="Compare with the fields that this system in use describes now.")] = "",
+) -> None:
     """Load every file: grammar, paths, targets, tables. Exit 1 on problems."""
+    if live:
+        _check_live(live, as_json=as_json)
+        return
     book, problems = inspect_book(folder)
     files = [
         {
@@ -50,6 +57,31 @@ def check(folder: Folder = HERE, as_json: AsJson = False) -> None:
             typer.echo(str(problem))
         typer.echo(f"{len(files)} mappings load, {len(problems)} problems")
     raise typer.Exit(1 if problems else 0)
+
+
+def _check_live(system: str, *, as_json: bool) -> None:
+    """The mappings in use; what differs stands on the error desk afterwards."""
+    from flows.check_mappings import check_all
+    from flows.context import hub
+
+    report = check_all(hub(), _in_use(system))
+    if as_json:
+        _print_json({**report.data(), "differences": report.rows})
+    else:
+        if report.rows:
+            _print_table(list(report.rows[0]), report.rows)
+        typer.echo(report.headline)
+        for failure in report.failures if not report.rows else ():
+            typer.echo(failure.message)
+    raise typer.Exit(1 if report.failures else 0)
+
+
+def _in_use(system: str) -> str:
+    from flows.context import hub
+
+    if system not in hub().systems:
+        raise typer.BadParameter(f"{system} is not in use; there is {', '.join(hub().systems)}")
+    return system
 
 
 @app.command("test")

@@ -44,7 +44,9 @@ from connectors.wire import (
 from core.errors import Misconfigured, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
+    DescribedField,
     ExternalKey,
+    FieldKind,
     Finding,
     Guard,
     Outcome,
@@ -96,6 +98,29 @@ VIEWS: Mapping[str, View] = {
     "invoice": View(nested=f"{CURRENCY},invoice_details"),
     "quote": View(nested=f"{CURRENCY},quote_details"),
     "price_list": View(nested=CURRENCY),
+}
+
+#: Entity set to its table, where the table is not its singular.
+TABLES: Mapping[str, str] = {"opportunities": "opportunity"}
+#: The tables that an order is made of, under the names that its payload gives them, and which of them are lists.
+OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
+    "salesorder": ("salesorder", FieldKind.OBJECT),
+    "account": ("account", FieldKind.OBJECT),
+    "order_details": ("salesorderdetail", FieldKind.LIST),
+    "contacts": ("contact", FieldKind.LIST),
+    "tieout_sites": ("tieout_site", FieldKind.LIST),
+}
+#: Lines that a document is written with.
+WRITTEN_LINES: Mapping[str, str] = {"invoice_details": "invoicedetail"}
+#: Column types without a property of their own in a row, and those that the platform fills (AttributeTypeCode, 2026-11).
+LOOKUPS = frozenset({"Lookup", "Customer", "Owner"})
+FILLED = frozenset({"State", "Status", "Owner", "Uniqueidentifier"})
+TYPES: Mapping[str, FieldKind] = {
+    **dict.fromkeys(("String", "Memo", "EntityName", "Uniqueidentifier"), FieldKind.TEXT),
+    **dict.fromkeys(("Integer", "BigInt", "Decimal", "Double", "Money"), FieldKind.NUMBER),
+    **dict.fromkeys(("Picklist", "State", "Status"), FieldKind.NUMBER),
+    "Boolean": FieldKind.BOOLEAN,
+    "DateTime": FieldKind.INSTANT,
 }
 
 #: What set-up creates, and ``check`` looks for: columns by table.
@@ -299,6 +324,20 @@ def _fault(response: Response, now: datetime, record: str = "", payload: Payload
         field=column,
         value=None if value is None else str(value),
         code=code,
+    )
+
+
+def _described_column(about: Json, offered: frozenset[str] = frozenset()) -> DescribedField:
+    """One column. Of a lookup to several tables none is demanded: any of its navigations may be given."""
+    kind = TYPES.get(about["AttributeType"], FieldKind.ANYTHING)
+    demanded = about["RequiredLevel"]["Value"] in ("ApplicationRequired", "SystemRequired")
+    several = about["AttributeType"] == "Customer" or len(about.get("Targets") or ()) > 1
+    return DescribedField(
+        FieldKind.DATE if about.get("Format") == "DateOnly" else kind,
+        length=about.get("MaxLength"),
+        words=offered,
+        required=demanded and about["IsValidForCreate"] and about["AttributeType"] not in FILLED and not several,
+        writable=about["IsValidForCreate"] or about["IsValidForUpdate"],
     )
 
 
@@ -670,6 +709,57 @@ class DynamicsConnector(BulkConnector):
         if by_hand:
             return []
         return [WebhookEvent(event_id, NOTIFIED[table], ident, f"{table} {message}", occurred_at)]
+
+    # -- its schema
+
+    def describe(self, resource: str) -> Mapping[str, DescribedField]:
+        """What the environment's metadata says now; of an order, of each table that it is made of.
+
+        A lookup is written as ``<navigation>@odata.bind``, and read as an object under its navigation name.
+        """
+        row = self.resource(resource)
+        if resource == "order":
+            return {
+                name: DescribedField(kind, fields=self._described(table)) for name, (table, kind) in OF_ORDERS.items()
+            }
+        found = self._described(TABLES.get(row.path, row.path.removesuffix("s")))
+        for name, table in WRITTEN_LINES.items():
+            if name in found:
+                lines = self._described(table)
+                parent = f"{row.id_field}@odata.bind"
+                lines[parent] = replace(lines[parent], required=False)  # the change set says it
+                found[name] = DescribedField(FieldKind.LIST, fields=lines)
+        only_updated = row.key_field == row.id_field
+        return {name: replace(about, required=False) for name, about in found.items()} if only_updated else found
+
+    def _described(self, table: str) -> dict[str, DescribedField]:
+        of_table = f"EntityDefinitions(LogicalName='{table}')"
+        whole = self._path(of_table, expand="Attributes,ManyToOneRelationships,OneToManyRelationships")
+        lists = self._path(
+            f"{of_table}/Attributes/Microsoft.Dynamics.CRM.PicklistAttributeMetadata",
+            select="LogicalName",
+            expand="OptionSet($select=Options)",
+        )
+        definition = exact_json(self._wire.read("GET", whole))
+        offered = {
+            one["LogicalName"]: frozenset(str(option["Value"]) for option in one["OptionSet"]["Options"])
+            for one in exact_json(self._wire.read("GET", lists))["value"]
+        }
+        columns = {one["LogicalName"]: one for one in definition["Attributes"]}
+        found = {
+            name: _described_column(one, offered.get(name, frozenset()))
+            for name, one in columns.items()
+            if one["AttributeType"] not in LOOKUPS
+        }
+        for relation in definition["ManyToOneRelationships"]:
+            column, name = relation["ReferencingAttribute"], relation["ReferencingEntityNavigationPropertyName"]
+            if column in columns:
+                found[f"_{column}_value"] = DescribedField(FieldKind.TEXT, writable=False)
+                found[name] = DescribedField(FieldKind.OBJECT)
+                found[f"{name}@odata.bind"] = replace(_described_column(columns[column]), kind=FieldKind.TEXT)
+        for relation in definition["OneToManyRelationships"]:
+            found[relation["ReferencedEntityNavigationPropertyName"]] = DescribedField(FieldKind.LIST)
+        return found
 
     # -- the doctor
 

@@ -34,7 +34,9 @@ from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
+    DescribedField,
     ExternalKey,
+    FieldKind,
     Finding,
     Guard,
     Outcome,
@@ -92,6 +94,26 @@ CUSTOM_PROPERTIES: Mapping[str, tuple[str, ...]] = {
     ),
     "line_items": ("tieout_site_code",),
     "products": (OUR_KEY,),
+}
+
+#: The objects that an order is made of, under the names that its payload gives them, and which of them are lists.
+OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
+    "Deal": ("deals", FieldKind.OBJECT),
+    "Company": ("companies", FieldKind.OBJECT),
+    "ParentCompany": ("companies", FieldKind.OBJECT),
+    "Sites": ("companies", FieldKind.LIST),
+    "Contacts": ("contacts", FieldKind.LIST),
+    "LineItems": ("line_items", FieldKind.LIST),
+}
+#: Types of properties (properties API reference, read 2026-11). Every value crosses the wire as text.
+TYPES: Mapping[str, FieldKind] = {
+    "string": FieldKind.TEXT,
+    "phone_number": FieldKind.TEXT,
+    "enumeration": FieldKind.TEXT,
+    "number": FieldKind.NUMBER,
+    "bool": FieldKind.BOOLEAN,
+    "date": FieldKind.DATE,
+    "datetime": FieldKind.INSTANT,
 }
 
 #: Types of associations (category HUBSPOT_DEFINED), seen from a deal or a company.
@@ -281,6 +303,16 @@ def _named(fault: TieoutError, resource: str, payload: Payload) -> TieoutError:
     )
 
 
+def _described(about: Json) -> DescribedField:
+    offered = [] if about.get("externalOptions") else [one["value"] for one in about["options"] if not one["hidden"]]
+    return DescribedField(
+        TYPES.get(about["type"], FieldKind.ANYTHING),
+        words=frozenset(offered) if about["type"] == "enumeration" else frozenset(),
+        writable=not about["modificationMetadata"]["readOnlyValue"],
+        spelled=True,
+    )
+
+
 def _text(value: Any) -> str:
     """A value as HubSpot keeps it: everything is text, and empty text clears."""
     match value:
@@ -349,6 +381,19 @@ class HubSpotConnector(BulkConnector):
             case _ if status >= 500 or not error:
                 return None
         return _fault(error)
+
+    # -- its schema
+
+    def describe(self, resource: str) -> Mapping[str, DescribedField]:
+        """What the properties API lists now; of an order, of each object that it is made of. Nothing is demanded."""
+        row = self.resource(resource)
+        self._known.clear()
+        if resource != "order":
+            return self._described(row.path)
+        return {name: DescribedField(kind, fields=self._described(there)) for name, (there, kind) in OF_ORDERS.items()}
+
+    def _described(self, kind: str) -> dict[str, DescribedField]:
+        return {name: _described(about) for name, about in self._properties(kind).items()}
 
     # -- reading
 

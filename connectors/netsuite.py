@@ -42,7 +42,19 @@ from core.errors import (
     TieoutError,
     Unavailable,
 )
-from core.ports import Change, ExternalKey, Finding, Guard, Outcome, Payload, Receipt, Resource, World
+from core.ports import (
+    Change,
+    DescribedField,
+    ExternalKey,
+    FieldKind,
+    Finding,
+    Guard,
+    Outcome,
+    Payload,
+    Receipt,
+    Resource,
+    World,
+)
 
 SYSTEM = "netsuite"
 XSD = "http://www.w3.org/2001/XMLSchema"
@@ -529,6 +541,21 @@ class NetSuite(BulkConnector):
             text, system=SYSTEM, record=resource, field=blamed.get("field"), value=blamed.get("value"), code=code
         )
 
+    # Its schema
+
+    def describe(self, resource: str) -> Mapping[str, DescribedField]:
+        """The types of the endpoint's WSDL, read anew: names and kinds; it tells neither lengths nor lists of values.
+
+        What the connector itself puts together (``gl_balance``) is not described.
+        """
+        row = self.resource(resource)
+        if row.path not in KINDS:
+            return {}
+        contract = Contract.load(self.settings, Transport(self._wire, self.settings.read_timeout))
+        if row.path not in contract.types:
+            raise Rejected(f"{SYSTEM}: the endpoint has no type {row.path}", system=SYSTEM, record=resource)
+        return _described_members(contract.types[row.path], DEPTH)
+
     # What tieout doctor asks
 
     def check(self) -> list[Finding]:
@@ -641,6 +668,38 @@ class Contract:
         """A record as plain data: absent fields left out, instants as ISO text, numbers as Decimal or int."""
         pruned: dict[str, Any] = _pruned(serialize_object(value, dict))  # type: ignore[no-untyped-call]
         return pruned
+
+
+#: How deep the fields of a type are described; its types refer to each other.
+DEPTH = 6
+
+
+def _described_members(kind: Any, depth: int) -> dict[str, DescribedField]:
+    attributes = {name: (one.type, one.required, False) for name, one in kind.attributes}
+    elements = {
+        name: (one.type, int(getattr(one, "min_occurs", 0)) > 0, one.accepts_multiple)
+        for name, one in kind.elements
+        if hasattr(one, "type")
+    }
+    return {name: _described(*about, depth) for name, about in {**elements, **attributes}.items()}
+
+
+def _described(kind: Any, required: bool, several: bool, depth: int) -> DescribedField:
+    if isinstance(kind, zeep.xsd.ComplexType):
+        shape = FieldKind.LIST if several else FieldKind.OBJECT
+        return DescribedField(shape, required=required, fields=_described_members(kind, depth - 1) if depth else {})
+    match kind:
+        case _ if several:
+            known = FieldKind.LIST
+        case builtins.Boolean():
+            known = FieldKind.BOOLEAN
+        case builtins.Double() | builtins.Integer():
+            known = FieldKind.NUMBER
+        case builtins.DateTime():
+            known = FieldKind.INSTANT
+        case _:
+            known = FieldKind.TEXT
+    return DescribedField(known, required=required)
 
 
 def _pruned(value: Any) -> Any:

@@ -18,6 +18,7 @@ import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -32,7 +33,9 @@ from connectors.wire import Auth, BulkConnector, Request, Response, SdkSession, 
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
+    DescribedField,
     ExternalKey,
+    FieldKind,
     Finding,
     Guard,
     Outcome,
@@ -64,6 +67,24 @@ RESOURCES: Mapping[str, Resource] = {
 OF_PARENTS: Mapping[str, tuple[str, ...]] = {
     "Account": ("Parent.AccountNumber",),
     "OpportunityLineItem": ("Product2.Name", "Product2.ProductCode"),
+}
+
+#: The objects that an order is made of, under the names that its payload gives them, and which of them are lists.
+OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
+    "Opportunity": ("Opportunity", FieldKind.OBJECT),
+    "Account": ("Account", FieldKind.OBJECT),
+    "Contacts": ("Contact", FieldKind.LIST),
+    "Sites": ("Site__c", FieldKind.LIST),
+    "LineItems": ("OpportunityLineItem", FieldKind.LIST),
+}
+
+#: Types of describe that are not text (REST API guide, Field Types, read 2026-11).
+TYPES: Mapping[str, FieldKind] = {
+    **dict.fromkeys(("double", "currency", "percent", "int", "long"), FieldKind.NUMBER),
+    "boolean": FieldKind.BOOLEAN,
+    "date": FieldKind.DATE,
+    "datetime": FieldKind.INSTANT,
+    **dict.fromkeys(("anyType", "complexvalue", "json"), FieldKind.ANYTHING),
 }
 
 #: Which records of an object a resource lists; all where nothing stands.
@@ -287,6 +308,17 @@ def _field_of(error: Json, payload: Payload) -> str | None:
         holders = [name for name, value in payload.items() if str(value) == quoted[1]]
         return holders[0] if len(holders) == 1 else None
     return None
+
+
+def _described(about: Json) -> DescribedField:
+    offered = [one["value"] for one in about["picklistValues"] if one["active"]] if about["restrictedPicklist"] else []
+    return DescribedField(
+        TYPES.get(about["type"], FieldKind.TEXT),
+        length=about["length"] or None,
+        words=frozenset(offered),
+        required=about["createable"] and not about["nillable"] and not about["defaultedOnCreate"],
+        writable=about["createable"] or about["updateable"],
+    )
 
 
 def _bare(record: Json) -> Json:
@@ -522,6 +554,33 @@ class SalesforceConnector(BulkConnector):
             return OutcomeUnknown(f"{SYSTEM} {resource}: written, but it could not be read back")
         created = bool(result.get("created", False))
         return Receipt(SYSTEM, resource, result["id"], key, created=created, answer=kept[result["id"]])
+
+    # -- its schema
+
+    def describe(self, resource: str) -> Mapping[str, DescribedField]:
+        """What describe lists for the integration user now; of an order, of each object that it is made of."""
+        row = self.resource(resource)
+        self._described.clear()
+        if resource == "order":
+            return {
+                name: DescribedField(kind, fields=self._described_fields(sobject))
+                for name, (sobject, kind) in OF_ORDERS.items()
+            }
+        found = self._described_fields(row.path)
+        only_updated = row.key_field == row.id_field
+        return {name: replace(about, required=False) for name, about in found.items()} if only_updated else found
+
+    def _described_fields(self, sobject: str) -> dict[str, DescribedField]:
+        fields = self._fields(sobject)
+        found = {name: _described(about) for name, about in fields.items()}
+        for path in OF_PARENTS.get(sobject, ()):
+            relation, name = path.split(".")
+            parent = next((one["referenceTo"][0] for one in fields.values() if one["relationshipName"] == relation), "")
+            if parent and name in self._fields(parent):
+                known = found.get(relation, DescribedField(FieldKind.OBJECT)).fields
+                held = {**known, name: _described(self._fields(parent)[name])}
+                found[relation] = DescribedField(FieldKind.OBJECT, writable=False, fields=held)
+        return found
 
     # -- webhooks
 

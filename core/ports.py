@@ -352,7 +352,10 @@ class Describes(Protocol):
     """A connector whose vendor tells, at run time, which fields its records have."""
 
     def describe(self, resource: str, /) -> Mapping[str, DescribedField]:
-        """The fields of a resource by name, asked anew. Rejected when the vendor has no such record any more."""
+        """The fields of a resource by name, asked anew; empty where the vendor does not describe it.
+
+        Rejected when the vendor has no such record any more.
+        """
         ...
 
 

@@ -25,6 +25,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import dynamics_query as odata
+from sandbox.administration import door
 from sandbox.dynamics_records import (
     ACTIONS,
     API,
@@ -43,7 +44,7 @@ from sandbox.dynamics_records import (
     stamp,
     update,
 )
-from sandbox.dynamics_schema import BY_SET, TABLES, Column, Table
+from sandbox.dynamics_schema import BY_SET, TABLES, Column, Table, as_changed, table_of_set
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
 
 TENANT_ID = "7d1f6a52-3c1b-4f0e-9a77-0c7a4b1d2e3f"
@@ -357,15 +358,46 @@ ATTRIBUTE_TYPES = {
 }
 
 
+PICKLISTS = re.escape("Microsoft.Dynamics.CRM.PicklistAttributeMetadata")
+
+
 def _attribute(column: Column) -> Json:
     kind = {"statecode": "State", "statuscode": "Status"}.get(column.name, ATTRIBUTE_TYPES[column.kind])
-    return {
+    level = "SystemRequired" if column.required else "ApplicationRequired" if column.demanded else "None"
+    about: Json = {
+        "@odata.type": f"#Microsoft.Dynamics.CRM.{kind}AttributeMetadata",
         "LogicalName": column.name,
         "AttributeType": kind,
+        "RequiredLevel": {"Value": level, "CanBeChanged": level != "SystemRequired"},
         "IsValidForCreate": column.written,
         "IsValidForUpdate": column.written and column.kind != "guid",
         "MetadataId": str(uuid.uuid5(uuid.NAMESPACE_OID, column.name)),
     }
+    if column.kind in ("text", "memo"):
+        about["MaxLength"] = column.length
+    if kind == "DateTime":
+        about["Format"] = "DateOnly" if column.kind == "day" else "DateAndTime"
+    if kind == "Lookup":
+        about["Targets"] = list(column.targets.values())
+    return about
+
+
+def _relations(table: Table) -> tuple[list[Json], list[Json]]:
+    """How lookups of a table are called where they lead from, and its collections."""
+    up = [
+        {
+            "ReferencingAttribute": column.name,
+            "ReferencingEntityNavigationPropertyName": name,
+            "ReferencedEntity": target,
+        }
+        for column in table.columns.values()
+        for name, target in column.targets.items()
+    ]
+    down = [
+        {"ReferencedEntityNavigationPropertyName": name, "ReferencingEntity": child, "ReferencingAttribute": by}
+        for name, (child, by) in table.children.items()
+    ]
+    return up, down
 
 
 def _definition(call: Call, name: str) -> Answer:
@@ -386,12 +418,34 @@ def _definition(call: Call, name: str) -> Answer:
     expanded = call.query.get("$expand", "")
     if "Attributes" in expanded:
         about["Attributes"] = [_attribute(column) for column in table.columns.values()]
+    up, down = _relations(table)
+    if "ManyToOneRelationships" in expanded:
+        about["ManyToOneRelationships"] = up
+    if "OneToManyRelationships" in expanded:
+        about["OneToManyRelationships"] = down
     if "Keys" in expanded:
         about["Keys"] = [
             {"LogicalName": key, "KeyAttributes": list(columns), "EntityKeyIndexStatus": "Active"}
             for key, columns in table.keys.items()
         ]
     return Answer(200, about, dict(JSON_TYPE))
+
+
+def _choices(call: Call, name: str) -> Answer:
+    """The choices of a table's choice columns."""
+    table = TABLES.get(name)
+    if table is None:
+        raise Refusal(404, "0x80060888", f"Could not find an entity with name {name}.")
+    found = [
+        {
+            "LogicalName": column.name,
+            "MetadataId": str(uuid.uuid5(uuid.NAMESPACE_OID, column.name)),
+            "OptionSet": {"Options": [{"Value": value} for value in column.choices]},
+        }
+        for column in table.columns.values()
+        if column.kind == "choice" and column.name not in ("statecode", "statuscode")
+    ]
+    return Answer(200, {"@odata.context": f"{call.root}/$metadata", "value": found}, dict(JSON_TYPE))
 
 
 def _service(call: Call) -> Answer:
@@ -411,10 +465,12 @@ def route(call: Call) -> Answer:
         return _who_am_i(call)
     if match := re.fullmatch(r"EntityDefinitions\(LogicalName='(\w+)'\)", call.path):
         return _definition(call, match[1])
+    if match := re.fullmatch(rf"EntityDefinitions\(LogicalName='(\w+)'\)/Attributes/{PICKLISTS}", call.path):
+        return _choices(call, match[1])
     if call.path in ACTIONS and call.method == "POST":
         return _action(call, call.path)
     match = re.fullmatch(r"(\w+)(?:\((.*)\))?(?:/(\w+))?", call.path)
-    table = BY_SET.get(match[1]) if match else None
+    table = table_of_set(match[1]) if match else None
     if match is None or table is None:
         raise _no_segment(call.path.partition("(")[0])
     if match[2] is None:
@@ -619,15 +675,16 @@ class Environment:
         root = str(request.base_url).rstrip("/") + API
         url = request.scope["raw_path"].decode() + ("?" + request.url.query if request.url.query else "")
         headers = {name.lower(): value for name, value in request.headers.items()}
-        try:
-            if url == f"{API}/$batch" and request.method == "POST":
-                answer = _batch(headers, raw, self.shelf, root, self._commit)
-            else:
-                work = Work(self.shelf)
-                answer = route(_call(work, root, request.method, url, headers, raw, {}))
-                self._commit(work)
-        except Refusal as refusal:
-            answer = refused(refusal)
+        with TABLES.of(self.shelf, as_changed):
+            try:
+                if url == f"{API}/$batch" and request.method == "POST":
+                    answer = _batch(headers, raw, self.shelf, root, self._commit)
+                else:
+                    work = Work(self.shelf)
+                    answer = route(_call(work, root, request.method, url, headers, raw, {}))
+                    self._commit(work)
+            except Refusal as refusal:
+                answer = refused(refusal)
         return Response(answer.content, answer.status, {**answer.headers, "OData-Version": "4.0"})
 
     def _commit(self, work: Work) -> None:
@@ -799,6 +856,7 @@ def emulator(shelf: Shelf) -> Emulator:
     routes = [
         Route("/{tenant}/oauth2/v2.0/token", environment.token, methods=["POST"]),
         Route("/_sandbox/untracked/{table}", environment.untracked, methods=["POST"]),
+        door(shelf),
         Route(API, environment.rest),
         Route(f"{API}/{{rest:path}}", environment.rest, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),
     ]

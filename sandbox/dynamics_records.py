@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from sandbox.dynamics_schema import BY_SET, LINES, PARENTS, TABLES, Column, Table
+from sandbox.dynamics_schema import LINES, PARENTS, TABLES, Column, Table, table_of_set
 from sandbox.emulator import Json, Shelf
 
 Record = dict[str, Any]
@@ -245,7 +245,7 @@ def resolve(work: Work, target: str, reference: Any, content_ids: Mapping[str, s
         raise bad("0x80060888", "The value of an odata.bind property must be a URI.")
     reference = content_ids.get(reference, reference)
     match = re.fullmatch(r"(?:https?://[^/]+)?(?:/api/data/v9\.\d)?/?(\w+)\((.*)\)", reference)
-    table = BY_SET.get(match[1]) if match else None
+    table = table_of_set(match[1]) if match else None
     if match is None or table is None:
         raise Refusal(404, "0x8006088a", f"Resource not found for the segment '{reference}'.")
     if table.name != target:

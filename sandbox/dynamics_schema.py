@@ -7,10 +7,12 @@ with ``tieout_``, and the table ``tieout_site``, are what docs/connectors/dynami
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
+
+from sandbox.administration import Administered, FieldChange, changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,9 @@ class Column:
     targets: Mapping[str, str] = field(default_factory=dict)
     written: bool = True
     required: bool = False
-    """Whether the platform itself refuses a row without it; what only forms require is not enforced here either."""
+    """Whether the platform itself refuses a row without it."""
+    demanded: bool = False
+    """Whether the business requires it: forms demand it, the Web API does not."""
     default: Any = None
 
     @property
@@ -259,7 +263,7 @@ def _line(name: str, parent: str, *columns: Column) -> Table:
     )
 
 
-TABLES: Mapping[str, Table] = {
+STANDARD: Mapping[str, Table] = {
     table.name: table
     for table in (
         _table(
@@ -515,7 +519,43 @@ TABLES: Mapping[str, Table] = {
         _table("systemuser", "systemusers", text("fullname", 200), text("internalemailaddress", 100)),
     )
 }
-BY_SET: Mapping[str, Table] = {table.set: table for table in TABLES.values()}
+#: The tables of the environment that answers now.
+TABLES = Administered(STANDARD)
+#: Entity set to the name of its table.
+BY_SET: Mapping[str, str] = {table.set: table.name for table in STANDARD.values()}
+
+TYPES: Mapping[str, Column] = {
+    "text": text(""),
+    "number": decimal("", -BILLION * 100, BILLION * 100, 2),
+    "boolean": flag(""),
+    "date": day(""),
+    "instant": instant(""),
+    "choice": choice("", {}),
+}
+
+
+def table_of_set(name: str) -> Table | None:
+    return TABLES[BY_SET[name]] if name in BY_SET else None
+
+
+def as_changed(table: Table, wanted: Sequence[FieldChange]) -> Table:
+    """The table as a system customizer changed it."""
+    return replace(table, columns=changed(table.columns, wanted, _changed_column))
+
+
+def _changed_column(before: Column | None, change: FieldChange) -> Column:
+    about = before or replace(TYPES[change.type or "text"], name=change.field)
+    if before and change.type:
+        new = TYPES[change.type]
+        about = replace(before, kind=new.kind, length=new.length, low=new.low, high=new.high, places=new.places)
+    given = {
+        "length": change.length,
+        "choices": None if change.words is None else {int(word): word for word in change.words},
+        "demanded": change.required,
+        "written": None if change.locked is None else not change.locked,
+    }
+    return replace(about, **{name: value for name, value in given.items() if value is not None})
+
 
 #: Tables whose rows have lines: the line table, and its lookup to the document.
 LINES: Mapping[str, tuple[str, str]] = {

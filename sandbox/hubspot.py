@@ -33,6 +33,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from sandbox.administration import door
 from sandbox.emulator import Emulator, ExactJSONResponse, Fault, Json, Shelf, read_json
 from sandbox.hubspot_records import Draft, Records, Refusal, invalid, kind_of, not_found
 from sandbox.hubspot_schema import ASSOCIATIONS, OBJECTS, STAGES, Property, milliseconds, stamp
@@ -725,6 +726,7 @@ def emulator(shelf: Shelf) -> Emulator:
     routes = [
         Route("/_sandbox/search_lag", portal.setting, methods=["POST"]),
         Route("/_sandbox/limits", portal.setting, methods=["POST"]),
+        door(shelf),
         Route("/oauth/v1/token", portal.token, methods=["POST"]),
         Route("/oauth/v1/access-tokens/{token}", portal.token_info),
         Route("/{rest:path}", portal.api, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),

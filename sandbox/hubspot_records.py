@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from sandbox.administration import changed, changes
 from sandbox.emulator import Json, Shelf
 from sandbox.hubspot_schema import (
     ASSOCIATIONS,
@@ -23,6 +24,7 @@ from sandbox.hubspot_schema import (
     STAGES,
     Invalid,
     Property,
+    as_changed,
     stamp,
     stored,
 )
@@ -94,7 +96,8 @@ class Records:
     def properties(self, kind: str) -> dict[str, Property]:
         made = (one for one in self.shelf.all("_properties") if one["object"] == kind)
         own = {one["name"]: Property(**{**one["as"], "options": tuple(one["as"]["options"])}) for one in made}
-        return {**PROPERTIES[kind], **own}
+        wanted = [change for change in changes(self.shelf) if change.object == kind]
+        return changed({**PROPERTIES[kind], **own}, wanted, as_changed)
 
     def make_property(self, kind: str, body: Json) -> Property:
         missing = [name for name in ("name", "label", "type", "fieldType", "groupName") if not body.get(name)]

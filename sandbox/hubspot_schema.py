@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
+
+from sandbox.administration import FieldChange
 
 #: Object type to its id, its singular name, and the property of its last change.
 OBJECTS: Mapping[str, tuple[str, str, str]] = {
@@ -209,6 +211,20 @@ class Property:
                 "readOnlyValue": self.calculated,
             },
         }
+
+
+TYPES: Mapping[str, str] = {"text": "string", "boolean": "bool", "instant": "datetime", "choice": "enumeration"}
+
+
+def as_changed(before: Property | None, change: FieldChange) -> Property:
+    """The property as a super admin changed it. Properties have no length, and are demanded by forms alone."""
+    about = before or Property(change.field, "string", group="tieout")
+    given = {
+        "type": change.type and TYPES.get(change.type, change.type),
+        "options": change.words,
+        "calculated": change.locked,
+    }
+    return replace(about, **{name: value for name, value in given.items() if value is not None})
 
 
 def _option(place: int, word: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from base64 import b64encode
 from calendar import monthrange
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -33,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import netsuite_schema as soap
+from sandbox.administration import FieldChange, changes, door
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json
 
 ACCOUNT = "TSTDRV1234567"
@@ -560,10 +561,22 @@ class Service:
 
     def __init__(self, company: Company) -> None:
         self.company = company
-        self.documents = soap.Documents()
+        self._documents: tuple[list[FieldChange], soap.Documents] = [], soap.Documents()
         self.running = 0
         self._nonces: OrderedDict[str, datetime] = OrderedDict()
         self._searches: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
+
+    def own_types(self) -> AbstractContextManager[None]:
+        """Inside, the types are those of the account's own endpoint."""
+        return soap.TYPES.of(self.company.shelf, soap.as_changed)
+
+    @property
+    def documents(self) -> soap.Documents:
+        """Those of the account that answers now; made anew when its types changed."""
+        wanted = changes(self.company.shelf)
+        if self._documents[0] != wanted:
+            self._documents = wanted, soap.Documents()
+        return self._documents[1]
 
     async def endpoint(self, request: Request) -> Response:
         body = await request.body()
@@ -576,7 +589,7 @@ class Service:
             self.running -= 1
 
     def answer(self, body: bytes, base_url: str) -> Response:
-        with self.company.lock:
+        with self.company.lock, self.own_types():
             self.company.open_books()
             try:
                 header, message = self._opened(body)
@@ -795,7 +808,8 @@ def emulator(shelf: Shelf) -> Emulator:
         return Response(service.documents.wsdl(address), media_type="text/xml")
 
     async def xsd(request: Request) -> Response:
-        document = service.documents.files.get(request.path_params["name"])
+        with service.own_types():
+            document = service.documents.files.get(request.path_params["name"])
         return Response(document or b"", 200 if document else 404, media_type="text/xml")
 
     async def periods(request: Request) -> Response:
@@ -820,6 +834,7 @@ def emulator(shelf: Shelf) -> Emulator:
             Route(f"/services/NetSuitePort_{soap.VERSION}", service.endpoint, methods=["POST"]),
             Route("/_sandbox/periods/{month}", periods, methods=["POST"]),
             Route("/_sandbox/clock", clock, methods=["POST"]),
+            door(shelf),
         ],
         shelf,
         fault_answer=fault_answer,

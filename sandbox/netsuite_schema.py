@@ -12,14 +12,16 @@ of an enumeration.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from lxml import etree
+
+from sandbox.administration import Administered, FieldChange, changed
 
 Json = dict[str, Any]
 Element = etree._Element
@@ -259,6 +261,7 @@ gen:JournalEntry < core:Record: postingPeriod=core:RecordRef tranDate=dateTime c
     exchangeRate=double tranId reversalDate=dateTime subsidiary=core:RecordRef memo approved=boolean
     createdDate=dateTime lastModifiedDate=dateTime lineList=JournalEntryLineList @internalId @externalId
 gen:JournalEntryLine: account=core:RecordRef line=long debit=double credit=double memo entity=core:RecordRef
+    department=core:RecordRef class=core:RecordRef location=core:RecordRef
 gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean~true
 """
 
@@ -346,7 +349,27 @@ def _parse() -> tuple[dict[str, Type], dict[str, str]]:
     return types, elements
 
 
-TYPES, ELEMENTS = _parse()
+STANDARD, ELEMENTS = _parse()
+#: The types of the account that answers now, whose endpoint may be of another version.
+TYPES = Administered(STANDARD)
+
+BY_KIND = {"number": "double", "boolean": "boolean", "date": "dateTime", "instant": "dateTime"}
+
+
+def as_changed(kind: Type, wanted: Sequence[FieldChange]) -> Type:
+    """A type with other fields. A length and a lock are no matter of the endpoint's types."""
+    space = kind.name.split(":")[0]
+
+    def make(before: Field | None, change: FieldChange) -> Field:
+        about = before or Field(change.field, "xsd:string", space)
+        named = BY_KIND.get(change.type or "", "string")
+        return replace(
+            about,
+            type=about.type if change.type is None else f"xsd:{named}",
+            required=about.required if change.required is None else change.required,
+        )
+
+    return replace(kind, fields=tuple(changed({one.name: one for one in kind.fields}, wanted, make).values()))
 
 
 def uri(prefix: str) -> str:

@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import salesforce_soql as soql
+from sandbox.administration import door
 from sandbox.emulator import Emulator, ExactJSONResponse, Fault, Json, Shelf, read_json
 from sandbox.salesforce_records import (
     STANDARD_PRICEBOOK_ID as STANDARD_PRICEBOOK_ID,
@@ -44,7 +45,7 @@ from sandbox.salesforce_records import (
     save,
     stamp,
 )
-from sandbox.salesforce_schema import BY_PREFIX, OBJECTS, SObject, find_object, full_id, make_id
+from sandbox.salesforce_schema import BY_PREFIX, OBJECTS, SObject, as_changed, find_object, full_id, make_id
 
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
@@ -345,7 +346,7 @@ def _upsert_many(call: Call, kind: str, name: str) -> Answer:
 
 def _delete_many(call: Call) -> Answer:
     def one(ident: Any) -> Json:
-        kind = BY_PREFIX.get(ident[:3])
+        kind = find_object(BY_PREFIX.get(ident[:3], ""))
         if kind is None:
             raise bad("MALFORMED_ID", f"malformed id {ident}")
         remove(call.work, kind, _existing(call, kind, ident))
@@ -551,7 +552,8 @@ class Org:
                 return ExactJSONResponse(bad("JSON_PARSER_ERROR", "Unexpected character in the body").body, 400)
         work = Work(self.shelf)
         url = request.scope["raw_path"].decode() + ("?" + request.url.query if request.url.query else "")
-        answer = route(self, work, request.method, url, body, request.headers)
+        with OBJECTS.of(self.shelf, as_changed):
+            answer = route(self, work, request.method, url, body, request.headers)
         if answer.status < 300:
             work.commit()
             self._notify(work)
@@ -687,6 +689,7 @@ def emulator(shelf: Shelf) -> Emulator:
         Route("/services/oauth2/token", org.token, methods=["POST"]),
         Route("/services/oauth2/revoke", org.revoke, methods=["POST"]),
         Route("/_sandbox/certificate", org.certificate, methods=["POST"]),
+        door(shelf),
         Route("/services/data", org.versions),
         Route("/services/data/", org.versions),
         Route("/services/data/{rest:path}", org.rest, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),

@@ -8,9 +8,11 @@ and country picklists switched on, and the custom fields and the object ``Site__
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+from sandbox.administration import Administered, FieldChange, changed
 
 CURRENCIES = ("USD", "CAD", "EUR", "GBP", "AUD", "JPY")
 #: Stage to (probability, closed, won, forecast category), the defaults of a new org.
@@ -216,7 +218,7 @@ def _object(
     return SObject(name, prefix, {f.name: f for f in (*FIRST, *fields, *LAST)}, children or {}, writable)
 
 
-OBJECTS: Mapping[str, SObject] = {
+STANDARD: Mapping[str, SObject] = {
     item.name: item
     for item in (
         _object(
@@ -376,7 +378,38 @@ OBJECTS: Mapping[str, SObject] = {
         ),
     )
 }
-BY_PREFIX: Mapping[str, SObject] = {item.prefix: item for item in OBJECTS.values()}
+#: The objects of the org that answers now.
+OBJECTS = Administered(STANDARD)
+#: Prefix of ids to the name of the object.
+BY_PREFIX: Mapping[str, str] = {item.prefix: item.name for item in STANDARD.values()}
+
+TYPES: Mapping[str, Field] = {
+    "text": text("", 255),
+    "number": number("", 18, 2),
+    "boolean": Field("", "boolean", default=False),
+    "date": Field("", "date"),
+    "instant": Field("", "datetime"),
+    "choice": picklist("", ()),
+}
+
+
+def as_changed(kind: SObject, wanted: Sequence[FieldChange]) -> SObject:
+    """The object as the org's administrator changed it."""
+    return replace(kind, fields=changed(kind.fields, wanted, _changed_field))
+
+
+def _changed_field(before: Field | None, change: FieldChange) -> Field:
+    about = before or replace(TYPES[change.type or "text"], name=change.field)
+    if before and change.type:
+        new = TYPES[change.type]
+        about = replace(before, type=new.type, length=new.length, precision=new.precision, scale=new.scale, picklist=())
+    given = {
+        "length": change.length,
+        "picklist": change.words,
+        "required": change.required,
+        **({} if change.locked is None else {"create": not change.locked, "update": not change.locked}),
+    }
+    return replace(about, **{name: value for name, value in given.items() if value is not None})
 
 
 def find_object(name: str) -> SObject | None:

@@ -93,6 +93,8 @@ class _Outgoing:
         at: str,
         sent: Sequence[Mapping[str, Any]],
     ) -> Found:
+        if not there:
+            return
         for name, operator in fields.items():
             where, about = f"{at}{name}", there.get(name)
             if about is None:
@@ -125,8 +127,6 @@ class _Outgoing:
         most = max([getattr(op, "max", None) or 0, *map(len, texts)], default=0)
         if about.length is not None and most > about.length:
             yield where, DriftKind.SHORTENED, f"the field takes {about.length} characters, and up to {most} are sent"
-        if not about.fields:
-            return
         if isinstance(op, s.Object):
             inner = [one for one in given if isinstance(one, Mapping)]
             yield from self.fields(op.object, about.fields, frames, f"{where}.", inner)
@@ -240,7 +240,7 @@ def _values(op: s.Operator, mapping: MappingFile) -> list[Any]:
 
 
 def _words(op: s.Operator, mapping: MappingFile) -> list[str]:
-    return [word for word in _values(op, mapping) if isinstance(word, str)]
+    return [str(word) for word in _values(op, mapping) if not isinstance(word, bool)]
 
 
 def _either(kinds: set[FieldKind]) -> str:

@@ -54,6 +54,14 @@ _DIALECTS: dict[str, Any] = {"postgresql": postgresql, "sqlite": sqlite}
 _CANCELLABLE = [state for state, targets in COMMAND_TRANSITIONS.items() if CommandState.CANCELLED in targets]
 
 
+def _is_instant(position: str) -> bool:
+    try:
+        datetime.fromisoformat(position)
+    except ValueError:
+        return False
+    return True
+
+
 def _same_record(command: OutboxCommand, table: Any = OUTBOX) -> ColumnElement[bool]:
     return and_(
         table.c.system == command.system,
@@ -186,6 +194,12 @@ class Inbox(StoredTable):
             for part in chunks(vendor_ids)
             for ident in self._connection.execute(heard.where(INBOX.c.vendor_id.in_(part))).scalars()
         }
+
+    def waiting(self, system: str, resource: str) -> int:
+        """Events of a resource that are not applied yet, or were refused."""
+        open_states = [InboxState.RECEIVED, InboxState.APPLYING, InboxState.PARKED, InboxState.REJECTED]
+        where = and_(INBOX.c.system == system, INBOX.c.resource == resource, INBOX.c.state.in_(open_states))
+        return int(self._connection.execute(select(func.count()).select_from(INBOX).where(where)).scalar_one())
 
     def count_refused(self, system: str, reason: str, number: int, at: datetime) -> None:
         """Adds to the requests that were refused on that day (UTC)."""
@@ -452,6 +466,14 @@ class Outbox(StoredTable):
         where = and_(SYNC.c.system == system, SYNC.c.resource == resource, SYNC.c.record_id == record_id)
         return cast("str | None", self._connection.execute(select(SYNC.c.payload).where(where)).scalar())
 
+    def sent(self, system: str, resource: str, since: datetime | None = None) -> list[tuple[SyncRecord, str]]:
+        """Proofs of a resource at or after ``since`` (None: all), with what was written, ordered by our id."""
+        query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource, SYNC.c.payload.is_not(None))
+        if since is not None:
+            query = query.where(SYNC.c.synced_at >= since)
+        found = self._connection.execute(query.order_by(SYNC.c.record_id)).mappings()
+        return [(_SYNC.noun_of(cast(Any, row), {}), row["payload"]) for row in found]
+
     def proofs(self, system: str, resource: str, **equal: Any) -> list[SyncRecord]:
         """Proofs of a resource whose columns equal the values (a list: any of them), ordered by our id."""
         for name, value in equal.items():
@@ -483,9 +505,9 @@ class Outbox(StoredTable):
         return cast("str | None", self._connection.execute(query).scalar())
 
     def move_watermark(self, mark: Watermark) -> None:
-        """Moves a cursor. It never moves back: TieBroken."""
+        """Moves a cursor. An instant never moves back: TieBroken; cursors of a vendor's own form have no order."""
         stands = self.watermark(mark.system, mark.resource)
-        if stands is not None and mark.position < stands:
+        if stands is not None and _is_instant(stands) and _is_instant(mark.position) and mark.position < stands:
             raise TieBroken("a cursor never moves back", subject=mark.resource, left=stands, right=mark.position)
         self._replace(WATERMARK, _WATERMARK.columns(mark))
 
