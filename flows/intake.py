@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -181,9 +180,15 @@ def _is_echo(hub: Hub, system: str, vendor_id: str, noun: Order | Payment) -> bo
     if not isinstance(noun, Order):
         return False
     with hub.database.reading() as work:
-        held = work.get(Order, noun.id)
         ours = any(proof.system == system for proof in work.outbox.proofs_of_vendor_id(vendor_id))
-    return ours and held is not None and held == noun.model_copy(update={"changed_at": held.changed_at})
+        return ours and _is_held(work, noun)
+
+
+def _is_held(work: Work, order: Order) -> bool:
+    """Whether an order and its account are as they were read last, whenever that was."""
+    held, account = work.get(Order, order.id), work.get(Account, order.account.id)
+    known_then = {} if held is None else {"changed_at": held.changed_at, "account": held.account}
+    return account == order.account and held == order.model_copy(update=known_then)
 
 
 def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
@@ -268,8 +273,8 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
     return row, desk.entry(refused, ident, event.system, "payment_request", payment.id, now, payment.amount)
 
 
-def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], dict[str, Money]]:
-    return work.sums.paid([invoice_id]), work.sums.credited([invoice_id])
+def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], ...]:
+    return tuple(found([invoice_id]) for found in (work.sums.paid, work.sums.credited, work.sums.prepaid))
 
 
 def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:
@@ -283,20 +288,33 @@ HANDLERS: Mapping[tuple[str, str], Handler] = {
 }
 
 
-def _order_known(work: Work, change: Change) -> bool:
-    """One that was never held brings no news by its deletion."""
+def _order_known(hub: Hub, work: Work, system: str, change: Change) -> bool:
+    """One that was never held brings no news by its deletion.
+
+    Vendors tell the second of a change, so two changes in one second are told apart by what the record is then.
+    """
     order = work.get(Order, change.vendor_id)
-    if change.payload is None:
-        return order is None
-    return order is not None and order.changed_at >= change.changed_at
+    if order is None or change.payload is None:
+        return order is None and change.payload is None
+    if order.changed_at != change.changed_at:
+        return order.changed_at > change.changed_at
+    try:
+        now = hub.mappings.find(system, "order", "in", "order").into(change.payload)
+    except TieoutError:
+        return False
+    assert isinstance(now, Order)
+    return _is_held(work, now)
 
 
-def _payment_known(work: Work, change: Change) -> bool:
+def _payment_known(_hub: Hub, work: Work, _system: str, change: Change) -> bool:
     return any(payment.status is PaymentStatus.SUCCEEDED for payment in work.find(Payment, vendor_id=change.vendor_id))
 
 
-#: What is polled per role, and how to tell from what is held that a change is no news.
-POLLED: Mapping[str, tuple[str, Callable[[Work, Change], bool]]] = {
+#: Whether what is held already tells of a change.
+Known = Callable[[Hub, Work, str, Change], bool]
+
+#: What is polled per role, and how to tell that a change is no news.
+POLLED: Mapping[str, tuple[str, Known]] = {
     "crm": ("order", _order_known),
     "gateway": ("payment", _payment_known),
 }
@@ -325,15 +343,13 @@ def catch_up(hub: Hub, checks: list[dict[str, str]]) -> tuple[int, list[DeskEntr
     return found, away
 
 
-def _poll(
-    hub: Hub, system: str, resource: str, known: Callable[[Work, Change], bool], checks: list[dict[str, str]]
-) -> int:
+def _poll(hub: Hub, system: str, resource: str, known: Known, checks: list[dict[str, str]]) -> int:
     """Stores the news of one system, sees that nothing of it is missing, then moves its watermark.
 
-    Vendors tell the second of a change, so two changes in one second are told apart by what the record is then. The
-    watermark is the vendor's own cursor where it gives one (it tells deletions too), else the newest instant.
+    The watermark is the vendor's own cursor where it gives one (it tells deletions too), else the newest instant.
     """
-    found, listed, cursor = 0, {}, None
+    found, cursor = 0, None
+    listed: dict[str, bool] = {}
     with hub.database.reading() as work:
         since = work.outbox.watermark(system, resource)
     newest = since
@@ -351,24 +367,22 @@ def _poll(
             received_at=hub.now(),
         )
         with hub.database.work() as work:
-            if not known(work, change) and work.inbox.store(event, b""):
+            listed[change.vendor_id] = known(hub, work, system, change)
+            if not listed[change.vendor_id] and work.inbox.store(event, b""):
                 work.audit.tell(_deed(hub, event, Act.RECEIVED))
                 found += 1
-        listed[change.vendor_id] = replace(change, payload=change.payload and {})
         cursor = change.cursor or cursor
         newest = max(newest or at, at)
-    checks.append(_completeness(hub, system, resource, listed, known))
+    checks.append(_completeness(hub, system, resource, listed))
     _move_watermark(hub, system, resource, since, cursor or newest)
     return found
 
 
-def _completeness(
-    hub: Hub, system: str, resource: str, listed: Mapping[str, Change], known: Callable[[Work, Change], bool]
-) -> dict[str, str]:
-    """What the system listed beside what is held of it. TieBroken when a record is missing."""
+def _completeness(hub: Hub, system: str, resource: str, listed: Mapping[str, bool]) -> dict[str, str]:
+    """What the system listed, and whether it was held before, beside what is held. TieBroken when one is missing."""
     with hub.database.reading() as work:
         heard = work.inbox.objects(system, resource, list(listed))
-        held = {ident for ident, change in listed.items() if ident in heard or known(work, change)}
+    held = {ident for ident, known in listed.items() if known or ident in heard}
     theirs, ours = (f"{len(ids)}, digest {id_digest(ids)}" for ids in (listed, held))
     listed_are_held(f"{system} {resource}", theirs, ours)
     return {"system": system, "record": resource, "listed there": theirs, "held here": ours}
