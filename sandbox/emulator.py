@@ -37,22 +37,31 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
+_DECODER = json.JSONDecoder(parse_float=Decimal)
+
+
 def read_json(text: bytes | str) -> Any:
     """JSON with every number that has a decimal point as Decimal."""
-    return json.loads(text, parse_float=Decimal)
+    return _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text)))
+
+
+def _marked(value: Any) -> Any:
+    """What JSON has no form for: a Decimal as marked text, which ``write_json`` takes the quotes and the mark from."""
+    match value:
+        case Decimal():
+            return f"\0{value:f}"
+        case Mapping():
+            return dict(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+_ENCODER = json.JSONEncoder(default=_marked, separators=(",", ":"))
+_NUMBER = re.compile(r'"\\u0000([-0-9.]+)"')
 
 
 def write_json(value: Any) -> str:
     """JSON with a Decimal written as a number of exactly its digits."""
-    match value:
-        case Decimal():
-            return format(value, "f")
-        case Mapping():
-            return "{" + ",".join(f"{json.dumps(str(key))}:{write_json(item)}" for key, item in value.items()) + "}"
-        case list() | tuple():
-            return "[" + ",".join(map(write_json, value)) + "]"
-        case _:
-            return json.dumps(value)
+    return _NUMBER.sub(r"\1", _ENCODER.encode(value))
 
 
 class ExactJSONResponse(JSONResponse):

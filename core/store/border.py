@@ -11,7 +11,20 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, exists, func, or_, select, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    and_,
+    bindparam,
+    exists,
+    func,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 
 from core.errors import TieBroken
@@ -70,6 +83,35 @@ def _same_record(command: OutboxCommand, table: Any = OUTBOX) -> ColumnElement[b
     )
 
 
+# Statements are made once: making one costs more than running it.
+@cache
+def _ready() -> Select[tuple[str]]:
+    """Keys of what is due at a system, the most urgent first: the versions of a record go one after the other."""
+    earlier = OUTBOX.alias()
+    under_way = exists().where(
+        earlier.c.system == OUTBOX.c.system,
+        earlier.c.resource == OUTBOX.c.resource,
+        earlier.c.record_id == OUTBOX.c.record_id,
+        earlier.c.sequence < OUTBOX.c.sequence,
+        earlier.c.state.in_([CommandState.SENDING, CommandState.UNKNOWN]),
+    )
+    return (
+        select(OUTBOX.c.key)
+        .where(
+            OUTBOX.c.system == bindparam("of"),
+            OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
+            OUTBOX.c.due_at <= bindparam("now"),
+            ~under_way,
+        )
+        .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
+        .limit(bindparam("most"))
+        .with_for_update(of=OUTBOX, skip_locked=True)
+    )
+
+
+_NEWER = OUTBOX.alias()
+
+
 def _received(event: InboxEvent, body: bytes) -> Columns:
     return {**_INBOX.columns(event), "lease_until": None, "body": body}
 
@@ -88,7 +130,6 @@ class StoredTable:
         self._connection.execute(_upsert_of(table, self._connection.dialect.name, tuple(values)), values)
 
 
-# Made once per table: making a statement costs more than running it.
 @cache
 def _insert_of(table: Table, dialect: str) -> Any:
     """The insert that leaves an existing row as it is."""
@@ -284,8 +325,7 @@ class Outbox(StoredTable):
 
     def _cancel_superseded(self, command: OutboxCommand) -> None:
         """Cancels what nobody has sent of a record and has a newer intent."""
-        newer = OUTBOX.alias()
-        has_newer = exists().where(_same_record(command, newer), newer.c.sequence > OUTBOX.c.sequence)
+        has_newer = exists().where(_same_record(command, _NEWER), _NEWER.c.sequence > OUTBOX.c.sequence)
         self._connection.execute(
             update(OUTBOX)
             .where(_same_record(command), OUTBOX.c.state.in_(_CANCELLABLE), has_newer)
@@ -323,29 +363,9 @@ class Outbox(StoredTable):
         return self._select(OUTBOX.c.key.in_(keys))
 
     def _ready(self, system: str, limit: int, now: datetime, only: Sequence[str] | None = None) -> list[str]:
-        earlier = OUTBOX.alias()
-        under_way = exists().where(
-            earlier.c.system == OUTBOX.c.system,
-            earlier.c.resource == OUTBOX.c.resource,
-            earlier.c.record_id == OUTBOX.c.record_id,
-            earlier.c.sequence < OUTBOX.c.sequence,
-            earlier.c.state.in_([CommandState.SENDING, CommandState.UNKNOWN]),
-        )
-        ready = (
-            select(OUTBOX.c.key)
-            .where(
-                OUTBOX.c.system == system,
-                OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
-                OUTBOX.c.due_at <= now,
-                ~under_way,
-            )
-            .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
-            .limit(limit)
-            .with_for_update(of=OUTBOX, skip_locked=True)
-        )
-        if only is not None:
-            ready = ready.where(OUTBOX.c.key.in_(only))
-        return list(self._connection.execute(ready).scalars())
+        ready = _ready() if only is None else _ready().where(OUTBOX.c.key.in_(only))
+        found = self._connection.execute(ready, {"of": system, "now": now, "most": limit})
+        return [row.key for row in found]
 
     def _wake_proved(self, system: str) -> bool:
         """Wakes what parked in the very moment when its dependency was proved, and so missed the call."""
