@@ -6,8 +6,9 @@ from datetime import date
 from enum import StrEnum
 from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
+from core.entities import EntityId
 from core.errors import TieBroken
 from core.money import Money
 from core.noun import CurrencyCode, Id, Noun
@@ -34,6 +35,17 @@ class LedgerAccount(Noun):
     role: str = ""
 
 
+#: The segments that subledgers are told apart by.
+DETAILS = ("jurisdiction", "gateway", "revalues")
+
+
+class Dimension(Noun):
+    """One segment of a line as a pair, for a general ledger that takes a list of them."""
+
+    name: str
+    value: str
+
+
 class Via(StrEnum):
     """How an entry reaches the general ledger."""
 
@@ -45,6 +57,8 @@ class JournalLine(Noun):
     """One side of an entry: exactly one of ``debit`` and ``credit`` is set, and it is > 0.
 
     ``source`` and ``source_id`` name what it was booked for: ``("invoice_line", id)``, ``("settlement", id)``...
+    ``rule``: the posting rules that made it. ``segments``: dimensions of the general ledger (class, department, ...).
+    ``functional``: the amount in the currency of the entity's books, on the same side; None where it is the same.
     """
 
     id: Id
@@ -55,25 +69,69 @@ class JournalLine(Noun):
     memo: str = ""
     source: str
     source_id: Id
+    rule: str = ""
+    segments: dict[str, str] = Field(default_factory=dict)
+    functional: Money | None = None
+
+    @property
+    def dimensions(self) -> tuple[Dimension, ...]:
+        """The segments that are for the general ledger, by name; those of our own subledgers are left out."""
+        return tuple(Dimension(name=n, value=v) for n, v in sorted(self.segments.items()) if n not in DETAILS)
+
+    @property
+    def amount(self) -> Money:
+        """Above zero a debit, below it a credit."""
+        return self.debit if self.debit is not None else -self._credit
+
+    @property
+    def functional_amount(self) -> Money:
+        """The same in the currency of the entity's books."""
+        own = self.functional
+        if own is None:
+            return self.amount
+        return own if self.debit is not None else -own
+
+    @property
+    def _credit(self) -> Money:
+        assert self.credit is not None
+        return self.credit
+
+    @property
+    def detail(self) -> str:
+        """What tells it from others of its ledger account in a subledger: jurisdiction, gateway, currency revalued."""
+        return next((value for name in DETAILS if (value := self.segments.get(name))), "")
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:
         side = self.debit or self.credit
         if (self.debit is None) == (self.credit is None) or side is None or side.minor <= 0:
             raise TieBroken("a journal line has one positive side", subject=self.id, left=self.debit, right=self.credit)
+        if self.functional is not None and self.functional.minor < 0:
+            raise TieBroken(
+                "a functional amount is on the side of its line", subject=self.id, left=side, right=self.functional
+            )
         return self
 
 
 class JournalEntry(Noun):
-    """A balanced booking. ``id`` is its key in the general ledger; ``event`` is the business event it follows from."""
+    """A balanced booking. ``id`` is its key in the general ledger; ``event`` is the business event it follows from.
+
+    It is never changed: ``reverses`` names the entry that this one takes back. ``entity``: whose books it stands in.
+    ``rules_version``: of the posting rules that made it. ``origin``: the month (``"2026-10"``) that it belongs to,
+    where that was closed already when it was booked.
+    """
 
     id: Id
+    entity: EntityId = "main"
     event: str
     via: Via
     currency: CurrencyCode
     posted_on: date
     account_id: Id | None = None
     memo: str
+    rules_version: str = ""
+    reverses: Id | None = None
+    origin: str | None = None
     lines: tuple[JournalLine, ...]
 
     @model_validator(mode="after")
@@ -84,4 +142,41 @@ class JournalEntry(Noun):
             (line.credit for line in self.lines if line.credit is not None),
             self.currency,
         )
+        own = next((line.functional.currency for line in self.lines if line.functional is not None), self.currency)
+        amounts = [line.functional_amount for line in self.lines]
+        journal_balances(
+            f"{self.id} in {own}",
+            (amount for amount in amounts if amount.minor > 0),
+            (-amount for amount in amounts if amount.minor < 0),
+            own,
+        )
         return self
+
+    def late(self, day: date) -> JournalEntry:
+        """The same on the first day that is open, naming the month that it belongs to; itself when that is its day."""
+        if day == self.posted_on:
+            return self
+        return self.model_copy(update={"posted_on": day, "origin": self.origin or f"{self.posted_on:%Y-%m}"})
+
+
+def reversal(entry: JournalEntry, posted_on: date) -> JournalEntry:
+    """The entry that takes another one back: every line on the other side. An entry is reversed once."""
+    ident = f"{entry.id}-R"
+    lines = tuple(
+        line.model_copy(
+            update={"id": f"{ident}-{line.position}", "debit": line.credit, "credit": line.debit},
+        )
+        for line in entry.lines
+    )
+    return JournalEntry.model_validate(
+        {
+            **dict(entry),
+            "id": ident,
+            "event": f"{entry.event} reversed",
+            "posted_on": posted_on,
+            "memo": f"Reversal of {entry.memo}",
+            "reverses": entry.id,
+            "origin": None,
+            "lines": lines,
+        }
+    )

@@ -250,6 +250,11 @@ def _wrong_outcome(rules: PostingRules, here: Route, example: Example) -> Iterat
                 yield (*here, via.value, side), f"expects {wanted}, and the rules book {got[side]}"
         if expected is None and via in entries:
             yield here, f"the rules also book a {via.value}: {got}"
+    for code, wanted in example.segments.items():
+        lines = [line for entry in entries.values() for line in entry.lines]
+        told = [line.segments for line in lines if line.ledger_account == code]
+        if wanted not in told:
+            yield (*here, "segments", code), f"expects {wanted}, and the rules give {told}"
 
 
 def sides(entry: JournalEntry | None) -> dict[str, dict[str, str]]:

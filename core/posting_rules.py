@@ -71,6 +71,9 @@ EVENTS: Mapping[str, Mapping[str, PartShape]] = {
     },
     "refund": {"whole": _shape("gateway")},
     "recognition": {"earned": _shape(_SOLD, names="revenue")},
+    "credit drawn": {"whole": _shape()},
+    "credit restored": {"whole": _shape()},
+    "credit expired": {"whole": _shape()},
 }
 
 
@@ -147,7 +150,7 @@ class Rule(_Data):
     """One row of the rules: of ``part`` of ``event``, debit this role (or account) and credit that one.
 
     ``via`` is ``either`` where the fact decides. ``total`` names the side that is one line for the whole document; that
-    line carries no segments. ``when``: what the part must know, each one value or a list.
+    line carries the segments that all its parts share. ``when``: what the part must know, each one value or a list.
     """
 
     id: Id
@@ -264,12 +267,14 @@ class PostingRules:
             return None
         return JournalEntry(
             id=ident,
+            entity=fact.entity,
             event=fact.event,
             via=via,
             currency=fact.currency,
             posted_on=fact.posted_on,
             account_id=fact.account_id,
             memo=fact.memo,
+            rules_version=self.version,
             lines=tuple(one.line(f"{ident}-{position}", position) for position, one in enumerate(lines, 1)),
         )
 
@@ -280,10 +285,10 @@ class PostingRules:
             account = part.accounts.get(role) or self._code(role)
             if rule.total == side:
                 order = _FIRST if side == "debit" else _LAST
-                yield Booking(order, account, side, amount, fact.memo, fact.source, fact.source_id, (rule.id,))
+                about = (fact.memo, fact.source, fact.source_id)
             else:
-                about = (part.memo, part.source, part.source_id)
-                yield Booking(_LINES, account, side, amount, *about, (rule.id,), segments)
+                order, about = _LINES, (part.memo, part.source, part.source_id)
+            yield Booking(order, account, side, amount, *about, (rule.id,), segments)
 
     def _code(self, role: str) -> str:
         return self._by_role[role][0] if role in self._by_role else role
@@ -310,7 +315,7 @@ class Booking:
         rules = tuple(dict.fromkeys(self.rules + other.rules))
         return Booking(
             self.order, self.account, self.side, self.amount + other.amount,
-            self.memo, self.source, self.source_id, rules, self.segments,
+            self.memo, self.source, self.source_id, rules, dict(self.segments.items() & other.segments.items()),
         )  # fmt: skip
 
     def line(self, ident: str, position: int) -> JournalLine:
@@ -323,4 +328,6 @@ class Booking:
             memo=self.memo,
             source=self.source,
             source_id=self.source_id,
+            rule=", ".join(self.rules),
+            segments=dict(self.segments),
         )

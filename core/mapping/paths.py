@@ -84,7 +84,7 @@ def spell(route: Sequence[str | int]) -> str:
 
 
 def read_noun(up: int, steps: Sequence[Step], *, straight: bool) -> Read:
-    """Reads from a scope what the steps lead to in the noun ``up`` scopes out.
+    """Reads from a scope what the steps lead to in the noun ``up`` scopes out; an absent name is None.
 
     ``straight``: attributes alone, none of which is None before the last. Else None on the way is None at the end.
     """
@@ -100,6 +100,8 @@ def read_noun(up: int, steps: Sequence[Step], *, straight: bool) -> Read:
                 return None
             if isinstance(step, int):
                 value = value[step] if step < len(value) else None
+            elif isinstance(value, dict):
+                value = value.get(step)
             else:
                 value = getattr(value, str(step))
         return value

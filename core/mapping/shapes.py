@@ -68,8 +68,22 @@ class Shape:
         """What can be read from an object: its fields and properties; of money, only its currency."""
         if self.kind is Kind.MONEY:
             return {"currency": Shape(Kind.TEXT)}
+        if self.of is dict:
+            return _NAMED
         return _readable(self.of) if self.kind is Kind.OBJECT and self.of else {}
 
+
+class _AnyName(dict[str, Shape]):
+    """Texts by names that are not known beforehand: any name may be asked for, and may be absent."""
+
+    def __contains__(self, _name: object) -> bool:
+        return True
+
+    def __missing__(self, _name: str) -> Shape:
+        return Shape(Kind.TEXT, optional=True)
+
+
+_NAMED = _AnyName()
 
 #: A value of another system, of which only its presence can be asked.
 ANYTHING = Shape(Kind.ANYTHING, optional=True)
@@ -87,6 +101,8 @@ def shape_of(annotation: Any) -> Shape:
             return Shape(inner.kind, optional=True, of=inner.of, item=inner.item)
     if origin is tuple and len(get_args(annotation)) == 2 and get_args(annotation)[1] is ...:
         return Shape(Kind.LIST, item=shape_of(get_args(annotation)[0]))
+    if annotation == dict[str, str]:
+        return Shape(Kind.OBJECT, of=dict)
     if annotation in _SCALARS:
         return Shape(_SCALARS[annotation])
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
@@ -98,6 +114,8 @@ def shape_of(annotation: Any) -> Shape:
 
 @cache
 def _settable(of: type) -> Mapping[str, Shape]:
+    if of is dict:
+        return {}
     if issubclass(of, Noun):
         return {
             name: _with_need(shape_of(field.annotation), required=field.is_required())

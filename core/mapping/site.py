@@ -85,8 +85,8 @@ class Site:
             found = one_step(shape, step)
             if isinstance(found, str):
                 return self.problem(found), None
+            straight &= not optional and isinstance(step, str) and shape.of is not dict
             shape = found
-            straight &= not optional and isinstance(step, str)
             optional |= shape.optional or isinstance(step, int)
         return read_noun(up, path.steps, straight=straight), replace(shape, optional=optional)
 

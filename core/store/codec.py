@@ -3,7 +3,7 @@
 ======================  ==========================================================
 field of the noun       columns of the row
 ======================  ==========================================================
-``Money``               ``<field>_minor``; the currency is the row's (or its parent's)
+``Money``               ``<field>_minor``; the currency is ``<field>_currency``, else the row's (or its parent's)
 ``DateSpan``            ``<field>_start`` and ``<field>_end`` (exclusive)
 ``Decimal``             canonical text, without exponent
 enum                    its value
@@ -83,6 +83,8 @@ class Shape(Generic[N]):
                 continue
             if kind is Money:
                 row[f"{name}_minor"] = None if value is None else value.minor
+                if f"{name}_currency" in self.row.model_fields:
+                    row[f"{name}_currency"] = None if value is None else value.currency
             elif kind is DateSpan:
                 row[f"{name}_start"], row[f"{name}_end"] = value.start, value.end
             elif value is None or type(value) in (str, int, bool, date, datetime):
@@ -111,7 +113,7 @@ class Shape(Generic[N]):
                 values[name] = tuple(shape.noun_of(child, {}, currency) for child in children.get(name, []))
             elif kind is Money:
                 minor = row[f"{name}_minor"]
-                values[name] = None if minor is None else Money(minor, currency)
+                values[name] = None if minor is None else Money(minor, row.get(f"{name}_currency") or currency)
             elif kind is DateSpan:
                 values[name] = DateSpan(row[f"{name}_start"], row[f"{name}_end"])
             else:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary, String, Text, UniqueConstraint, text
 from sqlalchemy.types import DateTime, TypeDecorator
 from sqlmodel import Field, SQLModel
 
@@ -57,7 +57,7 @@ def _text(*, nullable: bool = False) -> Any:
 
 def _added(before: str) -> Any:
     """A text column that rows written before it was added have as ``before``."""
-    return Field(sa_column=Column(String, nullable=False, server_default=before))
+    return Field(sa_column=Column(String, nullable=False, server_default=text(f"'{before}'")))
 
 
 class AccountRow(SQLModel, table=True):
@@ -704,6 +704,66 @@ class BudgetRow(SQLModel, table=True):
     level: int = Field(sa_column=Column(BigInteger, nullable=False))
     filled_at: datetime = _instant()
     closed_until: datetime | None = _instant(nullable=True)
+
+
+class CloseRow(SQLModel, table=True):
+    __tablename__ = "close"
+    id: str = Field(primary_key=True)
+    entity: str
+    period: str
+    number: int
+    currency: str
+    state: str
+    cut_off: datetime = _instant()
+    frozen_at: datetime = _instant()
+    started_by: str
+    digest: str | None = None
+    __table_args__ = (UniqueConstraint("entity", "period", "number"),)
+
+
+class JournalDraftRow(SQLModel, table=True):
+    __tablename__ = "journal_draft"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    digest: str
+    entry: str = _text()
+    booked: bool
+
+
+class CloseDecisionRow(SQLModel, table=True):
+    __tablename__ = "close_decision"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    digest: str
+    verdict: str
+    who: str
+    reason: str = _text()
+    via: str
+    at: datetime = _instant()
+
+
+class CloseOverrideRow(SQLModel, table=True):
+    __tablename__ = "close_override"
+    id: str = Field(primary_key=True)
+    close_id: str = Field(index=True, foreign_key="close.id")
+    gate: str
+    record: str
+    who: str
+    reason: str = _text()
+    at: datetime = _instant()
+
+
+class PeriodLockRow(SQLModel, table=True):
+    __tablename__ = "period_lock"
+    id: str = Field(primary_key=True)
+    entity: str
+    month: str
+    close_id: str
+    locked_at: datetime = _instant()
+    reopened_at: datetime | None = _instant(nullable=True)
+    reopened_by: str | None = None
+    reason: str | None = _text(nullable=True)
+    __table_args__ = (Index("ix_period_lock_entity_month", "entity", "month"),)
 
 
 class CloseRow(SQLModel, table=True):
