@@ -8,10 +8,12 @@ approval never covers another set of journals than the one that was shown.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 from core.errors import Rejected
 from core.ledger import JournalEntry
@@ -131,10 +133,11 @@ class Decision(Noun):
 
 
 class JournalDraft(Noun):
-    """A journal that a close would book. ``booked``: it was approved, and stands in the ledger."""
+    """A journal that a close would book, as it was shown under ``digest``. ``booked``: approved, and in the ledger."""
 
     id: Id
     close_id: Id
+    digest: str
     entry: JournalEntry
     booked: bool = False
 
@@ -152,12 +155,27 @@ class PeriodLock(Noun):
     reason: str | None = None
 
 
-def digest_of(entries: Iterable[JournalEntry]) -> str:
-    """Sixteen hex digits that stand for exactly these journals, in any order."""
-    whole = hashlib.sha256()
-    for entry in sorted(entries, key=lambda entry: entry.id):
-        whole.update(entry.model_dump_json().encode() + b"\n")
-    return whole.hexdigest()[:16]
+class PostedLine(Noun):
+    """One line of a journal as a general ledger shows it. ``account``: as it names it; ``net``: debits less credits."""
+
+    account: str
+    net: Money
+
+
+class PostedJournal(Noun):
+    """A journal as a general ledger shows it. ``key``: our id of it there."""
+
+    key: Id
+    vendor_id: Id
+    currency: CurrencyCode
+    posted_on: date
+    lines: tuple[PostedLine, ...]
+
+
+def digest_of(journals: Iterable[Mapping[str, Any]]) -> str:
+    """Sixteen hex digits that stand for exactly these journals (as JSON values), in any order."""
+    texts = sorted(json.dumps(one, sort_keys=True) for one in journals)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def volume(entries: Iterable[JournalEntry]) -> dict[str, Money]:
@@ -177,8 +195,8 @@ def needs_second(moved: Mapping[str, Money], currency: str, limit: Decimal | Non
     return any(money.currency != currency or money.amount > limit for money in moved.values() if money)
 
 
-def check_approver(who: str, approvers: Sequence[str], earlier: Sequence[Decision]) -> None:
-    """Rejected when this person may not decide: unnamed, not appointed, or the one who approved already."""
+def check_approver(who: str, approvers: Sequence[str]) -> None:
+    """Rejected when this person may not decide: unnamed, or not appointed."""
     if not who.strip():
         raise Rejected("an approval names a person; write who you are", field="who", value=who)
     if approvers and who not in approvers:
@@ -187,8 +205,6 @@ def check_approver(who: str, approvers: Sequence[str], earlier: Sequence[Decisio
             field="who",
             value=who,
         )
-    if any(one.who == who for one in earlier):
-        raise Rejected(f"{who} has approved already; a second person must", field="who", value=who)
 
 
 def first_of_next(day: date) -> date:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Table, create_engine, delete, event, func, in
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms
+from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.amendments import Amendment
 from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.errors import Misconfigured, TieBroken

@@ -9,6 +9,7 @@ from typing import Any
 
 from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy
 from core.amendments import Amendment, Pause, Start, Stop
+from core.close import Close, CloseState, Decision, Gate, JournalDraft, Override, PeriodLock, Verdict, override_id
 from core.fx import Exchange, FxRate
 from core.invoicing import Adjustment, carry, credit, draft, finalise
 from core.money import Money
@@ -193,6 +194,38 @@ BREAK = Break(
     last_seen_at=NOON.astimezone(UTC),
 )
 
+CLOSE = Close(
+    id="CLOSE-main-2026-10-1",
+    entity="main",
+    period="2026-10",
+    number=1,
+    currency="USD",
+    cut_off=NOON,
+    frozen_at=NOON,
+    started_by="anna",
+)
+OVERRIDE = Override(
+    id=override_id(CLOSE.id, Gate.DESK, "E-1"),
+    close_id=CLOSE.id,
+    gate=Gate.DESK,
+    record="E-1",
+    who="anna",
+    reason="paid by hand",
+    at=NOON,
+)
+DECISION = Decision(
+    id="D-1",
+    close_id=CLOSE.id,
+    digest="0123456789abcdef",
+    verdict=Verdict.APPROVE,
+    who="ben",
+    reason="",
+    via="Prefect UI",
+    at=NOON,
+)
+LOCK = PeriodLock(id="main/2026-10/1", entity="main", month="2026-10", close_id=CLOSE.id, locked_at=NOON)
+ENTRIES = invoice_entries(BOOKS, INVOICE)
+
 #: Each kind with the columns that its noun does not have.
 NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([ACCOUNT, ACCOUNT.model_copy(update={"id": "A-0002", "sites": (), "tax_exemption": "E"})], {}),
@@ -233,4 +266,9 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     (invoice_entries(BOOKS, INVOICE), {}),
     (straight_line(next(one for one in INVOICE.lines if one.defer), ACCOUNT.id), {}),
     ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
+    ([CLOSE, CLOSE.moved(CloseState.PREVIEWED, id="CLOSE-main-2026-10-2", number=2, digest="0123456789abcdef")], {}),
+    ([OVERRIDE], {}),
+    ([DECISION], {}),
+    ([LOCK, LOCK.model_copy(update={"id": "main/2026-10/2", "reopened_at": NOON, "reason": "a late invoice"})], {}),
+    ([JournalDraft(id=one.id, close_id=CLOSE.id, digest="0123456789abcdef", entry=one) for one in ENTRIES], {}),
 )
