@@ -724,7 +724,7 @@ class CloseRow(SQLModel, table=True):
 class JournalDraftRow(SQLModel, table=True):
     __tablename__ = "journal_draft"
     id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
+    close_id: str = Field(index=True)
     digest: str
     entry: str = _text()
     booked: bool
@@ -733,7 +733,7 @@ class JournalDraftRow(SQLModel, table=True):
 class CloseDecisionRow(SQLModel, table=True):
     __tablename__ = "close_decision"
     id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
+    close_id: str = Field(index=True)
     digest: str
     verdict: str
     who: str
@@ -745,67 +745,7 @@ class CloseDecisionRow(SQLModel, table=True):
 class CloseOverrideRow(SQLModel, table=True):
     __tablename__ = "close_override"
     id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
-    gate: str
-    record: str
-    who: str
-    reason: str = _text()
-    at: datetime = _instant()
-
-
-class PeriodLockRow(SQLModel, table=True):
-    __tablename__ = "period_lock"
-    id: str = Field(primary_key=True)
-    entity: str
-    month: str
-    close_id: str
-    locked_at: datetime = _instant()
-    reopened_at: datetime | None = _instant(nullable=True)
-    reopened_by: str | None = None
-    reason: str | None = _text(nullable=True)
-    __table_args__ = (Index("ix_period_lock_entity_month", "entity", "month"),)
-
-
-class CloseRow(SQLModel, table=True):
-    __tablename__ = "close"
-    id: str = Field(primary_key=True)
-    entity: str
-    period: str
-    number: int
-    currency: str
-    state: str
-    cut_off: datetime = _instant()
-    frozen_at: datetime = _instant()
-    started_by: str
-    digest: str | None = None
-    __table_args__ = (UniqueConstraint("entity", "period", "number"),)
-
-
-class JournalDraftRow(SQLModel, table=True):
-    __tablename__ = "journal_draft"
-    id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
-    digest: str
-    entry: str = _text()
-    booked: bool
-
-
-class CloseDecisionRow(SQLModel, table=True):
-    __tablename__ = "close_decision"
-    id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
-    digest: str
-    verdict: str
-    who: str
-    reason: str = _text()
-    via: str
-    at: datetime = _instant()
-
-
-class CloseOverrideRow(SQLModel, table=True):
-    __tablename__ = "close_override"
-    id: str = Field(primary_key=True)
-    close_id: str = Field(index=True, foreign_key="close.id")
+    close_id: str = Field(index=True)
     gate: str
     record: str
     who: str

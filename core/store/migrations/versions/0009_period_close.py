@@ -19,7 +19,6 @@ def _of_close(table: str, *columns: sa.Column[Any]) -> None:
         sa.Column("id", sa.String(), nullable=False),
         sa.Column("close_id", sa.String(), nullable=False),
         *columns,
-        sa.ForeignKeyConstraint(["close_id"], ["close.id"], name=op.f(f"fk_{table}_close_id")),
         sa.PrimaryKeyConstraint("id", name=op.f(f"pk_{table}")),
     )
     op.create_index(op.f(f"ix_{table}_close_id"), table, ["close_id"], unique=False)
