@@ -55,6 +55,8 @@ class ClosePolicy(BaseModel):
     journals: Literal["auto", "detail", "summary"] = "auto"
     """``detail``: a journal per customer; ``summary``: one per event; ``auto``: detail up to ``most_journals``."""
     most_journals: int = Field(default=500, ge=1)
+    most_lines: int = Field(default=1000, ge=2)
+    """Longer journals are split; general ledgers take a thousand lines in one call."""
     erp_period_closed: Literal["park", "next"] = "park"
     """When the general ledger takes no postings for the month: wait for a person, or post to its next open month."""
 

@@ -1,0 +1,405 @@
+"""Close: a month is completed, shown, approved by a person, posted, read back, locked and certified.
+
+Where a close stands is told by its row and nothing else, so a run may be killed anywhere and started again: each stage
+looks at what is there and does what is left. Its journals are drafts until they are approved; the approval names their
+digest, and they are worked out once more in the transaction that books them: what was approved is what is posted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from core.audit import Act, Deed
+from core.close import (
+    Close,
+    CloseState,
+    Decision,
+    Gate,
+    JournalDraft,
+    Obstacle,
+    Override,
+    PeriodLock,
+    Verdict,
+    check_approver,
+    close_id,
+    digest_of,
+    first_of_next,
+    needs_second,
+    override_id,
+    volume,
+)
+from core.errors import Rejected, TieBroken
+from core.journals import split
+from core.ledger import JournalEntry
+from core.period import DateSpan, start_of_day
+from core.ports import KeepsBooks
+from core.store import Work
+from core.sync import Lane, OutboxCommand
+from flows.context import Hub
+from flows.deliver import deliver_system
+from flows.gates import GATES
+from flows.prepare import chart
+from flows.read_back import Compared, read_back
+from flows.recognise import recognition_due
+
+T = TypeVar("T")
+
+#: How the audit names what no person did.
+WHO = "flow close"
+
+#: Runs one stage under a name that people see.
+Stage = Callable[[str, Callable[[], T]], T]
+
+
+def newest(work: Work, entity: str, period: str) -> Close | None:
+    """The close of a month that was begun last, reopened ones too."""
+    closes = work.find(Close, entity=entity, period=period)
+    return max(closes, key=lambda one: one.number, default=None)
+
+
+def standing(hub: Hub, period: str) -> Close:
+    """The close of a month, which somebody began. Rejected when nobody did."""
+    with hub.database.reading() as work:
+        close = newest(work, hub.settings.legal_entity.id, period)
+    if close is None:
+        raise Rejected(f"nobody began to close {period}; run `tieout close run --period {period}`", field="period")
+    return close
+
+
+def freeze(hub: Hub, period: str, who: str) -> Close:
+    """The close of a month: the one that stands, or a new one with its cut-off in the zone of the entity."""
+    entity, span = hub.settings.legal_entity, DateSpan.month(period)
+    with hub.database.work() as work:
+        known = newest(work, entity.id, period)
+        if known is not None and known.state is not CloseState.REOPENED:
+            return known
+        number = known.number + 1 if known else 1
+        close = Close(
+            id=close_id(entity.id, period, number),
+            entity=entity.id,
+            period=period,
+            number=number,
+            currency=entity.currency,
+            cut_off=start_of_day(span.end, entity.timezone),
+            frozen_at=hub.now(),
+            started_by=who,
+        )
+        work.add([close])
+        _tell(hub, work, close, Act.FROZEN, who, {"cut-off": close.cut_off.isoformat()})
+    hub.world.faults("close.frozen")
+    return close
+
+
+# Completeness
+
+
+@dataclass
+class Checked:
+    """What the gates found: what stands in the way, and what a person let pass."""
+
+    left: list[Obstacle] = field(default_factory=list)
+    passed: list[tuple[Obstacle, Override]] = field(default_factory=list)
+
+
+def check(hub: Hub, close: Close) -> Checked:
+    """Asks every gate. The overrides of earlier closes of the month do not count."""
+    with hub.database.reading() as work:
+        overrides = work.find(Override, close_id=close.id)
+    checked = Checked()
+    for gate in GATES.values():
+        for obstacle in gate(hub, close):
+            by = next((one for one in overrides if one.passes(obstacle)), None)
+            if by is None:
+                checked.left.append(obstacle)
+            else:
+                checked.passed.append((obstacle, by))
+    hub.world.faults("close.checked")
+    return checked
+
+
+def override(hub: Hub, period: str, gate: str, record: str, who: str, reason: str) -> Override:
+    """Lets one record of a gate pass, for a reason. Rejected for an unknown gate, or without a reason."""
+    if gate not in list(Gate):
+        raise Rejected(f"there is no gate {gate!r}; there are {', '.join(Gate)}", field="gate", value=gate)
+    if not reason.strip():
+        raise Rejected("an override needs a reason; it is printed in the pack", field="reason")
+    close = standing(hub, period)
+    if close.state is not CloseState.OPEN:
+        raise Rejected(f"{close.id} is {close.state.value}; a gate is passed while it is open", field="state")
+    given = Override(
+        id=override_id(close.id, Gate(gate), record),
+        close_id=close.id,
+        gate=Gate(gate),
+        record=record,
+        who=who,
+        reason=reason,
+        at=hub.now(),
+    )
+    with hub.database.work() as work:
+        work.put(given)
+        _tell(hub, work, close, Act.OVERRIDDEN, who, {"gate": gate, "record": record, "reason": reason})
+    return given
+
+
+# Journals
+
+
+def due_journals(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
+    """What the month has still to book: earned revenue; nothing is stored."""
+    entries = [entry for found, _ in recognition_due(hub, work, close.period) for entry in found]
+    most = hub.settings.close.most_lines
+    return [part for entry in entries for part in split(_posted_in_open_month(hub, work, close, entry), most)]
+
+
+def _posted_in_open_month(hub: Hub, work: Work, close: Close, entry: JournalEntry) -> JournalEntry:
+    """The entry on the first day that is open in our books and, by policy, in those of the general ledger."""
+    day = work.periods.open_day(close.entity, entry.posted_on)
+    books = hub.connector(hub.system("erp"))
+    if hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks):
+        for _ in range(12):
+            if books.takes_postings(day):
+                break
+            day = work.periods.open_day(close.entity, first_of_next(day))
+    return entry if day == entry.posted_on else entry.model_copy(update={"posted_on": day})
+
+
+def preview(hub: Hub, close: Close) -> Close:
+    """Works the journals out and keeps them as drafts, under the digest that an approval names."""
+    with hub.database.work() as work:
+        close = _again(work, close)
+        entries = due_journals(hub, work, close)
+        digest = digest_of(entry.model_dump(mode="json") for entry in entries)
+        work.periods.drop_drafts(close.id)
+        work.add([JournalDraft(id=one.id, close_id=close.id, digest=digest, entry=one) for one in entries])
+        close = close.moved(CloseState.PREVIEWED, digest=digest)
+        work.put(close)
+        moved = {money.currency: str(money) for money in volume(entries).values()}
+        _tell(hub, work, close, Act.PREVIEWED, WHO, {"digest": digest, "journals": len(entries), "debits": moved})
+    hub.world.faults("close.previewed")
+    return close
+
+
+def _again(work: Work, close: Close) -> Close:
+    """The close as it stands now."""
+    found = work.get(Close, close.id)
+    if found is None:
+        raise TieBroken("a close that was begun stands", subject=close.id, left=close.state, right=None)
+    return found
+
+
+def drafts(work: Work, close: Close) -> list[JournalDraft]:
+    """The journals of a close that wait for approval."""
+    return work.find(JournalDraft, close_id=close.id, digest=close.digest, booked=False)
+
+
+# Approval
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an approver is asked: which journals, how much money, who approved already, who may."""
+
+    close: Close
+    entries: Sequence[JournalEntry]
+    approvals: Sequence[Decision]
+    needed: int
+    complaint: str = ""
+
+    @property
+    def answered(self) -> bool:
+        return len(self.approvals) >= self.needed
+
+
+def question(hub: Hub, close: Close) -> Question:
+    """How far the approval of the drafts has come. A refusal ends all approvals before it."""
+    policy = hub.settings.close
+    with hub.database.reading() as work:
+        entries = [draft.entry for draft in drafts(work, close)]
+        decisions = work.find(Decision, close_id=close.id)
+    moved = volume(entries)
+    two = needs_second(moved, close.currency, policy.second_approval_above)
+    given = [one for one in _since_refusal(decisions) if one.digest == close.digest]
+    return Question(close, entries, given, 2 if two else 1)
+
+
+def _since_refusal(decisions: Sequence[Decision]) -> list[Decision]:
+    given: list[Decision] = []
+    for one in sorted(decisions, key=lambda one: (one.at, one.id)):
+        given = [] if one.verdict is Verdict.REFUSE else [*given, one]
+    return given
+
+
+def decide(hub: Hub, close: Close, verdict: Verdict, who: str, reason: str, via: str) -> Close:
+    """Keeps what one person says about the drafts; the same person saying the same again changes nothing.
+
+    Rejected when nothing waits for approval, the person may not decide, or a refusal has no reason.
+    """
+    who = who.strip()
+    with hub.database.work() as work:
+        close = _again(work, close)
+        if close.state is not CloseState.PREVIEWED or close.digest is None:
+            raise Rejected(f"{close.id} is {close.state.value}; nothing waits for approval", field="state")
+        decisions = work.find(Decision, close_id=close.id)
+        round_ = sum(one.verdict is Verdict.REFUSE for one in decisions)
+        ident = f"{close.id}/{round_}/{close.digest}/{who}"
+        if verdict is Verdict.APPROVE and any(one.id == ident for one in decisions):
+            return close
+        check_approver(who, hub.settings.close.approvers)
+        if verdict is Verdict.REFUSE and not reason.strip():
+            raise Rejected("a refusal needs a reason", field="reason")
+        given = Decision(
+            id=ident, close_id=close.id, digest=close.digest, verdict=verdict, who=who, reason=reason.strip(), via=via,
+            at=hub.now(),
+        )  # fmt: skip
+        work.put(given)
+        act = Act.APPROVED if verdict is Verdict.APPROVE else Act.DISAPPROVED
+        _tell(hub, work, close, act, who, {"digest": close.digest, "reason": given.reason, "via": via})
+        if verdict is Verdict.REFUSE:
+            close = close.moved(CloseState.OPEN)
+            work.put(close)
+    hub.world.faults("close.decided")
+    return close
+
+
+def last_refusal(work: Work, close: Close) -> Decision:
+    """The newest refusal of a close; there is one."""
+    return max(
+        (one for one in work.find(Decision, close_id=close.id) if one.verdict is Verdict.REFUSE), key=lambda one: one.at
+    )
+
+
+def overrides_of(work: Work, close: Close) -> list[Override]:
+    return work.find(Override, close_id=close.id)
+
+
+def account_names(hub: Hub) -> dict[str, str]:
+    """The names of the ledger accounts, by code."""
+    return {account.code: account.name for account in chart(hub.posting, hub.price_book)}
+
+
+# Posting
+
+
+def book(hub: Hub, close: Close) -> Close:
+    """Books the approved drafts and intends them for the general ledger, in one transaction.
+
+    They are worked out once more in it: when a fact came in meanwhile, the close is open again and nothing is booked.
+    """
+    erp = hub.system("erp")
+    with hub.database.work() as work:
+        close = _again(work, close)
+        if close.state is not CloseState.PREVIEWED:
+            return close
+        found = drafts(work, close)
+        now = digest_of(entry.model_dump(mode="json") for entry in due_journals(hub, work, close))
+        if now != close.digest:
+            close = close.moved(CloseState.OPEN)
+            work.put(close)
+            return close
+        entries = [draft.entry for draft in found]
+        work.add(entries)
+        work.outbox.enqueue(
+            OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
+            for entry in entries
+        )
+        for draft in found:
+            work.put(draft.model_copy(update={"booked": True}))
+        close = close.moved(CloseState.POSTED)
+        work.put(close)
+        _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(entries)})
+        hub.world.faults("close.before_booked")
+    hub.world.faults("close.booked")
+    return close
+
+
+def booked_journals(work: Work, close: Close) -> list[JournalEntry]:
+    """The journals of a close that stand in our ledger, of all its rounds."""
+    return [draft.entry for draft in work.find(JournalDraft, close_id=close.id, booked=True)]
+
+
+def push(hub: Hub, close: Close) -> list[Obstacle]:
+    """Delivers to the general ledger; gives the journals of the close that it does not hold."""
+    erp = hub.system("erp")
+    deliver_system(hub, erp)
+    hub.world.faults("close.pushed")
+    with hub.database.reading() as work:
+        entries = booked_journals(work, close)
+        held = {
+            proof.record_id for proof in work.outbox.proofs(erp, "journal_entry", record_id=[e.id for e in entries])
+        }
+        missing = [entry for entry in entries if entry.id not in held]
+        waiting = {
+            entry.id: command
+            for entry in missing
+            for command in work.outbox.of_record(erp, "journal_entry", entry.id)[-1:]
+        }
+    return [
+        Obstacle(
+            gate=Gate.OUTBOX,
+            record=entry.id,
+            what=f"{erp} does not hold it: {_state_of(waiting.get(entry.id))}",
+            cure="`tieout errors list --record journal_entry`; cure it, retry, and run the close again",
+            money=volume([entry]).get(entry.currency),
+        )
+        for entry in missing
+    ]
+
+
+def _state_of(command: OutboxCommand | None) -> str:
+    if command is None:
+        return "it was never intended"
+    return command.state.value + (f", waits for {command.waits_for}" if command.waits_for else "")
+
+
+def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
+    """Reads every journal back, line by line; the close is verified when nothing differs."""
+    with hub.database.reading() as work:
+        entries = booked_journals(work, close)
+    compared = read_back(hub, entries)
+    if any(one.wrong for one in compared):
+        return close, compared
+    with hub.database.work() as work:
+        close = _again(work, close).moved(CloseState.VERIFIED)
+        work.put(close)
+        _tell(hub, work, close, Act.VERIFIED, WHO, {"journals": len(entries)})
+    hub.world.faults("close.verified")
+    return close, compared
+
+
+def lock(hub: Hub, close: Close) -> Close:
+    """Locks the month, unless a fact that came in meanwhile has something to book: then the close is open again."""
+    with hub.database.work() as work:
+        close = _again(work, close)
+        if due_journals(hub, work, close):
+            close = close.moved(CloseState.OPEN)
+            work.put(close)
+            return close
+        close = close.moved(CloseState.CLOSED)
+        work.put(close)
+        ident = f"{close.entity}/{close.period}/{close.number}"
+        work.add(
+            [PeriodLock(id=ident, entity=close.entity, month=close.period, close_id=close.id, locked_at=hub.now())]
+        )
+        _tell(hub, work, close, Act.LOCKED, WHO, {"month": close.period})
+    hub.world.faults("close.locked")
+    return close
+
+
+def reopen(hub: Hub, period: str, who: str, reason: str) -> Close:
+    """Takes the lock of a month away, for a reason; the next run closes it anew. Rejected when it is not locked."""
+    if not reason.strip():
+        raise Rejected("a reopening needs a reason", field="reason")
+    close = standing(hub, period)
+    with hub.database.work() as work:
+        close = _again(work, close).moved(CloseState.REOPENED)
+        work.put(close)
+        for held in work.find(PeriodLock, close_id=close.id):
+            work.put(held.model_copy(update={"reopened_at": hub.now(), "reopened_by": who, "reason": reason}))
+        _tell(hub, work, close, Act.REOPENED, who, {"reason": reason})
+    return close
+
+
+def _tell(hub: Hub, work: Work, close: Close, act: Act, who: str, detail: dict[str, Any]) -> None:
+    work.audit.tell(Deed(hub.now(), who, act, record="close", record_id=close.id, detail=detail))

@@ -1,0 +1,280 @@
+"""Close the books: the flow that an operator runs from the UI. It asks there for approval, and waits as long as needed.
+
+While it waits the run is suspended and nothing runs; the answer makes it go on from where the close stands. The same
+stages run without an orchestrator: ``tieout close run``, with the approval given by ``tieout close approve``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, TypeVar
+
+from prefect import Task, flow
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.flow_runs import suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import flow_run
+from prefect.states import Failed
+from pydantic import Field
+
+from core.close import Close, CloseState, Obstacle, Verdict, volume
+from core.errors import Rejected
+from core.ports import urgent
+from flows import close as stages
+from flows.close import Checked, Question
+from flows.context import Hub, hub
+from flows.pack import certified_pack, certify, folder_of
+from flows.pack_figures import by_account, grouped
+from flows.read_back import Compared, read_back
+from flows.report import Report, amounts, conclude, counted, dollars, name_run
+from flows.tie_out import tie_out_period
+
+T = TypeVar("T")
+
+#: Most accounts that an approver is shown; all of them stand in the preview pack.
+SHOWN = 60
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one person says. ``via``: where."""
+
+    verdict: Verdict
+    who: str
+    reason: str
+    via: str
+
+
+class Approval(RunInput):
+    """The form in the UI."""
+
+    decision: Verdict = Field(description="Approve the journals, or refuse them.")
+    who: str = Field(description="Your name. It is kept in the audit and printed in the pack.")
+    reason: str = Field(default="", description="Why; needed to refuse.")
+
+
+#: Asks people, the ``n``-th time of this close and set of journals; None: nobody can be asked here.
+Ask = Callable[[Question, int], Answer | None]
+
+
+def nobody(_question: Question, _number: int) -> None:
+    """Where no person can be asked: the decision comes by ``tieout close approve``."""
+    return
+
+
+class Closing:
+    """One run of a close, from where it stands to where it cannot go on by itself."""
+
+    def __init__(self, hub: Hub, period: str, who: str, ask: Ask = nobody) -> None:
+        self.hub, self.period, self.who, self.ask = hub, period, who, ask
+        self.checked = Checked()
+        self.asked = count()
+
+    def stage(self, name: str, work: Callable[..., T], *about: Any) -> T:
+        """One stage, ``work(hub, *about)``; a task of its own where a run is watched."""
+
+        def act() -> T:
+            return work(self.hub, *about)
+
+        if not flow_run.id:
+            return act()
+        task = Task(act, name=name, task_run_name=name, cache_policy=NO_CACHE, retries=0, persist_result=False)
+        return task()
+
+    @urgent()
+    def run(self) -> Report:
+        close = self.stage("Freeze the month", stages.freeze, self.period, self.who)
+        while True:
+            match close.state:
+                case CloseState.OPEN:
+                    self.checked = self.stage("Check that it is complete", stages.check, close)
+                    if self.checked.left:
+                        return blocked(close, self.checked.left)
+                    close = self.stage("Work out the journals", stages.preview, close)
+                    self.stage("Write the preview pack", preview_pack, close, self.checked)
+                case CloseState.PREVIEWED:
+                    asked = stages.question(self.hub, close)
+                    if asked.answered:
+                        close = self.stage("Book the approved journals", stages.book, close)
+                        continue
+                    answered = self.decided(close, asked)
+                    if answered is None:
+                        return waiting(asked)
+                    if answered.state is not CloseState.PREVIEWED:
+                        return refused(self.hub, answered)
+                case CloseState.POSTED:
+                    left = self.stage("Push to the general ledger", stages.push, close)
+                    if left:
+                        return blocked(close, left)
+                    close, compared = self.stage("Read every line back", stages.verify, close)
+                    if close.state is not CloseState.VERIFIED:
+                        return differs(close, compared)
+                case CloseState.VERIFIED:
+                    close = self.stage("Lock the month", stages.lock, close)
+                case _:
+                    return certified(self.hub, close, self.stage("Certify", final_pack, close))
+
+    def decided(self, close: Close, question: Question) -> Close | None:
+        """The close after one answer; None when nobody can be asked. What does not hold is asked for again."""
+        number, complaint = next(self.asked), ""
+        while True:
+            answer = self.ask(replace(question, complaint=complaint), number)
+            if answer is None:
+                return None
+            try:
+                return stages.decide(self.hub, close, answer.verdict, answer.who, answer.reason, answer.via)
+            except Rejected as error:
+                number, complaint = next(self.asked), str(error)
+
+
+def preview_pack(hub: Hub, close: Close, checked: Checked) -> None:
+    """The pack that an approver opens."""
+    lines, breaks = tie_out_period(hub, close.period)
+    found = [*checked.left, *(obstacle for obstacle, _ in checked.passed)]
+    certify(hub, close, ties=lines, breaks=breaks, obstacles=found)
+
+
+def final_pack(hub: Hub, close: Close) -> tuple[str, str]:
+    """The certified pack: its folder and the hash of its manifest; the one that stands, when it is sound."""
+    standing = certified_pack(hub, close)
+    if standing is not None:
+        return standing
+    lines, breaks = tie_out_period(hub, close.period)
+    with hub.database.reading() as work:
+        entries = stages.booked_journals(work, close)
+    folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=read_back(hub, entries))
+    return str(folder), digest
+
+
+# What a run says where it ends. Each row is for people: what, why, what to do.
+
+
+def blocked(close: Close, left: list[Obstacle]) -> Report:
+    """Records stand in the way."""
+    rows = [
+        {
+            "gate": one.gate.value,
+            "record": one.record,
+            "what": one.what,
+            "money": "" if one.money is None else dollars(one.money),
+            "what cures it": one.cure,
+        }
+        for one in left
+    ]
+    verb = "stands" if len(left) == 1 else "stand"
+    headline = f"{close.period} is not closed: {counted(len(left), 'record')} {verb} in the way, first {left[0].record}"
+    return Report(headline, counts={"in the way": len(left)}, rows=rows)
+
+
+def waiting(question: Question) -> Report:
+    told = f"{counted(len(question.entries), 'journal')}, {amounts(volume(question.entries).values()) or 'nothing'}"
+    given = f"{len(question.approvals)} of {counted(question.needed, 'approval')} given"
+    period = question.close.period
+    return Report(
+        f"{period} waits for approval: {told}; {given}; `tieout close approve --period {period}`",
+        counts={"approvals missing": question.needed - len(question.approvals)},
+        rows=amounts_per_account(question),
+    )
+
+
+def refused(hub: Hub, close: Close) -> Report:
+    with hub.database.reading() as work:
+        last = stages.last_refusal(work, close)
+    return Report(f"{close.period} was refused by {last.who}: {last.reason}; nothing was posted", counts={"refused": 1})
+
+
+def differs(close: Close, compared: list[Compared]) -> Report:
+    rows = [
+        {
+            "journal": one.journal,
+            "their id": one.vendor_id,
+            "account": one.account,
+            "ours": str(one.ours),
+            "theirs": str(one.theirs),
+            "what differs": one.wrong,
+        }
+        for one in compared
+        if one.wrong
+    ]
+    headline = f"{close.period} is posted, and the general ledger shows {counted(len(rows), 'account')} otherwise"
+    return Report(headline, counts={"differences": len(rows)}, rows=rows)
+
+
+def certified(hub: Hub, close: Close, pack: tuple[str, str]) -> Report:
+    with hub.database.reading() as work:
+        entries = stages.booked_journals(work, close)
+    moved = list(volume(entries).values())
+    told = f"{counted(len(entries), 'journal')}" + (f", {amounts(moved)}" if moved else "")
+    folder, digest = pack
+    rows = [{"close": close.id, "pack": folder, "manifest SHA-256": digest}]
+    return Report(f"{close.period} is closed and certified: {told}", counts={"closed": 1}, money=moved, rows=rows)
+
+
+def amounts_per_account(question: Question) -> list[dict[str, str]]:
+    return [
+        {"account": code, "currency": currency, "debit": grouped(debit), "credit": grouped(credit)}
+        for code, currency, debit, credit in by_account(question.entries)
+    ]
+
+
+def shown(hub: Hub, question: Question) -> str:
+    """What an approver reads, in Markdown: amounts per account, who approved, what was let pass, where the pack is."""
+    close, moved = question.close, amounts(volume(question.entries).values())
+    names = stages.account_names(hub)
+    rows = amounts_per_account(question)
+    with hub.database.reading() as work:
+        passed = stages.overrides_of(work, close)
+    lines = [
+        *([f"**{question.complaint}**", ""] if question.complaint else []),
+        f"Close of **{close.period}** for {hub.settings.legal_entity.name}: "
+        f"{counted(len(question.entries), 'journal')}, {moved or 'nothing to post'}.",
+        "",
+        "| Account | Name | Debit | Credit |",
+        "|---|---|--:|--:|",
+        *(
+            f"| {row['account']} | {names.get(row['account'], '')} | {row['debit']} {row['currency']} "
+            f"| {row['credit']} {row['currency']} |"
+            for row in rows[:SHOWN]
+        ),
+        *([f"and {len(rows) - SHOWN} more accounts in the preview pack", ""] if len(rows) > SHOWN else [""]),
+        f"Approved so far: {', '.join(one.who for one in question.approvals) or 'by nobody'}; "
+        f"{counted(question.needed, 'approval')} needed.",
+        "",
+        *(f"- let pass: {one.gate.value} {one.record}, by {one.who}: {one.reason}" for one in passed),
+        "",
+        f"Preview pack: `{folder_of(hub, close)}`; journals `{close.digest}`.",
+    ]
+    return "\n".join(lines)
+
+
+# The flow
+
+
+def ask_in_the_ui(question: Question, number: int) -> Answer | None:
+    """Suspends the run until somebody answers in the UI; the answer of an earlier life of the run comes at once."""
+    text = shown(hub(), question)
+    close = question.close
+    create_markdown_artifact(text, key=f"close-{close.period}-approval", description="What waits for approval")
+    name_run(f"close {close.period}: waits for approval")
+    answer = suspend_flow_run(
+        wait_for_input=Approval.with_initial_data(description=text),
+        timeout=hub().settings.close.approval_hours * 3600,
+        key=f"{close.id}-{close.digest}-{number}",
+    )
+    return Answer(answer.decision, answer.who, answer.reason, "Prefect UI")
+
+
+@flow(
+    name="Close the books",
+    flow_run_name="close {period}",
+    description="Closes a month: checks that it is complete, works out its journals, **asks for approval**, posts "
+    "them, reads every line back, locks the month and writes the certified pack. Safe to repeat: see `docs/close.md`.",
+)
+def close_books(period: str, started_by: str = "Prefect UI") -> State[Any]:
+    report = Closing(hub(), period, started_by, ask_in_the_ui if flow_run.id else nobody).run()
+    state = conclude(f"close {period}", report)
+    return state if "closed" in report.counts else Failed(message=report.headline, data=None)

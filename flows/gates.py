@@ -1,0 +1,242 @@
+"""Gates of a close: what must be complete before a month is closed, told record by record with what cures it.
+
+A gate is a function from a close to its obstacles; it changes nothing but what the tie-out keeps of its Breaks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, timedelta
+
+from core.accounts import Account
+from core.close import Close, Gate, Obstacle
+from core.errors import TieoutError
+from core.invoicing import Invoice, InvoiceStatus
+from core.metering import Cut
+from core.money import total
+from core.noun import Noun
+from core.payments import Payment, PaymentStatus, Settlement
+from core.period import DateSpan, local_date
+from core.ports import KeepsBooks
+from core.rating import RatedLine, rate
+from core.sync import CommandState, InboxState, OutboxCommand
+from flows.bill import by_engine
+from flows.context import Hub
+from flows.measure import contracts, measure
+from flows.plan_delivery import noun_of
+from flows.report import sum_by_currency
+from flows.tie_out import tie_out_period
+
+#: What a command may be while it does not hold a close up.
+SETTLED = (CommandState.DONE, CommandState.CANCELLED)
+#: Fields of a noun that tell the day it belongs to, the first that it has.
+DAYS = ("posted_on", "invoice_date", "credit_date", "document_date", "refunded_on")
+
+
+def usage_reported(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every source that reported in the month before reports in this one, and nothing of it was rejected."""
+    span = DateSpan.month(close.period)
+    before = DateSpan.month(f"{span.start - timedelta(days=1):%Y-%m}")
+    with hub.database.reading() as work:
+        cuts = [Cut(account_id=one.id, period=span.instants(one.timezone)) for one in work.find(Account)]
+    days = hub.usage.completeness(cuts)
+    reported = {one.source for one in days if one.day and span.start <= one.day < span.end}
+    expected = {one.source for one in days if one.day and before.start <= one.day < before.end}
+    for source in sorted((expected | set(hub.settings.usage_sources)) - reported):
+        yield Obstacle(
+            gate=Gate.USAGE,
+            record=source,
+            what=f"the source sent no usage of {close.period}",
+            cure="let the source send its file (`ingest-usage`), or state that it has none",
+        )
+    for source in sorted({one.source for one in days if one.rejected.events and _within(one.day, span)}):
+        lines = sum(one.rejected.events for one in days if one.source == source and _within(one.day, span))
+        yield Obstacle(
+            gate=Gate.USAGE,
+            record=f"{source}: rejected lines",
+            what=f"{lines:,} lines of the month were rejected and are priced nowhere",
+            cure="`tieout errors list --record usage`; correct them at the source, or state why they are not billed",
+        )
+
+
+def _within(day: date | None, span: DateSpan) -> bool:
+    return day is None or span.start <= day < span.end
+
+
+def usage_rated(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every account to which something falls due in the month has it rated."""
+    span = DateSpan.month(close.period)
+    with hub.database.reading() as work:
+        rated = {line.account_id for line in work.find(RatedLine, billing_period=close.period)}
+        accounts = [one for one in work.find(Account) if one.id not in rated]
+        subscriptions = contracts(work, accounts)
+    known = dict.fromkeys(subscriptions, hub.usage.known_at())
+    metered = measure(hub, hub.price_book, span, accounts, subscriptions, known)
+    for account in accounts:
+        try:
+            due = rate(hub.price_book, account, subscriptions[account.id], span, metered.get(account.id, []))
+        except TieoutError as error:
+            yield Obstacle(gate=Gate.RATED, record=account.id, what=str(error), cure=error.cure)
+            continue
+        if due:
+            yield Obstacle(
+                gate=Gate.RATED,
+                record=account.id,
+                what=f"{len(due)} lines fall due in {close.period} and none is rated",
+                cure=f"run `rate` and `bill` for {close.period}",
+                money=total((line.amount for line in due), hub.price_book.currency),
+            )
+
+
+def desk_is_quiet(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """No more money than the threshold stands on the error desk; a failure without an amount counts always."""
+    limit = hub.settings.close.desk_threshold
+    with hub.database.reading() as work:
+        entries = work.desk.open()
+    at_risk = sum_by_currency(entry.money for entry in entries if entry.money)
+    above = any(money.currency != close.currency or money.amount > limit for money in at_risk)
+    for entry in entries:
+        if above or entry.money is None:
+            yield Obstacle(gate=Gate.DESK, record=entry.id, what=entry.message, cure=entry.cure, money=entry.money)
+
+
+def invoices_taxed(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every invoice of the month is taxed and final, and each tax engine has committed its part."""
+    span = DateSpan.month(close.period)
+    with hub.database.reading() as work:
+        invoices = [one for one in work.find(Invoice) if _belongs(one, span)]
+        committed = {
+            (engine, proof.record_id)
+            for engine in hub.playing("tax")
+            for proof in work.outbox.proofs(engine, "tax_commit", record_id=[one.id for one in invoices])
+        }
+    for invoice in invoices:
+        if invoice.status is not InvoiceStatus.FINAL:
+            yield Obstacle(
+                gate=Gate.TAX,
+                record=invoice.id,
+                what="is a draft: the tax engine has not answered",
+                cure="run `deliver`, then `finalise`; `tieout errors list --record invoice` tells why it failed",
+                money=invoice.subtotal,
+            )
+            continue
+        for engine, part in by_engine(hub, invoice).items():
+            if (engine, invoice.id) not in committed:
+                yield Obstacle(
+                    gate=Gate.TAX,
+                    record=f"{invoice.id} at {engine}",
+                    what=f"{engine} has not committed its tax",
+                    cure="run `deliver`; `tieout errors list --record tax_document` tells why it failed",
+                    money=part.tax,
+                )
+
+
+def _belongs(invoice: Invoice, span: DateSpan) -> bool:
+    return span.start <= invoice.invoice_date < span.end or invoice.billing_period == span
+
+
+def payments_applied(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Everything that the gateway told is applied."""
+    waiting = [InboxState.RECEIVED, InboxState.APPLYING, InboxState.PARKED, InboxState.REJECTED]
+    gateway = hub.system("gateway")
+    with hub.database.reading() as work:
+        events = work.inbox.find(system=gateway, state=waiting)
+    for event in events:
+        if event.occurred_at < close.cut_off:
+            yield Obstacle(
+                gate=Gate.PAYMENTS,
+                record=f"{event.resource} {event.vendor_id}",
+                what=f"what {gateway} told of it is {event.state.value} and not applied",
+                cure="run `intake`; `tieout errors list --system " + gateway + "` tells why it failed",
+            )
+
+
+def payments_settled(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every payment that was received in the month stands on our balance at the gateway."""
+    zone = hub.settings.legal_entity.timezone
+    span = DateSpan.month(close.period)
+    with hub.database.reading() as work:
+        payments = work.find(Payment, status=PaymentStatus.SUCCEEDED.value)
+        settled = {one.payment_id for one in work.find(Settlement)}
+    for payment in payments:
+        if payment.id not in settled and span.start <= local_date(payment.received_at, zone) < span.end:
+            yield Obstacle(
+                gate=Gate.SETTLEMENTS,
+                record=payment.id,
+                what="was received, and the gateway has not booked it to our balance",
+                cure="run `settle`; ask the gateway when the payment is older than its payout delay",
+                money=payment.amount,
+            )
+
+
+def outbox_is_empty(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every document of the month or of an earlier one is at its system."""
+    last = DateSpan.month(close.period).last_day
+    with hub.database.reading() as work:
+        commands = work.outbox.in_state(*(state for state in CommandState if state not in SETTLED))
+    for command in commands:
+        if _day_of(command) <= last:
+            yield Obstacle(
+                gate=Gate.OUTBOX,
+                record=f"{command.system}: {command.record} {command.record_id}",
+                what=f"is {command.state.value}" + (f", waits for {command.waits_for}" if command.waits_for else ""),
+                cure="run `deliver`; what is refused stands on the desk (`tieout errors list`)",
+                money=command.money,
+            )
+
+
+def _day_of(command: OutboxCommand) -> date:
+    """The day to which the record of a command belongs; one that tells none belongs to every month."""
+    try:
+        noun: Noun = noun_of(command)
+    except TieoutError:
+        return date.min
+    return next((day for name in DAYS if (day := getattr(noun, name, None)) is not None), date.min)
+
+
+def ties_close(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """Every system says the same of the month."""
+    _, breaks = tie_out_period(hub, close.period)
+    for one in breaks:
+        yield Obstacle(
+            gate=Gate.TIES,
+            record=one.id,
+            what=f"{one.kind}: {one.left_name} has {one.left}, {one.right_name} has {one.right}",
+            cure=f"`tieout explain {one.subject}`; mend the side that is wrong, then run the close again",
+            money=one.left - one.right,
+        )
+
+
+def books_are_open(hub: Hub, close: Close) -> Iterator[Obstacle]:
+    """The month is over, and the general ledger takes postings for it, or the policy names another month."""
+    last = DateSpan.month(close.period).last_day
+    if hub.now() < close.cut_off:
+        yield Obstacle(
+            gate=Gate.BOOKS,
+            record=close.period,
+            what=f"the month ends at {close.cut_off:%F %H:%M} UTC",
+            cure="close it after its end",
+        )
+    erp = hub.system("erp")
+    connector = hub.connector(erp)
+    parks = hub.settings.close.erp_period_closed == "park"
+    if parks and isinstance(connector, KeepsBooks) and not connector.takes_postings(last):
+        yield Obstacle(
+            gate=Gate.BOOKS,
+            record=f"{erp} {close.period}",
+            what=f"{erp} takes no postings for {last}",
+            cure=f'open the month at {erp}, or set close.erp_period_closed = "next" in tieout.toml',
+        )
+
+
+GATES: Mapping[Gate, Callable[[Hub, Close], Iterator[Obstacle]]] = {
+    Gate.BOOKS: books_are_open,
+    Gate.USAGE: usage_reported,
+    Gate.RATED: usage_rated,
+    Gate.TAX: invoices_taxed,
+    Gate.PAYMENTS: payments_applied,
+    Gate.SETTLEMENTS: payments_settled,
+    Gate.OUTBOX: outbox_is_empty,
+    Gate.DESK: desk_is_quiet,
+    Gate.TIES: ties_close,
+}

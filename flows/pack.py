@@ -1,0 +1,240 @@
+"""Pack: everything that a close showed, posted and proved, written into one folder that proves itself offline."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from core import pack
+from core.audit import Act, Deed
+from core.close import Close, CloseState, Obstacle
+from core.errors import TieoutError
+from core.ledger import JournalEntry
+from core.pack import Cell, Table
+from core.store.codec import dump
+from core.sync import SyncRecord
+from core.ties import Break, TieLine
+from flows.context import Hub
+from flows.pack_html import page
+from flows.pack_month import Month, aged, columns_of_aging, decimal
+from flows.pack_pdf import document
+from flows.read_back import Compared
+
+
+def _line_rows(entry: JournalEntry, state: str) -> Iterator[list[Cell]]:
+    for line in entry.lines:
+        yield [
+            entry.id, entry.event, entry.posted_on.isoformat(), entry.account_id, entry.currency, line.ledger_account,
+            line.debit.amount if line.debit else None, line.credit.amount if line.credit else None,
+            line.memo, line.source, line.source_id, state,
+        ]  # fmt: skip
+
+
+LINE_COLUMNS = (
+    "event", "posted_on", "customer", "currency", "account", "debit", "credit", "memo", "source", "source_id", "state",
+)  # fmt: skip
+
+
+def _ledger_rows(month: Month) -> Iterator[list[Cell]]:
+    for one in month.work.periods.lines(month.span.start, month.span.end):
+        debit = None if one.debit_minor is None else decimal(one.debit_minor, one.currency)
+        credit = None if one.credit_minor is None else decimal(one.credit_minor, one.currency)
+        yield [
+            one.entry_id, one.event, one.posted_on.isoformat(), one.account_id, one.currency, one.ledger_account,
+            debit, credit, one.memo, one.source, one.source_id, "booked",
+        ]  # fmt: skip
+    for entry in month.waiting:
+        if month.span.start <= entry.posted_on < month.span.end:
+            yield from _line_rows(entry, "waiting")
+
+
+def _roll_rows(month: Month) -> Iterator[list[Cell]]:
+    for roll in month.rolls:
+        for step, amount in {"opening": roll.opening, **roll.moved, "closing": roll.closing}.items():
+            yield [roll.subledger, roll.account, roll.currency, step, amount]
+
+
+def tables(month: Month) -> Iterator[Table]:
+    """Every CSV of the pack."""
+    booked = {draft.id: "booked" if draft.booked else "waiting" for draft in month.drafts}
+    yield Table(
+        "journals.csv",
+        ("journal", *LINE_COLUMNS),
+        (row for entry in month.journals for row in _line_rows(entry, booked[entry.id])),
+    )
+    yield Table("ledger.csv", ("entry", *LINE_COLUMNS), _ledger_rows(month))
+    yield Table(
+        "trial_balance.csv",
+        ("account", "name", "currency", "opening", "debit", "credit", "closing"),
+        ([b.account, b.name, b.currency, b.opening, b.debit, b.credit, b.closing] for b in month.balances),
+    )
+    yield Table("roll_forwards.csv", ("subledger", "account", "currency", "step", "amount"), _roll_rows(month))
+    yield Table(
+        "aging.csv",
+        ("customer", "name", "currency", *columns_of_aging(), "total"),
+        ([*key, *row.values(), sum(row.values(), Decimal(0))] for key, row in aged(month.open_items).items()),
+    )
+    yield Table(
+        "open_items.csv",
+        ("customer", "name", "currency", "document", "due", "bucket", "open"),
+        (
+            [i.customer, i.name, i.currency, i.document, i.due.isoformat() if i.due else None, i.bucket, i.open]
+            for i in month.open_items
+        ),
+    )
+    yield Table(
+        "ties.csv",
+        ("tie", "left_name", "left", "right_name", "right", "difference", "unit", "records", "breaks"),
+        (
+            [t.tie, t.left_name, t.left, t.right_name, t.right, t.difference, t.unit, t.count, t.breaks]
+            for t in month.ties
+        ),
+    )
+    yield Table(
+        "breaks.csv",
+        ("id", "tie", "kind", "subject", "currency", "left", "right", "first_seen"),
+        (
+            [b.id, b.tie, b.kind, b.subject, b.currency, b.left.amount, b.right.amount, b.first_seen_at.isoformat()]
+            for b in month.breaks
+        ),
+    )
+    passed = {(one.gate, one.record): one for one in month.overrides}
+    yield Table(
+        "gates.csv",
+        ("gate", "record", "what", "cure", "amount", "currency", "let_pass_by"),
+        (
+            [
+                o.gate.value, o.record, o.what, o.cure, o.money.amount if o.money else None,
+                o.money.currency if o.money else None, by.who if (by := passed.get((o.gate, o.record))) else None,
+            ]
+            for o in month.obstacles
+        ),
+    )  # fmt: skip
+    yield Table(
+        "overrides.csv",
+        ("gate", "record", "who", "reason", "at"),
+        ([o.gate.value, o.record, o.who, o.reason, o.at.isoformat()] for o in month.overrides),
+    )
+    yield Table(
+        "approvals.csv",
+        ("digest", "verdict", "who", "reason", "via", "at"),
+        ([d.digest, d.verdict.value, d.who, d.reason, d.via, d.at.isoformat()] for d in month.decisions),
+    )
+    yield Table(
+        "read_back.csv",
+        ("journal", "vendor_id", "account", "lines", "ours", "theirs", "wrong"),
+        ([c.journal, c.vendor_id, c.account, c.lines, c.ours.amount, c.theirs.amount, c.wrong] for c in month.compared),
+    )
+
+
+def _payloads(month: Month) -> Iterator[dict[str, Any]]:
+    """What was sent of each journal; of one that waits, what would be sent now, or why it cannot be told yet."""
+    erp = month.hub.system("erp")
+    mapping = month.hub.mappings.find(erp, "journal_entry", "out", "journal_entry")
+    proofs: dict[str, SyncRecord] = {
+        one.record_id: one
+        for one in month.work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in month.journals])
+    }
+    for entry in month.journals:
+        if proof := proofs.get(entry.id):
+            sent = month.work.outbox.last_payload(erp, "journal_entry", entry.id)
+            told = {"system": erp, "vendor_id": proof.vendor_id, "mapping": proof.mapping_version}
+            yield {"journal": entry.id, **told, "digest": proof.payload_digest, "payload": sent}
+            continue
+        try:
+            yield {"journal": entry.id, "payload": dump(mapping.out(entry, month.hub.refs(month.work)))}
+        except TieoutError as error:
+            yield {"journal": entry.id, "payload": None, "waits": str(error)}
+
+
+def about(month: Month) -> dict[str, Any]:
+    """What close.json tells."""
+    close = month.close
+    return {
+        "close": close.id,
+        "entity": close.entity,
+        "name": month.entity_name,
+        "period": close.period,
+        "number": close.number,
+        "currency": close.currency,
+        "state": close.state.value,
+        "cut_off": close.cut_off.isoformat(),
+        "frozen_at": close.frozen_at.isoformat(),
+        "started_by": close.started_by,
+        "made_at": month.hub.now().isoformat(),
+        "general_ledger": month.hub.system("erp"),
+        "posting_rules": month.hub.posting.version,
+        "digests": month.digests,
+        "journals": len(month.journals),
+        "audit_tip": str(month.work.audit.tip()),
+    }
+
+
+def folder_of(hub: Hub, close: Close) -> Path:
+    return hub.settings.state_folder / "closes" / close.id
+
+
+def certified_pack(hub: Hub, close: Close) -> tuple[str, str] | None:
+    """Folder and manifest hash of the pack that was certified; None when there is none, or it is not sound any more."""
+    with hub.database.reading() as work:
+        told = work.audit.rows(record_id=close.id, act=Act.CERTIFIED.value, limit=1)
+    if not told:
+        return None
+    folder, digest = folder_of(hub, close), str(json.loads(told[0].detail)["manifest"])
+    return None if pack.verify(folder, digest) else (str(folder), digest)
+
+
+def write(month: Month) -> tuple[Path, str]:
+    """Writes the pack in the place of an earlier one of its close; gives its folder and the hash of its manifest.
+
+    It is made beside and moved whole, so that a run that is killed leaves the earlier one.
+    """
+    final = folder_of(month.hub, month.close)
+    made = final.with_name(f".{final.name}.part")
+    shutil.rmtree(made, ignore_errors=True)
+    made.mkdir(parents=True)
+    (made / "close.json").write_text(json.dumps(about(month), indent=2, sort_keys=True), encoding="utf-8")
+    for table in tables(month):
+        pack.write_table(made, table)
+    journals = ({"digest": draft.digest, "journal": draft.entry.model_dump(mode="json")} for draft in month.drafts)
+    pack.write_lines(made, "journals.jsonl", journals)
+    pack.write_lines(made, "payloads.jsonl", _payloads(month))
+    pack.write_lines(made, "audit.jsonl", (asdict(row) | {"at": row.at.isoformat()} for row in month.audit))
+    (made / "summary.html").write_text(page(month), encoding="utf-8")
+    (made / "summary.pdf").write_bytes(document(month))
+    digest = pack.seal(made, {"close": month.close.id, "state": month.close.state.value})
+    month.hub.world.faults("close.packed")
+    old = final.with_name(f".{final.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if final.exists():
+        final.rename(old)
+    made.rename(final)
+    shutil.rmtree(old, ignore_errors=True)
+    return final, digest
+
+
+def certify(
+    hub: Hub,
+    close: Close,
+    *,
+    ties: Sequence[TieLine] = (),
+    breaks: Sequence[Break] = (),
+    obstacles: Sequence[Obstacle] = (),
+    compared: Sequence[Compared] = (),
+) -> tuple[Path, str]:
+    """Writes the pack of a close as it stands; a final one is told to the audit by the hash of its manifest."""
+    with hub.database.reading() as work:
+        folder, digest = write(Month(hub, work, close, ties, breaks, obstacles, compared))
+    if close.state is CloseState.CLOSED:
+        with hub.database.work() as work:
+            detail = {"manifest": digest}
+            work.audit.tell(
+                Deed(hub.now(), "flow close", Act.CERTIFIED, record="close", record_id=close.id, detail=detail)
+            )
+        hub.world.faults("close.certified")
+    return folder, digest

@@ -1,0 +1,89 @@
+"""The figures of a pack that its page and its PDF share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+from core.close import CloseState, volume
+from core.ledger import JournalEntry
+from flows.pack_month import Month, Roll
+from flows.report import amounts
+
+#: Colours of a waterfall: a balance, what raises it, what lowers it.
+LEVEL, UP, DOWN = "#2f6fb0", "#2e8b6f", "#c0603a"
+
+_WORDS = {
+    CloseState.OPEN: "in preparation",
+    CloseState.PREVIEWED: "preview, waits for approval",
+    CloseState.POSTED: "approved and posted, not yet read back",
+    CloseState.VERIFIED: "posted and read back, not yet locked",
+    CloseState.CLOSED: "closed and certified",
+    CloseState.REOPENED: "reopened",
+}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One step of a waterfall, between two balances; ``amount`` is what people read beside it."""
+
+    name: str
+    start: Decimal
+    end: Decimal
+    amount: Decimal
+    colour: str
+
+
+def state_in_words(month: Month) -> str:
+    return _WORDS[month.close.state]
+
+
+def grouped(number: Decimal) -> str:
+    """``1,234.50``; with two decimals at least."""
+    exponent = number.normalize().as_tuple().exponent
+    places = max(2, -exponent) if isinstance(exponent, int) else 2
+    return f"{number:,.{places}f}"
+
+
+def figures(month: Month) -> list[tuple[str, str]]:
+    """What stands at the top: each figure with its name."""
+    moved = amounts(volume(month.journals).values()) or "nothing"
+    closings = {roll.subledger: f"{grouped(roll.closing)} {roll.currency}" for roll in month.rolls}
+    breaks = len(month.breaks)
+    return [
+        ("Journals of this close", f"{len(month.journals):,}"),
+        ("Debits they move", moved),
+        ("Receivables, closing", closings.get("receivables", "none")),
+        ("Deferred revenue, closing", closings.get("deferred revenue", "none")),
+        (
+            "Lines booked in the month",
+            f"{sum(debit > 0 or credit > 0 for debit, credit in month.moved.values()):,} sums",
+        ),
+        ("Ties", f"{len(month.ties)}, {'all at 0.00' if month.ties and not breaks else f'{breaks} breaks'}"),
+        ("Gates let pass", str(len(month.overrides))),
+        ("Approvals", ", ".join(one.who for one in month.decisions if one.verdict.value == "approve") or "none yet"),
+    ]
+
+
+def by_account(entries: Iterable[JournalEntry]) -> list[tuple[str, str, Decimal, Decimal]]:
+    """Ledger account, currency, debits, credits, in the order of the accounts."""
+    sums: dict[tuple[str, str], list[Decimal]] = {}
+    for entry in entries:
+        for line in entry.lines:
+            held = sums.setdefault((line.ledger_account, entry.currency), [Decimal(0), Decimal(0)])
+            held[0] += line.debit.amount if line.debit else 0
+            held[1] += line.credit.amount if line.credit else 0
+    return [(account, currency, debit, credit) for (account, currency), (debit, credit) in sorted(sums.items())]
+
+
+def waterfall(roll: Roll) -> list[Bar]:
+    """Opening, each event, closing. A balance of a liability is drawn as what is owed, above zero."""
+    sign = -1 if roll.closing < 0 or (not roll.closing and roll.opening < 0) else 1
+    level = sign * roll.opening
+    bars = [Bar("opening", Decimal(0), level, roll.opening, LEVEL)]
+    for event, amount in roll.moved.items():
+        after = level + sign * amount
+        bars.append(Bar(event, level, after, amount, UP if after >= level else DOWN))
+        level = after
+    return [*bars, Bar("closing", Decimal(0), level, roll.closing, LEVEL)]
