@@ -7,6 +7,7 @@ derivation and passed by the independent checker. The floor is a bare group-by o
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -100,6 +101,7 @@ def rate_all(folder: Path) -> None:
     metered: dict[str, list[MeteredQuantity]] = defaultdict(list)
     for quantity in UsageStore(folder / "store").aggregate(_cuts(), meters):
         metered[quantity.account_id].append(quantity)
+    gc.freeze()
     measured = process_time()
     book, lines, billed = _book(), 0, Money.zero("USD")
     for number in range(ACCOUNTS):

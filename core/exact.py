@@ -16,11 +16,7 @@ NOTHING = Fraction(0)
 
 def added(values: Iterable[Fraction]) -> Fraction:
     """The sum of exact figures; zero of none."""
-    found = iter(values)
-    total = next(found, NOTHING)
-    for value in found:
-        total += value
-    return total
+    return sum(values, NOTHING)
 
 
 @lru_cache(maxsize=65536)

@@ -47,6 +47,8 @@ def exponent(currency: str) -> int:
 
 def as_fraction(value: Exact | str) -> Fraction:
     """The exact Fraction of a value. TypeError for a float or a bool."""
+    if type(value) is Fraction:
+        return value
     if isinstance(value, (float, bool)):
         raise TypeError(
             f"{value!r} is a {type(value).__name__}; money and quantities take Decimal, Fraction, int or text"
@@ -174,10 +176,8 @@ def round_money(exact: Exact, currency: str, mode: Rounding = Rounding.HALF_UP) 
 
 def total(amounts: Iterable[Money], currency: str) -> Money:
     """Sum in ``currency``; zero of it for no amounts. ValueError when one is of another currency."""
-    result = Money.zero(currency)
-    for amount in amounts:
-        result += amount
-    return result
+    zero = Money.zero(currency)
+    return Money(sum(map(zero._same, amounts)), currency)
 
 
 def allocate(whole: Money, weights: Sequence[Exact]) -> list[Money]:

@@ -85,16 +85,23 @@ def service_periods(
 
     ``subscribed_on``: when the subscription started, where the charge counts its periods from there.
     """
-    anchor = {
-        Align.CALENDAR: date(2000, 1, charge.billing_day),
-        Align.ANNIVERSARY: line.starts_on,
-        Align.SUBSCRIPTION: subscribed_on,
-    }[charge.align]
+    match charge.align:
+        case Align.CALENDAR:
+            anchor = date(2000, 1, charge.billing_day)
+        case Align.ANNIVERSARY:
+            anchor = line.starts_on
+        case Align.SUBSCRIPTION:
+            anchor = subscribed_on
+    yield from _served(anchor, charge.every_months, around, line.starts_on, line.ends_on or date.max)
 
-    for whole in _grid(anchor, charge.every_months, around):
-        served = whole.overlap(DateSpan(line.starts_on, line.ends_on or date.max))
-        if served is not None and served.overlap(around):
-            yield served, whole
+
+@lru_cache(maxsize=65536)
+def _served(
+    anchor: date, every: int, around: DateSpan, starts_on: date, ends_on: date
+) -> tuple[tuple[DateSpan, DateSpan], ...]:
+    contract = DateSpan(starts_on, ends_on)
+    cut = ((whole.overlap(contract), whole) for whole in _grid(anchor, every, around))
+    return tuple((served, whole) for served, whole in cut if served is not None and served.overlap(around))
 
 
 @lru_cache(maxsize=4096)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from core.catalog import Charge, ChargeKind, PriceBook, Proration, RoundingAt, acts_on, counted
 from core.errors import TieBroken
-from core.exact import exactly
+from core.exact import NOTHING, exactly
 from core.money import Money, Rounding, exponent
 from core.period import start_of_day
 from core.prices import (
@@ -137,15 +137,11 @@ def _check_quantities(line: RatedLine, charge: Charge) -> None:
 
 
 def _free(charge: Charge, units: Fraction) -> Fraction:
-    return min(max(units, Fraction(0)), exactly(charge.included)) if charge.included else Fraction(0)
+    return min(max(units, NOTHING), exactly(charge.included)) if charge.included else NOTHING
 
 
 def _sum(values: Iterable[Fraction]) -> Fraction:
-    found = iter(values)
-    whole = next(found, Fraction(0))
-    for value in found:
-        whole += value
-    return whole
+    return sum(values, NOTHING)
 
 
 def _convert(charge: Charge, units: Fraction) -> Fraction:
@@ -187,7 +183,7 @@ def _spend(charge: Charge, amount: Fraction) -> Fraction:
 def _priced(charge: Charge, told: Derivation) -> Fraction:
     if not charge.group_by:
         return _cost(charge.model, told.priced, _share(told.parts, told.priced), told.tier_by)
-    cost = Fraction(0)
+    cost = NOTHING
     for parts in _groups(charge, told).values():
         units = _convert(charge, _quantity(parts))
         units -= _free(charge, units)
@@ -218,7 +214,7 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
         case Package():
             ratio = (quantity - exactly(model.free_units)) / exactly(model.package_size)
             whole = -(-ratio // 1) if model.partial_package == "up" else ratio // 1
-            return max(Fraction(0), Fraction(whole)) * exactly(model.package_amount)
+            return max(NOTHING, Fraction(whole)) * exactly(model.package_amount)
         case Graduated():
             return _graduated(model, quantity)
         case Volume() | Stairstep():
@@ -231,9 +227,7 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
                 by_cell.setdefault(_cell(model, part), []).append(part)
             return _sum(_cost(model.cells[i].model, _quantity(used), used, None) for i, used in by_cell.items())
         case Blocks():
-            return sum(
-                (_blocks(model, unit, parts) for unit in {part.dimensions[model.by] for part in parts}), Fraction(0)
-            )
+            return sum((_blocks(model, unit, parts) for unit in {part.dimensions[model.by] for part in parts}), NOTHING)
         case Capacity():
             used_units = {part.dimensions[model.by] for part in parts}
             prices = [
@@ -243,7 +237,7 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
             ]
             return Fraction(prices[0])
         case Committed():
-            return sum((_committed(model, part) for part in parts), Fraction(0))
+            return sum((_committed(model, part) for part in parts), NOTHING)
         case Commitment():
             raise AssertionError("a commitment is checked with its bill")
 
@@ -255,7 +249,7 @@ def _limits(model: Tiered, quantity: Fraction) -> list[Fraction]:
 def _graduated(model: Graduated, quantity: Fraction) -> Fraction:
     """Difference form: units up to each limit, less those up to the one before."""
     filled = [min(quantity, exactly(tier.up_to)) if tier.up_to is not None else quantity for tier in model.tiers]
-    cost = Fraction(0)
+    cost = NOTHING
     for index, tier in enumerate(model.tiers):
         units = filled[index] - filled[index - 1] if index else filled[0]
         part = units * _per_unit(tier)
@@ -273,7 +267,7 @@ def _single_tier(model: Volume | Stairstep, quantity: Fraction, selector: Fracti
     upper = model.bounds is TierBounds.UPPER_INCLUSIVE
     passed = [limit for limit in _limits(model, selector) if (selector > limit if upper else selector >= limit)]
     tier = model.tiers[min(len(passed), len(model.tiers) - 1)]
-    flat = Fraction(0) if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else exactly(tier.flat_amount)
+    flat = NOTHING if selector == 0 and model.when_empty is WhenEmpty.NO_CHARGE else exactly(tier.flat_amount)
     if isinstance(model, Stairstep):
         return flat
     part = quantity * _per_unit(tier) + flat
@@ -284,12 +278,12 @@ def _percentage(model: Percentage, quantity: Fraction, parts: Sequence[Part]) ->
     rate, fixed = exactly(model.rate) / 100, exactly(model.fixed_per_event)
     if (model.min_per_event, model.max_per_event, model.free_events, model.free_amount) == (None,) * 4:
         return quantity * rate + fixed * sum(part.events for part in parts)
-    cost, before = Fraction(0), Fraction(0)
+    cost, before = NOTHING, NOTHING
     free = model.free_events is not None or model.free_amount is not None
     for index, amount in enumerate(Fraction(one) for part in parts for one in part.each):
         counts = free and (model.free_events is None or index < model.free_events)
-        room = amount if model.free_amount is None else max(Fraction(0), exactly(model.free_amount) - before)
-        covered = min(amount, room) if counts else Fraction(0)
+        room = amount if model.free_amount is None else max(NOTHING, exactly(model.free_amount) - before)
+        covered = min(amount, room) if counts else NOTHING
         before += amount if counts else 0
         if counts and covered == amount and (room > 0 or model.free_amount is None):
             continue
@@ -314,20 +308,20 @@ def _fits(limit: Decimal | None, quantity: Fraction) -> bool:
 def _blocks(model: Blocks, unit: str, parts: Sequence[Part]) -> Fraction:
     quantity = _of(model.by, unit, parts)
     tiers = [tier[unit] for tier in model.tiers if unit in tier]
-    ends, held = [], Fraction(0)
+    ends, held = [], NOTHING
     for block in tiers:
         held = quantity + held if block.max_blocks is None else held + exactly(block.size) * block.max_blocks
         ends.append(held)
     if model.policy == "top":
         block = tiers[min(sum(quantity > end for end in ends), len(tiers) - 1)]
         return -(-quantity / exactly(block.size) // 1) * exactly(block.price)
-    starts = [Fraction(0), *ends[:-1]]
+    starts = [NOTHING, *ends[:-1]]
     return sum(
         (
-            -(-max(Fraction(0), min(quantity, end) - start) / exactly(block.size) // 1) * exactly(block.price)
+            -(-max(NOTHING, min(quantity, end) - start) / exactly(block.size) // 1) * exactly(block.price)
             for block, start, end in zip(tiers, starts, ends, strict=True)
         ),
-        Fraction(0),
+        NOTHING,
     )
 
 
@@ -354,7 +348,7 @@ def _check_pools(lines: Sequence[RatedLine]) -> None:
             sum(line.derivation.rounded.minor for line in members),
             shares[0].amount.minor,
         )
-        require("shares = pooled units", charge_id, sum((one.units for one in shares), Fraction(0)), shares[0].pool)
+        require("shares = pooled units", charge_id, sum((one.units for one in shares), NOTHING), shares[0].pool)
 
 
 def _check_document(lines: Sequence[RatedLine], book: PriceBook) -> None:
@@ -363,7 +357,7 @@ def _check_document(lines: Sequence[RatedLine], book: PriceBook) -> None:
         own = [
             line.derivation for line in lines if line.derivation.share is None and line.charge_code not in commitments
         ]
-        whole = _rounded(sum((one.exact for one in own), Fraction(0)), book.currency, book.rounding)
+        whole = _rounded(sum((one.exact for one in own), NOTHING), book.currency, book.rounding)
         require("sum of lines = exact sum rounded", book.name, sum(one.rounded.minor for one in own), whole.minor)
 
 
@@ -383,7 +377,7 @@ def _check_rule(rule: Rule, lines: Sequence[RatedLine], running: dict[str, int],
             case MaximumSpend(amount=amount):
                 off = base - min(base, _nearest(Fraction(amount) * scale, book.rounding))
             case _:
-                off = Fraction(0)
+                off = NOTHING
         require("rule took off what it says", rule.id, -sum(taken.values()), off)
     for line_id, minor in taken.items():
         running[line_id] += minor
@@ -394,7 +388,7 @@ def _check_commitment(charge: Charge, lines: Sequence[RatedLine], met: int, book
         if line.charge_code == charge.code and isinstance(charge.model, Commitment):
             model = _chosen(line, book).model
             pledge = Fraction(model.amount if isinstance(model, Commitment) else 0) * _served(line, charge)
-            missing = max(Fraction(0), pledge - max(Fraction(0), Fraction(met, 10 ** exponent(book.currency))))
+            missing = max(NOTHING, pledge - max(NOTHING, Fraction(met, 10 ** exponent(book.currency))))
             require("commitment = what is missing of it", line.id, line.derivation.exact, missing)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import pairwise
 
 from core.accounts import Account
@@ -21,11 +20,12 @@ from core.subscriptions import Due, Subscription, SubscriptionCharge
 from core.terms import Layer, Level
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Item:
     """A due charge at one site (and contact) with the parts it prices, on its way to a line.
 
-    ``charge`` is the charge as the price layers leave it, ``choices`` what they chose.
+    ``charge`` is the charge as the price layers leave it, ``choices`` what they chose. ``measured`` is the quantity of
+    the parts, ``left`` what remains of it after the included units drawn.
     """
 
     due: Due
@@ -34,20 +34,17 @@ class Item:
     parts: tuple[Part, ...]
     charge: Charge
     choices: tuple[Choice, ...] = ()
-    draws: tuple[Draw, ...] = field(default=())
+    draws: tuple[Draw, ...] = ()
+    measured: Fraction = field(init=False)
+    left: Fraction = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.measured = added([part.quantity for part in self.parts])
+        self.left = self.measured - added([one.units for one in self.draws]) if self.draws else self.measured
 
     @property
     def code(self) -> str:
         return self.charge.code
-
-    @cached_property
-    def measured(self) -> Fraction:
-        return added(part.quantity for part in self.parts)
-
-    @cached_property
-    def left(self) -> Fraction:
-        """What was measured, less the included units drawn."""
-        return self.measured - added(one.units for one in self.draws)
 
     @property
     def left_parts(self) -> tuple[Part, ...]:
@@ -120,18 +117,14 @@ def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -
 
 def _takers(dues: Sequence[Due], candidates: Sequence[int], quantity: MeteredQuantity) -> list[int]:
     """Which candidates price a metered quantity: of each charge code one, a site's own before the account's."""
-    by_code: dict[str, list[int]] = defaultdict(list)
-    for index in candidates:
-        one = dues[index]
-        fits = (
-            one.line.site_id in (None, quantity.site_id)
-            and one.charge.where.items() <= quantity.dimensions.items()
-            and (quantity.service is None or quantity.service.overlap(one.service) == quantity.service)
-        )
-        if fits:
-            by_code[one.charge.code].append(index)
-    if not by_code:
+    fitting = [index for index in candidates if _fits(dues[index], quantity)]
+    if not fitting:
         raise _refuse(quantity, "no charge that is due prices it")
+    if len(fitting) == 1:
+        return fitting
+    by_code: dict[str, list[int]] = defaultdict(list)
+    for index in fitting:
+        by_code[dues[index].charge.code].append(index)
     takers = []
     for code, hits in by_code.items():
         nearest = [index for index in hits if dues[index].line.site_id is not None] or hits
@@ -139,6 +132,14 @@ def _takers(dues: Sequence[Due], candidates: Sequence[int], quantity: MeteredQua
             raise _refuse(quantity, f"charge {code} is subscribed more than once for it")
         takers += nearest
     return takers
+
+
+def _fits(one: Due, quantity: MeteredQuantity) -> bool:
+    return (
+        (one.line.site_id is None or one.line.site_id == quantity.site_id)
+        and (not one.charge.where or one.charge.where.items() <= quantity.dimensions.items())
+        and (quantity.service is None or quantity.service.overlap(one.service) == quantity.service)
+    )
 
 
 def _refuse(quantity: MeteredQuantity, why: str) -> Rejected:

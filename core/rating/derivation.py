@@ -40,6 +40,13 @@ class Step(Noun):
     rate: ExactFraction
     factor: ExactFraction = Fraction(1)
 
+    def named(self, group: str) -> Step:
+        """The same, told to be of a group of usage."""
+        told = f"{group}: {self.what}"
+        return Step(
+            kind=self.kind, what=told, unit=self.unit, quantity=self.quantity, rate=self.rate, factor=self.factor
+        )
+
     @property
     def amount(self) -> Fraction:
         full = self.quantity * self.rate

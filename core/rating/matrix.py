@@ -38,4 +38,4 @@ def price(model: Matrix, measured: Measured, simple: Price) -> Iterator[Step]:
         name = ", ".join(f"{key} {value}" for key, value in cell.when.items()) or "all other"
         quantity = added(part.quantity for part in parts)
         for step in simple(cell.model, Measured(quantity, parts)):
-            yield step.model_copy(update={"what": f"{name}: {step.what}"})
+            yield step.named(name)
