@@ -16,6 +16,7 @@ from core.rating.compare import Delta
 from core.store import Work
 from core.subscriptions import Subscription
 from flows.context import Hub
+from flows.outside_billing import drafts_here
 from flows.receivables import receivables, withdraw_requests
 
 
@@ -32,8 +33,9 @@ def set_terms(hub: Hub, terms: BillingTerms) -> None:
 def adjust_line(hub: Hub, invoice_id: str, position: int, amount: Money, reason: str) -> Adjustment:
     """Puts a correction of an invoice's line on the next draft of its account: above zero a debit, below it a credit.
 
-    The same correction for the same reason is made once.
+    The same correction for the same reason is made once. Rejected where another system makes the drafts.
     """
+    drafts_here(hub)
     with hub.database.work() as work:
         invoice = _final(work, invoice_id)
         line = next((line for line in invoice.lines if line.position == position), None)
@@ -63,8 +65,9 @@ def adjust_line(hub: Hub, invoice_id: str, position: int, amount: Money, reason:
 def book_difference(hub: Hub, deltas: Iterable[Delta], reason: str) -> list[Adjustment]:
     """Puts the differences of a what-if on the next draft of each account, each naming its original period.
 
-    Gives those that were not booked before for this reason.
+    Gives those that were not booked before for this reason. Rejected where another system makes the drafts.
     """
+    drafts_here(hub)
     adjustments = [
         Adjustment(
             id=_ident(delta.account_id, delta.line_id, delta.amount, reason),

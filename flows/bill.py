@@ -39,6 +39,7 @@ from core.sync import OutboxCommand
 from core.tax import TaxDocument
 from flows import desk
 from flows.context import Hub, hub
+from flows.outside_billing import bills_outside, outside_drafts
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
@@ -46,8 +47,11 @@ def draft_invoices(hub: Hub, period: str) -> Report:
     """Drafts invoices from the rated lines of a month, adjustments and what was carried, and intends to ask for tax.
 
     One per account, or by its terms; a draft below zero or below the account's minimum is carried to the next month.
+    Where another system bills, its closed invoices of the month become the drafts.
     """
     billing = DateSpan.month(period)
+    if bills_outside(hub):
+        return _take_over(hub, billing)
     report = Report("")
     with hub.database.work() as work:
         known = invoiced_accounts(work, billing)
@@ -60,19 +64,42 @@ def draft_invoices(hub: Hub, period: str) -> Report:
                 work.add([kept])
                 report.rows.append(_row(kept.id, taken.account, kept.lines, kept.amount, reason))
                 continue
-            work.add([drafted])
-            work.outbox.enqueue(
-                [
-                    OutboxCommand.of(engine, "tax_document", "invoice", part, hub.now(), money=part.subtotal)
-                    for engine, part in by_engine(hub, drafted).items()
-                ]
-            )
-            report.money.append(drafted.subtotal)
-            report.rows.append(_row(drafted.id, taken.account, drafted.lines, drafted.subtotal, ""))
+            _draft(hub, work, drafted, taken.account, report)
+    return _told(report, len(known))
+
+
+def _take_over(hub: Hub, billing: DateSpan) -> Report:
+    """Takes over the billing system's invoices of a month that are not here yet."""
+    drafts, failures = outside_drafts(hub, billing)
+    report, known = Report("", failures=failures), 0
+    with hub.database.work() as work:
+        accounts, _ = _accounts(work)
+        for drafted in drafts:
+            if work.get(Invoice, drafted.id) is None:
+                _draft(hub, work, drafted, accounts[drafted.account_id], report)
+            else:
+                known += 1
+    return _told(report, known)
+
+
+def _draft(hub: Hub, work: Work, drafted: Invoice, account: Account, report: Report) -> None:
+    """Keeps a draft and the intents to ask for its tax."""
+    work.add([drafted])
+    work.outbox.enqueue(
+        [
+            OutboxCommand.of(engine, "tax_document", "invoice", part, hub.now(), money=part.subtotal)
+            for engine, part in by_engine(hub, drafted).items()
+        ]
+    )
+    report.money.append(drafted.subtotal)
+    report.rows.append(_row(drafted.id, account, drafted.lines, drafted.subtotal, ""))
+
+
+def _told(report: Report, known: int) -> Report:
     drafted_now = len(report.money)
     report.counts = {
         "drafted": drafted_now,
-        "already_drafted": len(known),
+        "already_drafted": known,
         "carried": len(report.rows) - drafted_now,
     }
     report.money = sum_by_currency(report.money)

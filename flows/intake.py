@@ -30,6 +30,7 @@ from core.sync import DeskEntry, InboxEvent, InboxState, OutboxCommand, Watermar
 from core.ties import applied_within_open, listed_are_held
 from flows import desk
 from flows.context import Hub, hub
+from flows.outside_billing import tell_contract
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 BATCH = 200
@@ -213,6 +214,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
                 OutboxCommand.of(hub.system("gateway"), "account", "account", order.account, now),
                 OutboxCommand.of(hub.system("gateway"), "payment_method", "account", order.account, now),
                 OutboxCommand.of(hub.system("erp"), "account", "account", order.account, now),
+                *tell_contract(hub, order, subscription),
             ]
         )
         if known is None:

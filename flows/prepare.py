@@ -13,6 +13,7 @@ from core.ledger import LedgerAccount, LedgerAccountKind
 from core.posting_rules import PostingRules
 from core.sync import OutboxCommand
 from flows.context import Hub, hub
+from flows.outside_billing import tell_catalog
 from flows.report import Report, conclude, counted
 
 
@@ -44,7 +45,7 @@ def prepare_erp(hub: Hub) -> Report:
     products = [OutboxCommand.of(erp, "product", "product", one, now) for one in items]
     told = [OutboxCommand.of(erp, "ledger_account", "ledger_account", one, now) for one in accounts]
     with hub.database.work() as work:
-        fresh = work.outbox.enqueue([*told, *products])
+        fresh = work.outbox.enqueue([*told, *products, *tell_catalog(hub)])
     rows = [{"record": command.record, "our id": command.record_id} for command in fresh]
     return Report(f"{counted(len(fresh), 'record')} to bring", counts={"enqueued": len(fresh)}, rows=rows)
 

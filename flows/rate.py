@@ -15,28 +15,34 @@ from core.money import total
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine
 from core.rating import rate as rate_account
+from core.rating.sources import Held, balances, sources
 from core.subscriptions import Subscription
 from flows import desk
 from flows.bill import invoiced_accounts
 from flows.context import Hub, hub
 from flows.late import Late, late_usage, with_late
 from flows.measure import contracts, measure
+from flows.outside_billing import bills_outside, tell_usage
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
+from flows.units import held_units
 
 
 def rate_period(hub: Hub, period: str) -> Report:
     """Rates every account for a month (``"2026-10"``), each in its own zone, with usage that came late of earlier ones.
 
     An account whose month stands on an invoice or was carried, or was taken into a later bill, is left alone; one that
-    fails goes to the error desk.
+    fails goes to the error desk. Where another system bills, it is told the month's usage instead.
     """
     billing = DateSpan.month(period)
+    if bills_outside(hub):
+        return tell_usage(hub, period)
     hub.keep_price_book()
     known = hub.usage.known_at()
     with hub.database.reading() as work:
         accounts = work.find(Account)
         subscriptions = contracts(work, accounts)
         rated = work.sums.rated_months()
+        held = held_units(work, [account.id for account in accounts], period)
         invoiced = invoiced_accounts(work, billing)
         later = sorted({month for months in rated.values() for month in months if month > period})
         billed_later = {month: invoiced_accounts(work, DateSpan.month(month)) for month in later}
@@ -48,7 +54,7 @@ def rate_period(hub: Hub, period: str) -> Report:
     report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(closed), "corrections": 0})
     with progress("Rate accounts", len(open_accounts)) as tell:
         for position, account in enumerate(open_accounts, 1):
-            usage = Usage(metered.get(account.id, []), late.get(account.id, []), known)
+            usage = Usage(metered.get(account.id, []), late.get(account.id, []), known, held.get(account.id, ()))
             outdated = [month for month in later if account.id not in billed_later[month]]
             _rate(hub, account, subscriptions[account.id], billing, usage, outdated, report)
             tell(position)
@@ -61,11 +67,12 @@ def rate_period(hub: Hub, period: str) -> Report:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one account used in the month, what came late of earlier ones, and what was known."""
+    """What one account used in the month, what came late of earlier ones, what was known, and which units it held."""
 
     metered: list[MeteredQuantity]
     late: list[Late]
     known_at: datetime
+    held: tuple[Held, ...]
 
 
 def _rate(
@@ -81,13 +88,14 @@ def _rate(
     ident = f"record:rating:{account.id}:{period}"
     try:
         metered = with_late(hub.price_book, usage.metered, usage.late, subscriptions, billing)
-        lines = rate_account(hub.price_book, account, subscriptions, billing, metered)
-        corrections = [
-            line for one in usage.late if not one.carried for line in one.corrected(account, subscriptions, period)
-        ]
+        book = hub.price_book
+        lines = rate_account(book, account, subscriptions, billing, metered, held=usage.held)
+        found = sources(book, account, subscriptions, billing, metered, usage.held)
+        units = list(balances(account.id, found, lines, period))
+        corrections = [line for one in usage.late for line in one.corrected(account, subscriptions, period)]
         lines = tuple(line.model_copy(update={"known_at": usage.known_at}) for line in (*lines, *corrections))
         with hub.database.work() as work:
-            kept = work.rerate(account.id, period, lines, outdated)
+            kept = work.rerate(account.id, period, lines, outdated, units)
             work.desk.resolve(ident)
     except TieoutError as error:
         failure = desk.entry(error, ident, "hub", "rating", account.id, hub.now())

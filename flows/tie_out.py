@@ -15,6 +15,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 
 from core.accounts import Account
+from core.errors import TieoutError
 from core.invoicing import Adjustment, CarryForward, CreditNote, Invoice, InvoiceStatus
 from core.ledger import JournalEntry, Via
 from core.metering import Cut
@@ -34,6 +35,7 @@ from flows.bill import by_engine
 from flows.context import Hub, hub
 from flows.late import known_since, late_usage, with_late
 from flows.measure import contracts, measure
+from flows.outside_billing import billed_invoices, bills_outside, measured_usage
 from flows.prepare import chart
 from flows.receivables import receivables
 from flows.report import Report, conclude, counted, name_run
@@ -137,8 +139,12 @@ class TieOut:
     def usage(self) -> None:
         """What the month's bills knew of usage, measured now, against what they rated, per account.
 
-        Usage that came after the bill of its month is pending until the next one; it is no difference.
+        Usage that came after the bill of its month is pending until the next one; it is no difference. Where another
+        system bills, against what its closed invoices bill of it.
         """
+        if bills_outside(self.hub):
+            self._usage_outside()
+            return
         accounts = self._held(Account)
         with self.hub.database.reading() as work:
             subscriptions, rated_months = contracts(work, accounts), work.sums.rated_months()
@@ -170,6 +176,25 @@ class TieOut:
         self._count("usage metered = rated", ("metered", "rated"), "events", (events, rated_events), len(metered))
         units = (_exact(metered), _exact(rated))
         self._count("usage metered = rated", ("metered", "rated"), "units", units, len(metered), differing)
+
+    def _usage_outside(self) -> None:
+        """What was metered of the month now, against the usage on the billing system's closed invoices."""
+        ours: dict[str, Fraction] = {}
+        untold = 0
+        for _, found in measured_usage(self.hub, self.period):
+            if isinstance(found, TieoutError):
+                untold += 1
+            else:
+                ours |= {one.id: Fraction(one.quantity) for one in found}
+        system = self.hub.system("billing")
+        theirs: dict[str, Fraction] = {}
+        for one in self._read(system, "usage", "usage_total"):
+            if one.invoice_id is not None and self.billing.start <= one.used_on < self.billing.end:
+                theirs[one.id] = theirs.get(one.id, Fraction(0)) + Fraction(one.quantity)
+        keys = ours.keys() | theirs.keys()
+        differing = untold + sum(ours.get(key, 0) != theirs.get(key, 0) for key in keys)
+        units = (_exact(ours), _exact(theirs))
+        self._count("usage metered = usage billed", ("hub", system), "units", units, len(keys), differing)
 
     def _priced_usage(
         self,
@@ -237,7 +262,13 @@ class TieOut:
         return self._held(RatedLine, billing_period=self.period)
 
     def billed(self) -> None:
-        """Rated for the month, adjusted and carried in, against what was invoiced and carried on, by account."""
+        """Rated for the month, adjusted and carried in, against what was invoiced and carried on, by account.
+
+        Where another system bills, its closed invoices against ours, before tax.
+        """
+        if bills_outside(self.hub):
+            self._billed_outside()
+            return
         carries = self._held(CarryForward)
         carried_on = [one for one in carries if one.billing_period == self.billing]
         documents: dict[str, Invoice | CarryForward] = {invoice.id: invoice for invoice in self.invoices}
@@ -259,6 +290,16 @@ class TieOut:
                 found[account_id] = [before + line.amount]
         due = {key: amount for key, amount in due.items() if amount or key in found}
         self._compare("rated = invoiced", "rated", "invoices", due, found)
+
+    def _billed_outside(self) -> None:
+        theirs: dict[str, list[Money]] = defaultdict(list)
+        for vendor_id, billed in billed_invoices(self.hub, self.billing):
+            if isinstance(billed, TieoutError):
+                theirs[vendor_id].append(Money.zero(self.hub.settings.legal_entity.currency))
+            else:
+                theirs[billed.id].append(billed.total)
+        ours = {invoice.id: invoice.subtotal for invoice in self.invoices}
+        self._compare("invoices = billing system", "hub", self.hub.system("billing"), ours, theirs)
 
     def taxed(self) -> None:
         """Per engine: what it was asked about, and what it holds as committed, of the lines it takes."""
