@@ -11,7 +11,18 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from app import cli_audit, cli_catalog, cli_desk, cli_documents, cli_inbox, cli_mappings, cli_plan, cli_rate
+from app import (
+    cli_audit,
+    cli_catalog,
+    cli_credits,
+    cli_desk,
+    cli_documents,
+    cli_inbox,
+    cli_mappings,
+    cli_plan,
+    cli_rate,
+    cli_rates,
+)
 from app.printing import AsJson, show
 from core.errors import TieoutError
 
@@ -24,6 +35,8 @@ app = typer.Typer(
 app.add_typer(cli_mappings.app, name="mappings")
 app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_rate.app, name="rate")
+app.add_typer(cli_credits.app, name="credits")
+app.add_typer(cli_rates.app, name="rates")
 app.add_typer(cli_documents.app)
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_inbox.app, name="inbox")

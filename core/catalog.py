@@ -21,7 +21,8 @@ from core.meters import ADDITIVE, Aggregation, Meter
 from core.money import Rounding
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.prices import Commitment, Conversion, Model, NotNegative
-from core.terms import Allowance, Entitlement, Layer, Rule
+from core.terms import Allowance, Credit, Entitlement, Layer, Rule
+from core.wallets import CreditKind
 
 
 class Product(Noun):
@@ -174,6 +175,7 @@ class PriceBook(Noun):
     charges: tuple[Charge, ...] = ()
     rate_plans: tuple[RatePlan, ...] = ()
     allowances: tuple[Allowance, ...] = ()
+    credits: tuple[Credit, ...] = ()
     layers: tuple[Layer, ...] = ()
     rules: tuple[Rule, ...] = ()
 
@@ -232,6 +234,8 @@ _REFERENCES = (
     ("allowances", "charges", "charges", "charge"),
     ("allowances", "granted_by", "charges", "charge"),
     ("allowances", "weights", "charges", "charge"),
+    ("credits", "granted_by", "charges", "charge"),
+    ("credits", "charges", "charges", "charge"),
     ("layers", "charges", "charges", "charge"),
     ("rules", "on", "charges", "charge"),
 )
@@ -246,7 +250,7 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     def name(row: dict[str, Any]) -> str:
         return str(row.get("code", row.get("id", row.get("name"))))
 
-    for section in ("products", "meters", "charges", "rate_plans", "allowances", "layers", "rules"):
+    for section in ("products", "meters", "charges", "rate_plans", "allowances", "credits", "layers", "rules"):
         names = [name(row) for row in rows(section)]
         for index, one in enumerate(names):
             if names.index(one) < index:
@@ -268,6 +272,11 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     for index, row in enumerate(rows("charges")):
         if (meter := row.get("meter")) in readers and meter not in defined:
             yield ("charges", index, "meter"), f"events of {meter} are read by {', '.join(readers[meter])} only"
+    kinds = {name(row): row.get("kind") for row in rows("charges")}
+    for index, row in enumerate(rows("credits")):
+        top_up = kinds.get(str(row.get("granted_by")), ChargeKind.ONE_TIME)
+        if row.get("kind") == CreditKind.PREPAID and top_up != ChargeKind.ONE_TIME:
+            yield ("credits", index, "granted_by"), "prepaid credit is granted by a one-time charge, its top-up"
     known = {name(row) for row in rows("charges")}
     for index, row in enumerate(rows("rules")):
         for number, condition in enumerate(row.get("when") or ()):

@@ -31,6 +31,7 @@ from core.ties import (
     tax_base_equals_invoice,
     used_within_credit,
 )
+from core.wallets import CreditMovement
 
 
 class InvoiceStatus(StrEnum):
@@ -243,6 +244,29 @@ def assemble(
 def _short(group: str) -> str:
     """A group in the number of an invoice: itself where it is short and plain, else a digest of it."""
     return group if re.fullmatch(r"[\w-]{1,16}", group) else hashlib.sha256(group.encode()).hexdigest()[:10]
+
+
+def lowered(drafted: Invoice, discounts: Sequence[tuple[CreditMovement, str]]) -> Invoice:
+    """The draft with a line below zero for each promotional credit that it draws, with the reason of its grant.
+
+    Each is taxed, earned and owed like the line that it lowers.
+    """
+    lines = {line.rated_line_id: line for line in drafted.lines}
+    further = tuple(
+        lines[movement.line_id or ""].model_copy(
+            update={
+                "id": f"{drafted.id}-{position}",
+                "position": position,
+                "rated_line_id": movement.id,
+                "description": f"{reason}: {lines[movement.line_id or ''].description}",
+                "quantity": Decimal(1),
+                "unit_price": None,
+                "amount": -movement.amount,
+            }
+        )
+        for position, (movement, reason) in enumerate(discounts, len(drafted.lines) + 1)
+    )
+    return drafted.part((*drafted.lines, *further))
 
 
 def group_of(line: InvoiceLine, by: GroupBy, purchase_orders: Mapping[str, str]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.noun import Id, Instant, Noun, Quantity
 from core.prices import Model, NotNegative, Positive
+from core.wallets import CreditKind
 
 
 class AllowanceStep(Noun):
@@ -27,14 +28,26 @@ class Earned(Noun):
     cap: NotNegative | None = None
 
 
+class Rollover(Noun):
+    """Units that a month leaves unused may be drawn in the ``months`` after it; at most ``most`` are carried on.
+
+    Of more than ``most`` the ones that would expire first are lost.
+    """
+
+    months: Annotated[int, Field(ge=1, le=120)]
+    most: NotNegative | None = None
+
+
 class Allowance(Noun):
-    """Included units, pooled over the sites and ``charges`` that draw on it, fresh in each service period.
+    """Included units, pooled over the sites and ``charges`` that draw on it, fresh in each billing month.
 
     Its size is ``units`` + ``per_site`` x sites of the account, or the last of ``steps`` that the usage of ``driver``
     reaches, or what is ``earned``; times the subscribed quantity of the charge ``granted_by`` where one is named.
     ``charges`` draw in their order; inside a charge its sites draw ``proportional`` to their usage, on a grid of
     ``1e-places`` units by largest remainder, or ``in_order`` of the account. ``weights``: allowance units that one unit
     of a charge takes (1 where it is not named).
+
+    Of several sources of units the lower ``priority`` is drawn first, then what expires first, then the earlier.
     """
 
     id: Id
@@ -48,6 +61,35 @@ class Allowance(Noun):
     share: Literal["proportional", "in_order"] = "proportional"
     weights: dict[Id, Positive] = Field(default_factory=dict)
     places: Annotated[int, Field(ge=0, le=12)] = 6
+    priority: int = 0
+    rollover: Rollover | None = None
+
+
+class Credit(Noun):
+    """Money that an account is credited with because it bought the charge ``granted_by``.
+
+    ``promotional``: ``amount`` per unit of that charge in force, ``once`` in the life of the account or each ``month``.
+    ``prepaid``: what the account paid for that one-time charge, its top-up. ``months``: how long it is usable, from the
+    day it is granted (None: for ever). Lower ``priority`` is drawn first; ``charges`` limit what it lowers.
+    """
+
+    id: Id
+    name: str
+    kind: CreditKind
+    granted_by: Id
+    amount: Positive | None = None
+    every: Literal["once", "month"] = "once"
+    months: Annotated[int, Field(ge=1)] | None = None
+    priority: int = 50
+    charges: tuple[Id, ...] = ()
+
+    @model_validator(mode="after")
+    def _what_it_gives(self) -> Self:
+        if (self.kind is CreditKind.PROMOTIONAL) != (self.amount is not None):
+            raise ValueError("promotional credit states its amount, and prepaid credit is what was paid for it")
+        if self.kind is CreditKind.PREPAID and (self.charges or self.every != "once"):
+            raise ValueError("prepaid credit pays whole invoices, and is granted once for each top-up that is paid")
+        return self
 
 
 class Level(StrEnum):

@@ -1,26 +1,31 @@
-"""Late: usage recorded after the bill of its month, by account, and what the next bill does about it.
+"""Late: usage and changes of contract recorded after the bill of their month, and what the next bill does about them.
 
-The price book that rated the month decides (``WhenLate``), so nothing is taken twice when the book changes its mind.
+The price book that rated the month decides on usage (``WhenLate``), so nothing is taken twice when the book changes its
+mind. A contract that was amended back into a billed month is always settled by rating that month again.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from core.accounts import Account
+from core.amendments import Amendment
 from core.catalog import PriceBook, WhenLate
 from core.metering import Cut, LateUsage, carried
 from core.metering.late import group_of
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine, corrections, rate, usage_windows
 from core.rating.check import check
+from core.rating.sources import Held
+from core.rational import Fraction
 from core.store import Work
 from core.subscriptions import Subscription
 from flows.context import Hub
 from flows.measure import measure, parts_of
+from flows.units import units_of
 
 #: By account and rated month, what its bill knew.
 Known = Mapping[str, Mapping[str, datetime]]
@@ -28,13 +33,18 @@ Known = Mapping[str, Mapping[str, datetime]]
 
 @dataclass(frozen=True)
 class Late:
-    """One account's earlier month of which usage came late: as its bills know it, and as it is known now."""
+    """One account's earlier month of which something came late: as its bills know it, and as it is known now.
+
+    ``held`` and ``carried_out``: the included units that it had, and those that went on to later months.
+    """
 
     month: str
     book: PriceBook
     billed: Sequence[RatedLine]
     before: Sequence[MeteredQuantity]
     now: Sequence[MeteredQuantity]
+    held: tuple[Held, ...] = ()
+    carried_out: Mapping[str, Fraction] = field(default_factory=dict)
 
     @property
     def carried(self) -> bool:
@@ -48,12 +58,17 @@ class Late:
         return [one for one in found if one.before != one.now]
 
     def corrected(self, account: Account, subscriptions: Sequence[Subscription], bill: str) -> tuple[RatedLine, ...]:
-        """The lines that correct the month on the bill of another."""
-        again = rate(self.book, account, subscriptions, DateSpan.month(self.month), self.now)
-        lines = corrections(again, self.billed, self.month, bill)
+        """The lines that correct the month on the bill of another; where usage is carried on, those of its contract."""
+        metered, billing = (self.before if self.carried else self.now), DateSpan.month(self.month)
+        again = rate(self.book, account, subscriptions, billing, metered, held=self.held, carried_out=self.carried_out)
+        lines = corrections(self._settled(again), self._settled(self.billed), self.month, bill)
         for line in lines:
             check(line, self.book)
         return lines
+
+    def _settled(self, lines: Sequence[RatedLine]) -> list[RatedLine]:
+        """What a correction settles: usage that is carried on is none of it."""
+        return [one for one in lines if not (self.carried and self.book.charge(one.charge_code).meter)]
 
 
 def late_usage(
@@ -71,12 +86,23 @@ def late_usage(
     found: dict[str, list[Late]] = defaultdict(list)
     with hub.database.reading() as work:
         rated = work.sums.rated_months()
+        amended = _amended(work, subscriptions)
     known = {account: {at: when for at, when in months.items() if at < month} for account, months in rated.items()}
     for earlier in sorted({at for months in known.values() for at in months}):
         billed = [one for one in accounts if earlier in known.get(one.id, ())]
-        for ident, late in _look(hub, earlier, billed, subscriptions, known, known_at):
+        for ident, late in _look(hub, earlier, billed, subscriptions, known, known_at, amended):
             found[ident].append(late)
     return dict(found)
+
+
+def _amended(work: Work, subscriptions: Mapping[str, Sequence[Subscription]]) -> dict[str, datetime]:
+    """By account, when the last change of its contract was recorded; absent: never."""
+    of = {one.id: account for account, found in subscriptions.items() for one in found if one.version > 1}
+    last: dict[str, datetime] = {}
+    for one in work.find(Amendment, subscription_id=list(of)):
+        account = of[one.subscription_id]
+        last[account] = max(one.recorded_at, last.get(account, one.recorded_at))
+    return last
 
 
 def _look(
@@ -86,6 +112,7 @@ def _look(
     subscriptions: Mapping[str, Sequence[Subscription]],
     known: Known,
     known_at: Mapping[str, datetime],
+    amended: Mapping[str, datetime],
 ) -> Iterator[tuple[str, Late]]:
     billing = DateSpan.month(earlier)
     base = {one.id: known_since(known[one.id], earlier) for one in accounts}
@@ -95,17 +122,20 @@ def _look(
         if base[one.id] < known_at[one.id]
     ]
     touched = hub.usage.late_accounts(cuts, hub.price_book.meters) if cuts else set()
+    touched |= {ident for ident, at in amended.items() if ident in base and at > base[ident]}
     late = [one for one in accounts if one.id in touched]
     with hub.database.reading() as work:
         bills = sorted({month for one in late for month in known[one.id] if month > earlier})
         billed = _billed(work, earlier, bills, [one.id for one in late])
+        units = {one.id: units_of(work, one.id, earlier) for one in late}
     for version in sorted({lines[0].derivation.book_version for lines in billed.values()}):
         book = hub.price_book_of(version)
         rated = [one for one in late if billed[one.id][0].derivation.book_version == version]
         before = measure(hub, book, billing, rated, subscriptions, base)
         now = measure(hub, book, billing, rated, subscriptions, known_at)
         for one in rated:
-            yield one.id, Late(earlier, book, billed[one.id], before.get(one.id, []), now.get(one.id, []))
+            usage = before.get(one.id, []), now.get(one.id, [])
+            yield one.id, Late(earlier, book, billed[one.id], *usage, *units[one.id])
 
 
 def known_since(rated: Mapping[str, datetime], month: str) -> datetime:

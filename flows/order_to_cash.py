@@ -19,6 +19,7 @@ from core.period import DateSpan
 from flows.bill import bill, finalise_drafts
 from flows.collect import collect
 from flows.context import Hub, hub
+from flows.credits import credits
 from flows.deliver import deliver
 from flows.ingest import ingest
 from flows.intake import intake, settle
@@ -42,6 +43,7 @@ def order_to_cash(period: str) -> State[Any]:
         lambda: intake(return_state=True),
         lambda: ingest(return_state=True),
         lambda: rate(period, return_state=True),
+        lambda: credits(period, return_state=True),
         lambda: bill(period, return_state=True),
         lambda: deliver(return_state=True),  # customers, items; the tax engine's answer
         lambda: finalise_drafts(return_state=True),

@@ -16,18 +16,22 @@ from flows.context import Hub
 
 @dataclass(frozen=True)
 class Receivable:
-    """One final invoice. ``held``: by open disputes; ``asked``: what the gateway has still to bring, by request."""
+    """One final invoice. ``prepaid``: paid by credit; ``held``: by open disputes.
+
+    ``asked``: what the gateway has still to bring, by request.
+    """
 
     invoice: Invoice
     paid: Money
     credited: Money
+    prepaid: Money
     held: Money
     asked: dict[str, Money] = field(default_factory=dict)
     next_request: str = ""
 
     @property
     def open(self) -> Money:
-        return self.invoice.total - self.paid - self.credited
+        return self.invoice.total - self.paid - self.credited - self.prepaid
 
     @property
     def unasked(self) -> Money:
@@ -43,11 +47,12 @@ class Receivable:
 def receivables(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> list[Receivable]:
     """How each invoice stands; the gateway's requests are looked at where something is open."""
     idents = [invoice.id for invoice in invoices]
-    paid, credited, held = work.sums.paid(idents), work.sums.credited(idents), work.sums.held(idents)
+    sums = [found(idents) for found in (work.sums.paid, work.sums.credited, work.sums.prepaid, work.sums.held)]
     found = []
     for invoice in invoices:
         ident, zero = invoice.id, Money.zero(invoice.currency)
-        one = Receivable(invoice, paid.get(ident, zero), credited.get(ident, zero), held.get(ident, zero))
+        paid, credited, prepaid, held = (amounts.get(ident, zero) for amounts in sums)
+        one = Receivable(invoice, paid, credited, prepaid, held)
         found.append(_with_requests(hub, work, one) if one.open.minor > 0 else one)
     return found
 

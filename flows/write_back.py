@@ -29,7 +29,7 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
     orders = {order.id: order for order in work.find(Order)}
     invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value)
     idents = [invoice.id for invoice in invoices]
-    paid, credited = work.sums.paid(idents), work.sums.credited(idents)
+    paid, credited, prepaid = work.sums.paid(idents), work.sums.credited(idents), work.sums.prepaid(idents)
     numbers: dict[str, list[str]] = defaultdict(list)
     billed: dict[str, Money] = {}
     received: dict[str, Money] = {}
@@ -43,7 +43,7 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
             order_id = order_of[line.subscription_charge_id]
             shares[order_id] = shares.get(order_id, zero) + line.amount + line.tax
         weights = [max(share.minor, 0) for share in shares.values()]
-        money = paid.get(invoice.id, zero)
+        money = paid.get(invoice.id, zero) + prepaid.get(invoice.id, zero)
         met = money + credited.get(invoice.id, zero)
         parts, ends = ([zero] * len(weights), [zero] * len(weights))
         if any(weights):

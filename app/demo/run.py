@@ -51,6 +51,7 @@ STAGES = (
     ("Take in orders and payments", "Take in orders"),
     ("Ingest usage", "Take in usage"),
     ("Rate the period", "Meter and price"),
+    ("Settle credits", "Grant credit"),
     ("Bill the period", "Draft invoices"),
     ("Deliver to all systems", "Customers out, ask for tax"),
     ("Finalise invoices", "Finalise invoices"),

@@ -87,6 +87,7 @@ def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: S
     """
     result = list(items)
     drawn: dict[tuple[object, ...], Fraction] = {}
+    left = units
     order = {site: index for index, site in enumerate(sites)}
     for code in allowance.charges:
         users: dict[tuple[object, ...], list[int]] = defaultdict(list)
@@ -103,7 +104,8 @@ def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: S
             for index in indexes:
                 if drawn[key]:
                     taken = drawn[key] * weight if key in fresh and index == indexes[0] else NOTHING
-                    note = Draw(allowance=allowance.id, units=drawn[key], taken=taken)
+                    note = Draw(allowance=allowance.id, units=drawn[key], taken=taken, held=left)
+                    left -= taken
                     result[index] = replace(result[index], draws=(*result[index].draws, note))
     return result
 

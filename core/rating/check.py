@@ -79,10 +79,19 @@ def check(line: RatedLine, book: PriceBook) -> None:
     require("amount = listed amount + adjustments - billed before", line.id, line.amount.minor, due)
 
 
-def check_bill(lines: Sequence[RatedLine], book: PriceBook, billed: Mapping[str, Money] | None = None) -> None:
-    """TieBroken unless each line holds, pools are shared out to the last unit, and rules took off what they say."""
+def check_bill(
+    lines: Sequence[RatedLine],
+    book: PriceBook,
+    billed: Mapping[str, Money] | None = None,
+    held: Mapping[str, Fraction] | None = None,
+) -> None:
+    """TieBroken unless each line holds, pools are shared out to the last unit, and rules took off what they say.
+
+    ``held``: by source, the units of earlier months and grants that were there to be drawn.
+    """
     for line in lines:
         check(line, book)
+    _check_draws(lines, book, held or {})
     _check_pools(lines)
     _check_document(lines, book)
     running = {line.id: line.derivation.rounded.minor for line in lines}
@@ -333,6 +342,31 @@ def _committed(model: Committed, part: Part) -> Fraction:
     if cost > pledge:
         return pledge + (cost - pledge) * exactly(window.overage_factor)
     return pledge if window.true_up == "charged" else cost
+
+
+def _check_draws(lines: Sequence[RatedLine], book: PriceBook, held: Mapping[str, Fraction]) -> None:
+    """What a source holds falls by what each line takes, never below zero, from what was there to be drawn."""
+    draws: dict[str, list[tuple[Fraction, Fraction]]] = {}
+    for line in lines:
+        for one in line.derivation.draws:
+            if one.held is not None and one.taken:
+                draws.setdefault(one.allowance, []).append((one.held, one.taken))
+    fixed = {
+        one.id: exactly(one.units)
+        for one in book.allowances
+        if not (one.per_site or one.steps or one.earned or one.granted_by)
+    }
+    for source, found in draws.items():
+        found.sort(reverse=True)
+        left = found[0][0]
+        for before, taken in found:
+            require("units held = held before - taken", source, before, left)
+            left -= taken
+        if left < 0:
+            raise TieBroken("units taken <= units held", subject=source, left=found[0][0] - left, right=found[0][0])
+        most = held.get(source, fixed.get(source))
+        if most is not None and found[0][0] > most:
+            raise TieBroken("units held <= units granted", subject=source, left=found[0][0], right=most)
 
 
 def _check_pools(lines: Sequence[RatedLine]) -> None:

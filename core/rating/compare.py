@@ -17,6 +17,7 @@ from core.period import DateSpan
 from core.rating.engine import rate
 from core.rating.lines import RatedLine
 from core.rating.measured import MeteredQuantity
+from core.rating.sources import Held
 from core.subscriptions import Subscription
 
 
@@ -30,6 +31,7 @@ class Bill:
     metered: Sequence[MeteredQuantity] = ()
     hierarchy: Mapping[str, str] = field(default_factory=dict)
     known_at: datetime | None = None
+    held: Sequence[Held] = ()
 
     def rated(self, book: PriceBook) -> tuple[RatedLine, ...]:
         return rate(
@@ -40,6 +42,7 @@ class Bill:
             self.metered,
             hierarchy=self.hierarchy,
             known_at=self.known_at,
+            held=self.held,
         )
 
 

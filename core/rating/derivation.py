@@ -62,11 +62,13 @@ class Draw(Noun):
     """Included units that covered usage of this line: ``units`` of its usage, ``taken`` units of the allowance.
 
     Where several charges price the same usage, the first of them takes, and the others go without for nothing.
+    ``held``: what the source held before this line took of it.
     """
 
     allowance: Id
     units: ExactFraction
     taken: ExactFraction
+    held: ExactFraction | None = None
 
 
 class Adjustment(Noun):

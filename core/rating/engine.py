@@ -18,7 +18,7 @@ from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
 from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
 from core.rating import commitment
-from core.rating.allowance import allow, granted
+from core.rating.allowance import allow
 from core.rating.check import check_bill
 from core.rating.demand import Item, items
 from core.rating.derivation import Derivation, Share, StepKind, amount_of
@@ -28,6 +28,7 @@ from core.rating.measured import MeteredQuantity, Part
 from core.rating.pricing import Priced, convert, price_charge
 from core.rating.proration import seconds_share
 from core.rating.rules import Entry, apply
+from core.rating.sources import Held, sources
 from core.rating.tiers import ONE
 from core.rational import Fraction
 from core.subscriptions import Due, Subscription, due
@@ -44,12 +45,15 @@ def rate(
     hierarchy: Mapping[str, str] | None = None,
     known_at: datetime | None = None,
     billed: Mapping[str, Money] | None = None,
+    held: Sequence[Held] = (),
+    carried_out: Mapping[str, Fraction] | None = None,
 ) -> tuple[RatedLine, ...]:
     """All lines of one account for one billing period; usage charges without usage give lines of zero.
 
     ``subscriptions`` are all of this account's, ``metered`` all of its usage in the period. ``hierarchy``: id -> id of
     what stands above it, for groups of sites and for accounts above the parent. ``known_at``: price layers recorded
-    later are not seen. ``billed``: by charge code, what earlier bills charged in a running commitment.
+    later are not seen. ``billed``: by charge code, what earlier bills charged in a running commitment. ``held``: units
+    of earlier months and grants; ``carried_out``: units that went on to later months, when this one is rated again.
 
     Rejected when usage meets no charge, or two that would both price it, or a hard entitlement is exceeded; TieBroken
     when a line does not survive the independent checker.
@@ -57,9 +61,9 @@ def rate(
     dues = [one for subscription in subscriptions for one in _dues(book, account, subscription, billing_period)]
     above = {**({account.id: account.parent_id} if account.parent_id else {}), **(hierarchy or {})}
     todo = [_layered(book, item, account, above, known_at) for item in items(dues, account, metered, book.layers)]
-    for allowance in book.allowances:
-        units = granted(allowance, account, subscriptions, billing_period, metered)
-        todo = allow(allowance, units, todo, [site.id for site in account.sites])
+    sites = [site.id for site in account.sites]
+    for one in sources(book, account, subscriptions, billing_period, metered, held, carried_out):
+        todo = allow(one.terms, one.units, todo, sites)
     drafts = _drafts(book, todo)
     entries = [
         Entry(item.code, item.measured, None if draft is None else draft.rounded)
@@ -76,7 +80,7 @@ def rate(
         for item, draft, entry in zip(todo, drafts, entries, strict=True)
         if draft is not None
     )
-    check_bill(lines, book, billed)
+    check_bill(lines, book, billed, {one.source: one.opening + one.granted for one in held})
     return lines
 
 

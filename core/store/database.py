@@ -262,11 +262,28 @@ class Work:
             self._connection.execute(delete(_table(child)).where(_table(child).c.parent_id == ident))
             self._bulk(_table(child), shape.child_columns(noun, name))
 
+    def move_credit(self, movements: Sequence[CreditMovement]) -> list[CreditMovement]:
+        """Stores movements with what they do to their grants, and gives those that were new; a known one does nothing.
+
+        The database refuses one that leaves less than nothing, so that two that draw at once cannot both.
+        """
+        fresh, table = self.add(movements), _table(SHAPES[CreditGrant])
+        for one in fresh:
+            left = table.c.left_minor + one.kind.sign * one.amount.minor
+            self._connection.execute(update(table).where(table.c.id == one.grant_id).values(left_minor=left))
+        return fresh
+
     def rerate(
-        self, account_id: str, billing_period: str, lines: Sequence[RatedLine], outdated: Sequence[str] = ()
+        self,
+        account_id: str,
+        billing_period: str,
+        lines: Sequence[RatedLine],
+        outdated: Sequence[str] = (),
+        units: Sequence[UnitBalance] = (),
     ) -> bool:
         """Replaces the rated lines of an account and month; drops those of ``outdated`` months too, which were rated
-        from the ones replaced. False, and nothing is changed, when one of them stands on an invoice meanwhile."""
+        from the ones replaced; ``units``: what sources of included units did in the month, with the same care. False,
+        and nothing is changed, when one of the lines stands on an invoice meanwhile."""
         table, billed = _table(SHAPES[RatedLine]), _table(SHAPES[Invoice].children["lines"])
         replaced = table.c.billing_period.in_([billing_period, *outdated]), table.c.account_id == account_id
         standing = select(billed.c.id).join(table, table.c.id == billed.c.rated_line_id).where(*replaced).limit(1)
@@ -274,13 +291,17 @@ class Work:
             return False
         self._connection.execute(delete(table).where(*replaced))
         self._insert(SHAPES[RatedLine], lines, {"billing_period": billing_period})
+        held = _table(SHAPES[UnitBalance])
+        months = held.c.period.in_([billing_period, *outdated])
+        self._connection.execute(delete(held).where(held.c.account_id == account_id, months))
+        self._insert(SHAPES[UnitBalance], units, {})
         return True
 
     def get(self, kind: type[N], ident: str) -> N | None:
         """The noun of that id, or None."""
         return next(iter(self.find(kind, id=ident)), None)
 
-    def find(self, kind: type[N], **equal: Any) -> list[N]:
+    def find(self, kind: type[N], /, **equal: Any) -> list[N]:
         """Nouns whose columns equal the values (a list: any of them), ordered by id."""
         shape = SHAPES[kind]
         table = _table(shape)

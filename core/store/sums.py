@@ -22,6 +22,7 @@ ENTRY, LINE, PAYMENT, RECOGNITION = map(
 CREDIT, APPLICATION, REFUND, DISPUTE = map(
     _table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow, rows.DisputeRow)
 )
+CREDIT_MOVEMENT = _table(rows.CreditMovementRow)
 RATED = _table(rows.RatedLineRow)
 
 _BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
@@ -71,6 +72,21 @@ class Sums:
             invoice: Money(int(minor), currency)
             for part in chunks(invoice_ids)
             for invoice, currency, minor in self._connection.execute(query.where(APPLICATION.c.invoice_id.in_(part)))
+        }
+
+    def prepaid(self, invoice_ids: list[str]) -> dict[str, Money]:
+        """Invoice id to what prepaid credit paid of it; invoices without any are absent."""
+        query = (
+            select(CREDIT_MOVEMENT.c.document_id, CREDIT_MOVEMENT.c.currency, func.sum(CREDIT_MOVEMENT.c.amount_minor))
+            .where(CREDIT_MOVEMENT.c.kind == "drawn", CREDIT_MOVEMENT.c.line_id.is_(None))
+            .group_by(CREDIT_MOVEMENT.c.document_id, CREDIT_MOVEMENT.c.currency)
+        )
+        return {
+            invoice: Money(int(minor), currency)
+            for part in chunks(invoice_ids)
+            for invoice, currency, minor in self._connection.execute(
+                query.where(CREDIT_MOVEMENT.c.document_id.in_(part))
+            )
         }
 
     def held(self, invoice_ids: list[str]) -> dict[str, Money]:

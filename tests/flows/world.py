@@ -22,7 +22,7 @@ from app.demo.crm import SalesPerson
 from core.catalog import PriceBook
 from core.ports import World, system_clock
 from core.ties import Break, TieLine
-from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, tie_out, write_back
+from flows import bill, collect, credits, deliver, ingest, intake, prepare, rate, recognise, tie_out, write_back
 from flows.context import Hub
 from flows.report import Report
 from sandbox import server
@@ -80,6 +80,7 @@ MONTH: tuple[tuple[str, Callable[[Hub], Report]], ...] = (
     ("intake", intake.take_in),
     ("ingest", ingest.ingest_files),
     ("rate", lambda hub: rate.rate_period(hub, PERIOD)),
+    ("credits", lambda hub: credits.settle_credits(hub, PERIOD)),
     ("bill", lambda hub: bill.draft_invoices(hub, PERIOD)),
     ("deliver", deliver.deliver_all),
     ("finalise", bill.finalise_invoices),

@@ -1,5 +1,7 @@
 """credits, units, alerts, amendments, exchange rates"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -22,19 +24,19 @@ ADDED = (
 )
 
 
-def _minor(name: str) -> sa.Column:
+def _minor(name: str) -> sa.Column[Any]:
     return sa.Column(name, sa.BigInteger(), nullable=False)
 
 
-def _text(*names: str, nullable: bool = False) -> list[sa.Column]:
+def _text(*names: str, nullable: bool = False) -> list[sa.Column[Any]]:
     return [sa.Column(name, sa.String(), nullable=nullable) for name in names]
 
 
-def _days(*names: str, nullable: bool = False) -> list[sa.Column]:
+def _days(*names: str, nullable: bool = False) -> list[sa.Column[Any]]:
     return [sa.Column(name, sa.Date(), nullable=nullable) for name in names]
 
 
-def _table(name: str, *parts: sa.Column | sa.Constraint | list[sa.Column]) -> None:
+def _table(name: str, *parts: sa.Column[Any] | sa.Constraint | list[sa.Column[Any]]) -> None:
     flat = [one for part in parts for one in (part if isinstance(part, list) else [part])]
     op.create_table(name, *_text("id"), *flat, sa.PrimaryKeyConstraint("id", name=op.f(f"pk_{name}")))
 
