@@ -185,7 +185,7 @@ CELLS = st.lists(
     max_size=3,
 )
 BLOCK = st.fixed_dictionaries({"size": POSITIVE, "price": MONEY}, optional={"max_blocks": st.integers(1, 9)})
-STEP = st.fixed_dictionaries({"price": MONEY}).map(lambda step: {**step, "limits": {"1": "9999", "2": None}})
+STEP = st.fixed_dictionaries({"price": MONEY}).map(lambda step: {**step, "limits": {"1": "999999", "2": None}})
 LOOKING = st.one_of(
     st.builds(lambda cells, last: {"kind": "matrix", "cells": [*cells, {"when": {}, "model": last}]}, CELLS, SIMPLE),
     st.builds(
