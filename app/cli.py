@@ -14,6 +14,7 @@ from rich.console import Console
 from app import (
     cli_audit,
     cli_catalog,
+    cli_close,
     cli_credits,
     cli_desk,
     cli_documents,
@@ -42,6 +43,7 @@ app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_inbox.app, name="inbox")
 app.add_typer(cli_plan.app)
 app.add_typer(cli_desk.app, name="errors")
+app.add_typer(cli_close.app, name="close")
 
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
 Hidden = Annotated[bool, typer.Option(hidden=True)]

@@ -96,6 +96,11 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def manifest_hash(folder: Path) -> str:
+    """What stands for the whole pack."""
+    return _hash(folder / MANIFEST)
+
+
 @dataclass(frozen=True, slots=True)
 class Flaw:
     """What is wrong with a pack, and in which of its files."""

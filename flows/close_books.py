@@ -11,10 +11,17 @@ from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any, TypeVar
 
-from prefect import Task, flow
+from prefect import Task, flow, get_client
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import (
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.flow_runs import suspend_flow_run
 from prefect.input import RunInput
 from prefect.runtime import flow_run
@@ -252,6 +259,21 @@ def shown(hub: Hub, question: Question) -> str:
 
 
 # The flow
+
+
+def answer_waiting_runs(period: str, verdict: Verdict, who: str, reason: str) -> int:
+    """Lets the runs that wait in the UI for this month go on with an answer given elsewhere; gives how many."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[close_books.name])),
+            flow_run_filter=FlowRunFilter(
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
+            ),
+        )
+        waiting = [run for run in runs if run.parameters.get("period") == period]
+        for run in waiting:
+            client.resume_flow_run(run.id, run_input={"decision": verdict.value, "who": who, "reason": reason})
+    return len(waiting)
 
 
 def ask_in_the_ui(question: Question, number: int) -> Answer | None:
