@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
-from pydantic import StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
+from core.accounts import Account
 from core.noun import CurrencyCode, Noun
 from core.period import zone
 
@@ -20,9 +22,30 @@ class LegalEntity(Noun):
     name: str = "Northwind Meetings, Inc."
     currency: CurrencyCode = "USD"
     timezone: str = "UTC"
+    sells_to: dict[Literal["account", "country", "region", "currency", "source_system"], list[str]] = Field(
+        default_factory=dict
+    )
+    """Which accounts are its own: each one named must hold one of the values. Empty: all that no other entity takes."""
+
+    def takes(self, account: Account) -> bool:
+        address = account.billing_address
+        known = {
+            "account": account.id,
+            "country": address.country,
+            "region": address.region,
+            "currency": account.currency,
+            "source_system": account.source_system,
+        }
+        return all(known[name] in values for name, values in self.sells_to.items())
 
     @field_validator("timezone")
     @classmethod
     def _a_zone(cls, name: str) -> str:
         zone(name)
         return name
+
+
+def selling(entities: Sequence[LegalEntity], account: Account | None) -> LegalEntity:
+    """The first entity that takes an account; the last one sells to everybody else, and to an account not known."""
+    *own, rest = entities
+    return next((one for one in own if account is not None and one.takes(account)), rest)

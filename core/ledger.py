@@ -26,13 +26,14 @@ class LedgerAccountKind(StrEnum):
 class LedgerAccount(Noun):
     """An account of the general ledger. ``code`` is its number in ours and its key in the ERP.
 
-    ``role``: what posting rules call it (``receivables``).
+    ``role``: what posting rules call it (``receivables``). ``monetary``: what it holds of other currencies is revalued.
     """
 
     code: Id
     name: str
     kind: LedgerAccountKind
     role: str = ""
+    monetary: bool = False
 
 
 #: The segments that subledgers are told apart by.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import Misconfigured
+from core.fx import Exchange
 from core.ledger import JournalEntry, JournalLine, LedgerAccount, LedgerAccountKind, Via
 from core.money import Money
 from core.noun import Id
@@ -71,9 +72,23 @@ EVENTS: Mapping[str, Mapping[str, PartShape]] = {
     },
     "refund": {"whole": _shape("gateway")},
     "recognition": {"earned": _shape(_SOLD, names="revenue")},
+    "unbilled": {"earned": _shape(_SOLD, names="revenue")},
+    "contract asset": {"earned": _shape(_SOLD, names="revenue")},
     "credit drawn": {"whole": _shape()},
     "credit restored": {"whole": _shape()},
     "credit expired": {"whole": _shape()},
+    "payout": {"whole": _shape("gateway")},
+    "dispute opened": {"whole": _shape("gateway")},
+    "dispute won": {"whole": _shape("gateway")},
+    "dispute lost": {"whole": _shape("gateway")},
+    "write-off": {"whole": _shape("country region")},
+    "receipt": {"applied": _shape(), "unapplied": _shape(), "unidentified": _shape()},
+    "cash identified": {"whole": _shape()},
+    "cash applied": {"whole": _shape()},
+    "cash returned": {"whole": _shape()},
+    "fx realised": {"gain": _shape("revalues", names="revalued")},
+    "fx unrealised": {"gain": _shape("revalues", names="revalued")},
+    "rounding": {"gain": _shape("revalues", names="revalued")},
 }
 
 
@@ -82,6 +97,7 @@ class Part:
     """One amount of a fact. ``knows`` answers ``when`` and segments; ``accounts``: roles that the fact names itself.
 
     ``source`` and ``source_id`` name what is booked. A negative amount goes to the other side, zero is not booked.
+    ``exchange``: at which rate it is valued in the currency of the entity's books; None where that is its own.
     """
 
     name: str
@@ -91,6 +107,7 @@ class Part:
     source_id: str
     knows: Known = field(default_factory=dict)
     accounts: Mapping[str, str] = field(default_factory=dict)
+    exchange: Exchange | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +139,13 @@ class _Data(BaseModel):
 
 
 class ChartAccount(_Data):
-    """An account of the chart. ``role``: what rules call it."""
+    """An account of the chart. ``role``: what rules call it. ``monetary``: revalued when it holds other currencies."""
 
     code: Id
     name: str
     kind: LedgerAccountKind
     role: Id
+    monetary: bool = False
 
 
 class Segment(_Data):
@@ -254,13 +272,12 @@ class PostingRules:
 
     def _entry(self, fact: Fact, via: Via) -> JournalEntry | None:
         booked: dict[tuple[object, ...], Booking] = {}
-        for way in (via.value, "either") if fact.via in (None, via) else (via.value,):
-            for number, part in enumerate(fact.parts):
-                rule = self.rule(fact, way, part)
-                if rule is not None:
-                    for booking in self._pair(fact, part, rule):
-                        key = booking.account, booking.side, None if booking.order != _LINES else (number, rule.id)
-                        booked[key] = booked[key].with_more(booking) if key in booked else booking
+        ways = (via.value, "either") if fact.via in (None, via) else (via.value,)
+        ruled = [(part, rule) for way in ways for part in fact.parts if (rule := self.rule(fact, way, part))]
+        for number, ((part, rule), own) in enumerate(zip(ruled, _valued([part for part, _ in ruled]), strict=True)):
+            for booking in self._pair(fact, part, rule, own):
+                key = booking.account, booking.side, None if booking.order != _LINES else number
+                booked[key] = booked[key].with_more(booking) if key in booked else booking
         lines = sorted((one for one in booked.values() if one.amount), key=lambda one: one.order)
         ident = f"{PREFIX[via]}-{fact.id}"
         if not lines:
@@ -278,23 +295,51 @@ class PostingRules:
             lines=tuple(one.line(f"{ident}-{position}", position) for position, one in enumerate(lines, 1)),
         )
 
-    def _pair(self, fact: Fact, part: Part, rule: Rule) -> Iterator[Booking]:
+    def _pair(self, fact: Fact, part: Part, rule: Rule, own: Money | None) -> Iterator[Booking]:
         known = fact.known(part)
         segments = {name: value for name in rule.segments if (value := self.segments[name].value(known))}
-        for side, role, amount in (("debit", rule.debit, part.amount), ("credit", rule.credit, -part.amount)):
-            account = part.accounts.get(role) or self._code(role)
+        for side, role, sign in (("debit", rule.debit, 1), ("credit", rule.credit, -1)):
             if rule.total == side:
-                order = _FIRST if side == "debit" else _LAST
-                about = (fact.memo, fact.source, fact.source_id)
+                order, about = _FIRST if side == "debit" else _LAST, (fact.memo, fact.source, fact.source_id)
             else:
                 order, about = _LINES, (part.memo, part.source, part.source_id)
-            yield Booking(order, account, side, amount, *about, (rule.id,), segments)
+            yield Booking(
+                order,
+                part.accounts.get(role) or self._code(role),
+                side,
+                _signed(part.amount, sign),
+                *about,
+                (rule.id,),
+                segments,
+                None if own is None else _signed(own, sign),
+            )
 
     def _code(self, role: str) -> str:
         return self._by_role[role][0] if role in self._by_role else role
 
 
 _FIRST, _LINES, _LAST = range(3)
+
+
+def _signed(amount: Money, sign: int) -> Money:
+    return amount if sign > 0 else -amount
+
+
+def _added(one: Money | None, other: Money | None) -> Money | None:
+    return other if one is None else one if other is None else one + other
+
+
+def _valued(parts: Sequence[Part]) -> list[Money | None]:
+    """What parts are in the currency of the books; those of one rate sum to their sum converted, to the minor unit."""
+    found: list[Money | None] = [None] * len(parts)
+    rates: dict[Exchange, list[int]] = defaultdict(list)
+    for number, part in enumerate(parts):
+        if part.exchange is not None:
+            rates[part.exchange].append(number)
+    for exchange, numbers in rates.items():
+        for number, own in zip(numbers, exchange.of_all([parts[n].amount for n in numbers]), strict=True):
+            found[number] = own
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -309,14 +354,17 @@ class Booking:
     source: str
     source_id: str
     rules: tuple[str, ...]
-    segments: Mapping[str, str] = field(default_factory=dict)
+    segments: Mapping[str, str]
+    functional: Money | None
 
     def with_more(self, other: Booking) -> Booking:
-        rules = tuple(dict.fromkeys(self.rules + other.rules))
-        return Booking(
-            self.order, self.account, self.side, self.amount + other.amount,
-            self.memo, self.source, self.source_id, rules, dict(self.segments.items() & other.segments.items()),
-        )  # fmt: skip
+        return replace(
+            self,
+            amount=self.amount + other.amount,
+            rules=tuple(dict.fromkeys(self.rules + other.rules)),
+            segments=dict(self.segments.items() & other.segments.items()),
+            functional=_added(self.functional, other.functional),
+        )
 
     def line(self, ident: str, position: int) -> JournalLine:
         return JournalLine(
@@ -329,5 +377,6 @@ class Booking:
             source=self.source,
             source_id=self.source_id,
             rule=", ".join(self.rules),
-            segments=dict(self.segments),
+            segments=dict(sorted(self.segments.items())),
+            functional=None if self.functional is None else abs(self.functional),
         )

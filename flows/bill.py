@@ -40,6 +40,7 @@ from core.tax import TaxDocument
 from flows import desk
 from flows.context import Hub, hub
 from flows.outside_billing import bills_outside, outside_drafts
+from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
@@ -234,11 +235,10 @@ def finalise_invoices(hub: Hub) -> Report:
                 work.put(final)
                 for document in documents.values():
                     work.put(document)
-                entries = work.add(invoice_entries(hub.books(work, final.account_id), final))
+                post(hub, work, invoice_entries(hub.books(work, final.account_id), final, documents.values()))
                 for line in final.lines:
                     if line.defer and line.amount:
                         work.add(straight_line(line, final.account_id))
-                journals = [entry for entry in entries if entry.via.value == "journal"]
                 work.outbox.enqueue(
                     [
                         *(
@@ -246,7 +246,6 @@ def finalise_invoices(hub: Hub) -> Report:
                             for engine, document in documents.items()
                         ),
                         OutboxCommand.of(erp, "invoice", "invoice", final, now, money=final.total),
-                        *(OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, now) for entry in journals),
                     ]
                 )
                 work.desk.resolve(ident)

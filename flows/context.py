@@ -14,8 +14,9 @@ from pathlib import Path
 from connectors.registry import SYSTEMS
 from core.accounts import Account
 from core.catalog import PriceBook, load_price_book
-from core.entities import LegalEntity
+from core.entities import LegalEntity, selling
 from core.errors import Misconfigured
+from core.fx import FxRate, Rates
 from core.mapping import MappingBook, load_book
 from core.masking import Mask
 from core.metering import UsageStore
@@ -63,11 +64,26 @@ class Hub:
         return load_posting_rules(self.settings.posting_rules)
 
     def books(self, work: Work, account_id: str) -> Books:
-        """The books in which what happens to an account stands: those of the legal entity that sells to it."""
-        return Books(self.posting, self._entity_of(work.get(Account, account_id)))
+        """The books in which what happens to an account stands: those of the legal entity that sells to it.
 
-    def _entity_of(self, _account: Account | None) -> LegalEntity:
-        return self.settings.legal_entity
+        An account stays with the entity that booked something of it first.
+        """
+        account = work.get(Account, account_id)
+        known = work.sums.entity_of(account_id) if self.settings.entities else None
+        entity = self.settings.entity(known) if known else selling(self.settings.all_entities, account)
+        foreign = account is not None and account.currency != entity.currency
+        return self._books(entity, self.rates(work) if foreign else Rates(()))
+
+    def books_of(self, work: Work, entity: str) -> Books:
+        """The books of a legal entity, by its id."""
+        return self._books(self.settings.entity(entity), self.rates(work))
+
+    def rates(self, work: Work) -> Rates:
+        """The exchange rates that were loaded, of the sources that the configuration prefers."""
+        return Rates(work.find(FxRate), self.settings.fx_sources)
+
+    def _books(self, entity: LegalEntity, rates: Rates) -> Books:
+        return Books(self.posting, entity, rates, next(iter(self.playing("gateway")), ""))
 
     def keep_price_book(self) -> None:
         """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed."""

@@ -9,14 +9,16 @@ from enum import StrEnum
 
 from core.errors import Rejected
 from core.invoicing import CreditNote, CreditNoteLine, Invoice, credit
-from core.ledger import JournalEntry, Via
+from core.ledger import Via
 from core.money import Money
 from core.payments import Payment, PaymentStatus, Refund
 from core.posting import credit_entries, refund_entries
 from core.revenue import RecognitionPart, reduction, unearned
 from core.store import Work
 from core.sync import OutboxCommand
+from core.tax import TaxDocument
 from flows.context import Hub
+from flows.post import post
 from flows.receivables import apply_credit, receivables, withdraw_requests
 
 
@@ -67,10 +69,12 @@ def credit_invoice(
         work.add([note])
         work.add(refunds)
         books = hub.books(work, note.account_id)
-        entries = work.add(credit_entries(books, note))
+        taxed = work.find(TaxDocument, invoice_id=invoice.id)
+        post(hub, work, credit_entries(books, note, taxed))
         for refund in refunds:
-            entries += work.add(refund_entries(books, refund, note.account_id, refund.refunded_on, _refunds_via(hub)))
-        work.outbox.enqueue([*_told(hub, note, entries), *_paid_back(hub, refunds)])
+            via = _refunds_via(hub)
+            post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
+        work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds)])
     return note
 
 
@@ -113,7 +117,7 @@ def by_engine(hub: Hub, note: CreditNote) -> dict[str, CreditNote]:
     return {engine: note.part(taken) for engine, taken in lines.items()}
 
 
-def _told(hub: Hub, note: CreditNote, entries: Iterable[JournalEntry]) -> list[OutboxCommand]:
+def _told(hub: Hub, note: CreditNote) -> list[OutboxCommand]:
     """The intents for the tax engines and the ERP. MappingError when one of them cannot be told of credits."""
     erp, now = hub.system("erp"), hub.now()
     parts = by_engine(hub, note)
@@ -125,11 +129,6 @@ def _told(hub: Hub, note: CreditNote, entries: Iterable[JournalEntry]) -> list[O
             for engine, part in parts.items()
         ),
         OutboxCommand.of(erp, "credit_note", "credit_note", note, now, money=note.total),
-        *(
-            OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, now)
-            for entry in entries
-            if entry.via is Via.JOURNAL
-        ),
     ]
 
 

@@ -31,6 +31,7 @@ from core.ties import applied_within_open, listed_are_held
 from flows import desk
 from flows.context import Hub, hub
 from flows.outside_billing import tell_contract
+from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 BATCH = 200
@@ -254,7 +255,8 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         known = work.get(Payment, payment.id)
         if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
             applied_within_open(invoice.id, payment.amount, invoice.total - met)
-            work.add(payment_entries(hub.books(work, payment.account_id), payment, _posted_on(hub, work, payment)))
+            books = hub.books(work, payment.account_id)
+            post(hub, work, payment_entries(books, payment, _posted_on(hub, work, payment)))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
             work.desk.resolve(ident)
@@ -444,10 +446,7 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
     work.desk.resolve(ident)
     if work.add([settlement]):
         books, day = hub.books(work, payment.account_id), _posted_on(hub, work, payment)
-        entries = work.add(settlement_entries(books, settlement, payment.account_id, day))
-        work.outbox.enqueue(
-            OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one, hub.now()) for one in entries
-        )
+        post(hub, work, settlement_entries(books, settlement, payment.account_id, day))
         report.money.append(settlement.net)
         report.rows.append(
             {

@@ -13,8 +13,9 @@ from core.ledger import JournalEntry
 from core.posting import recognition_entries, recognition_id
 from core.revenue import RecognitionPart
 from core.store import Work
-from core.sync import Lane, OutboxCommand
+from core.sync import Lane
 from flows.context import Hub, hub
+from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
@@ -39,14 +40,10 @@ def recognition_due(hub: Hub, work: Work, period: str) -> list[tuple[list[Journa
 
 def recognise_through(hub: Hub, period: str) -> Report:
     """Books what is due up to and with a month, each part once, and intends it for the general ledger."""
-    erp = hub.system("erp")
     report = Report("")
     with hub.database.work() as work:
         for entries, earned in recognition_due(hub, work, period):
-            work.outbox.enqueue(
-                OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
-                for entry in work.add(entries)
-            )
+            post(hub, work, entries, Lane.CLOSE)
             if entries:
                 money = sum_by_currency(part.amount for part in earned)
                 report.money += money

@@ -83,6 +83,8 @@ class Settings(BaseModel):
     webhook_host: str = "127.0.0.1"
     webhook_port: int = 8085
     legal_entity: LegalEntity = LegalEntity()
+    entities: tuple[LegalEntity, ...] = ()
+    """Further ones; each says with ``sells_to`` which accounts are its own, the others are ``legal_entity``'s."""
     close: ClosePolicy = ClosePolicy()
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
@@ -90,6 +92,27 @@ class Settings(BaseModel):
     """What sources of usage present at ``POST /usage/<source>``; None: the endpoint is closed."""
     usage_sources: dict[str, UsageSource] = {}
     systems: dict[str, BaseModel]
+
+    @property
+    def all_entities(self) -> tuple[LegalEntity, ...]:
+        """Those that say whom they sell to, and at the end the one that sells to everybody else."""
+        return (*self.entities, self.legal_entity)
+
+    def entity(self, ident: str) -> LegalEntity:
+        """The legal entity of an id. Misconfigured when there is none such."""
+        for one in self.all_entities:
+            if one.id == ident:
+                return one
+        known = ", ".join(one.id for one in self.all_entities)
+        raise Misconfigured(f"there is no legal entity {ident!r} in tieout.toml; there is {known}")
+
+    @field_validator("entities")
+    @classmethod
+    def _own_customers(cls, entities: tuple[LegalEntity, ...]) -> tuple[LegalEntity, ...]:
+        for one in entities:
+            if not one.sells_to:
+                raise ValueError(f"entity {one.id} says with sells_to whom it sells to; write {{country = [...]}}")
+        return entities
 
     @field_validator("database_url")
     @classmethod

@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, func, select
+from sqlalchemy import Connection, Table, case, func, select
 
 from core.money import Money
 from core.store import rows
 from core.store.codec import chunks
+from core.subledgers import Booked
 
 
 def _table(row: Any) -> Table:
@@ -24,8 +25,15 @@ CREDIT, APPLICATION, REFUND, DISPUTE = map(
 )
 CREDIT_MOVEMENT = _table(rows.CreditMovementRow)
 RATED = _table(rows.RatedLineRow)
+BALANCE = _table(rows.LedgerBalanceRow)
 
 _BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
+
+
+def _booked(row: Any) -> Booked:
+    entity, month, account, currency, event, detail, debit, credit, own_debit, own_credit = row
+    amounts = Money(int(debit), currency), Money(int(credit), currency)
+    return Booked(entity, month, account, event, detail, *amounts, int(own_debit), int(own_credit))
 
 
 class Sums:
@@ -47,6 +55,44 @@ class Sums:
             (account, currency): Money(int(debits) - int(credits), currency)
             for account, currency, debits, credits in self._connection.execute(query)
         }
+
+    def booked(self, entity: str | None = None, through: str | None = None) -> list[Booked]:
+        """What was booked, as the database keeps it, in a fixed order. ``entity``: of one alone; ``through``: up to and
+        with a month."""
+        query = select(BALANCE)
+        if entity is not None:
+            query = query.where(BALANCE.c.entity == entity)
+        if through is not None:
+            query = query.where(BALANCE.c.month <= through)
+        return sorted(
+            (_booked(row) for row in self._connection.execute(query)),
+            key=lambda one: (one.entity, one.month, one.ledger_account, one.net.currency, one.event, one.detail),
+        )
+
+    def booked_by_entry(self) -> list[Booked]:
+        """The same as ``booked``, summed anew from every line."""
+        month = (
+            func.to_char(ENTRY.c.posted_on, "YYYY-MM")
+            if self._connection.dialect.name == "postgresql"
+            else func.substr(ENTRY.c.posted_on, 1, 7)
+        )
+        keys = ENTRY.c.entity, month, LINE.c.ledger_account, ENTRY.c.currency, ENTRY.c.event, LINE.c.detail
+        amounts = []
+        for column in (LINE.c.debit_minor, LINE.c.credit_minor):
+            amounts.append(func.coalesce(func.sum(column), 0))
+        for column in (LINE.c.debit_minor, LINE.c.credit_minor):
+            own = case((column.is_(None), 0), else_=func.coalesce(LINE.c.functional_minor, column))
+            amounts.append(func.coalesce(func.sum(own), 0))
+        query = select(*keys, *amounts).join(ENTRY, ENTRY.c.id == LINE.c.parent_id).group_by(*keys)
+        return sorted(
+            (_booked(row) for row in self._connection.execute(query)),
+            key=lambda one: (one.entity, one.month, one.ledger_account, one.net.currency, one.event, one.detail),
+        )
+
+    def entity_of(self, account_id: str) -> str | None:
+        """The legal entity in whose books something of a customer stands, or None."""
+        query = select(ENTRY.c.entity).where(ENTRY.c.account_id == account_id).limit(1)
+        return cast("str | None", self._connection.execute(query).scalar())
 
     def paid(self, invoice_ids: list[str]) -> dict[str, Money]:
         """Invoice id to the sum of its succeeded payments; invoices without one are absent."""

@@ -56,15 +56,16 @@ TABLES = ("journal_entry", "journal_line")
 
 def upgrade() -> None:
     op.add_column("journal_entry", sa.Column("entity", sa.String(), nullable=False, server_default="main"))
-    op.add_column("journal_entry", sa.Column("rules_version", sa.String(), nullable=False, server_default=sa.text("''")))
+    empty = sa.text("''")
+    op.add_column("journal_entry", sa.Column("rules_version", sa.String(), nullable=False, server_default=empty))
     op.add_column("journal_entry", sa.Column("reverses", sa.String(), nullable=True))
     op.add_column("journal_entry", sa.Column("origin", sa.String(), nullable=True))
     op.create_index(op.f("ix_journal_entry_reverses"), "journal_entry", ["reverses"], unique=True)
-    op.add_column("journal_line", sa.Column("rule", sa.String(), nullable=False, server_default=sa.text("''")))
+    op.add_column("journal_line", sa.Column("rule", sa.String(), nullable=False, server_default=empty))
     op.add_column("journal_line", sa.Column("segments", sa.String(), nullable=False, server_default="{}"))
     op.add_column("journal_line", sa.Column("functional_minor", sa.BigInteger(), nullable=True))
     op.add_column("journal_line", sa.Column("functional_currency", sa.String(), nullable=True))
-    op.add_column("journal_line", sa.Column("detail", sa.String(), nullable=False, server_default=sa.text("''")))
+    op.add_column("journal_line", sa.Column("detail", sa.String(), nullable=False, server_default=empty))
     op.create_table(
         "ledger_balance",
         *(sa.Column(name, sa.String(), nullable=False) for name in KEY),

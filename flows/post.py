@@ -1,0 +1,37 @@
+"""Post: book entries in our ledger once, in a month that is open, and intend its journals for the general ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.errors import TieBroken
+from core.ledger import JournalEntry, Via
+from core.store import Work
+from core.sync import Lane, OutboxCommand
+from flows.context import Hub
+
+
+def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lane.NORMAL) -> list[JournalEntry]:
+    """Books entries and gives those that were new; a locked month sends one to the first day after it that is open.
+
+    One that is booked already stays as it is, whichever day and version of the rules it was booked by; TieBroken when
+    it moved other amounts.
+    """
+    wanted = list(entries)
+    known = {one.id: one for one in work.find(JournalEntry, id=[one.id for one in wanted])}
+    for one in wanted:
+        if one.id in known and moved(known[one.id]) != moved(one):
+            raise TieBroken("a booked journal never changes", subject=one.id, left=known[one.id], right=one)
+    fresh = [one.late(work.periods.open_day(one.entity, one.posted_on)) for one in wanted if one.id not in known]
+    booked = work.add(fresh)
+    work.outbox.enqueue(
+        OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one, hub.now(), lane=lane)
+        for one in booked
+        if one.via is Via.JOURNAL
+    )
+    return booked
+
+
+def moved(entry: JournalEntry) -> list[tuple[str, int]]:
+    """What an entry moves: each ledger account and the minor units, debits above zero."""
+    return [(line.ledger_account, line.amount.minor) for line in entry.lines]
