@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from app.operators import operator
 from app.printing import AsJson, show
 from core import pack
 from core.close import Close, CloseState, Gate, Verdict
-from flows.report import Report
+
+if TYPE_CHECKING:
+    from flows.report import Report
 
 app = typer.Typer(help="Close a month, approve it, verify its pack.", no_args_is_help=True)
 
