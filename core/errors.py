@@ -8,6 +8,7 @@
     │   ├── Unavailable      nothing was written; try later
     │   └── OutcomeUnknown   the write may have happened: look it up by its key before any resend
     ├── Rejected             the record is wrong; a person cures it (system, record, field, value, code)
+    │   └── Contested        both sides changed a field: its owner's value stands, a person confirms that or mends it
     ├── Parked               the record waits for a dependency, an open period or an approval
     ├── Misconfigured        stop this system: credentials, permissions, address, missing custom field
     ├── MappingError         a mapping file is wrong, or a value does not fit it (file, field, value)
@@ -74,6 +75,14 @@ class Rejected(TieoutError):
     ) -> None:
         super().__init__(message)
         self.system, self.record, self.field, self.value, self.code = system, record, field, value, code
+
+
+class Contested(Rejected):
+    """Both sides changed a field since they agreed last. The owner's value stands; nothing waits for this."""
+
+    def __init__(self, message: str, *, system: str, record: str, field: str, value: str, code: str, cure: str) -> None:
+        super().__init__(message, system=system, record=record, field=field, value=value, code=code)
+        self.cure = cure
 
 
 class Parked(TieoutError):

@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -22,15 +23,18 @@ from prefect.runtime import flow_run
 
 from core.audit import Act, Deed
 from core.errors import (
+    Contested,
     Misconfigured,
     OutcomeUnknown,
     Parked,
     RateLimited,
+    Rejected,
     Retryable,
     TieoutError,
     Unavailable,
 )
 from core.mapping import Mapping
+from core.merge import Conflict, Merged, merge, without
 from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work
@@ -59,7 +63,16 @@ ACTS = {
     CommandState.PARKED: Act.PARKED,
 }
 
-Prepared = tuple[OutboxCommand, Mapping, Payload, ExternalKey]
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A command ready to go: ``payload`` is all that we say of the record, ``merged`` what of it is sent now."""
+
+    command: OutboxCommand
+    mapping: Mapping
+    payload: Payload
+    key: ExternalKey
+    merged: Merged
 
 
 class Delivery:
@@ -135,12 +148,14 @@ class Delivery:
                 payload = mapping.out(noun, self.hub.refs(work))
                 alone = not work.outbox.sent_before(command)
                 as_planned = self._as_planned(work, command, mapping, payload)
+                last = _last(work, command) if mapping.owners or mapping.only_create_fields else None
             if not as_planned:
                 self._release([command])
                 self.changed.add(command.key)
                 return None
-            prepared = command, mapping, payload, mapping.key(noun)
-            found = self.connector.find(command.resource, prepared[3]) if command.probe else None
+            key = mapping.key(noun)
+            found = self.connector.find(command.resource, key) if command.probe else None
+            prepared = Prepared(command, mapping, payload, key, self._merged(mapping, payload, last, found))
         except TieoutError as error:
             self._fail(command, error)
             return None
@@ -148,6 +163,22 @@ class Delivery:
             return prepared
         self._settle([(prepared, found)], Act.ADOPTED)
         return None
+
+    def _merged(
+        self, mapping: Mapping, payload: Payload, last: tuple[SyncRecord, Payload] | None, found: Receipt | None
+    ) -> Merged:
+        """What of a payload is sent: all of it to make an object, and of one that is there what the file allows."""
+        if last is None and found is None:
+            return Merged(payload)
+        sent = without(payload, sorted(mapping.only_create_fields))
+        if last is None or not mapping.owners:
+            return Merged(sent)
+        proof, said = last
+        try:
+            theirs = self.connector.get(proof.resource, proof.vendor_id)
+        except Rejected:
+            return Merged(sent)  # it is gone there: the write itself tells what becomes of that
+        return merge(sent, theirs, said, proof.answer, mapping.owners)
 
     def _as_planned(self, work: Work, command: OutboxCommand, mapping: Mapping, payload: Payload) -> bool:
         if self.planned is None:
@@ -160,15 +191,15 @@ class Delivery:
     def _send(self, resource: str, items: Sequence[Prepared]) -> None:
         items = self._held(items)
         if self.stopped:
-            self._release([command for command, *_ in items])
+            self._release([item.command for item in items])
             return
         if not items:
             return
         self.hub.world.faults("outbox.before_send")
-        closes = any(command.lane is Lane.CLOSE for command, *_ in items)
+        closes = any(item.command.lane is Lane.CLOSE for item in items)
         try:
             with urgent() if closes else nullcontext(), until(self.leased_until):
-                outcomes = self.connector.upsert_many(resource, [(payload, key) for _, _, payload, key in items])
+                outcomes = self.connector.upsert_many(resource, [(item.merged.payload, item.key) for item in items])
         except TieoutError as error:
             outcomes = [error] * len(items)
         self.hub.world.faults("outbox.sent")
@@ -181,8 +212,8 @@ class Delivery:
             return items
         self.leased_until = now + self.lease
         with self.hub.database.work() as work:
-            held = work.outbox.renew([command for command, *_ in items], self.leased_until)
-        return [item for item in items if item[0] in held]
+            held = work.outbox.renew([item.command for item in items], self.leased_until)
+        return [item for item in items if item.command in held]
 
     def _release(self, commands: Sequence[OutboxCommand]) -> None:
         """Gives leases back unused."""
@@ -194,25 +225,45 @@ class Delivery:
     def _settle(self, settled: Iterable[tuple[Prepared, Outcome]], act: Act = Act.WRITTEN) -> None:
         """Ends commands in one transaction, each by its own outcome; ``act``: how a proof was come by."""
         proved, failed = [], []
+        contested: list[DeskEntry] = []
         with self.hub.database.work() as work:
-            for (command, mapping, payload, _), outcome in settled:
+            for item, outcome in settled:
+                command = item.command
                 if not isinstance(outcome, Receipt):
-                    failed.append((command, outcome, payload))
+                    failed.append((command, outcome, item.merged.payload))
                     continue
-                sent = dump(payload)
-                proof = self._proof(command, mapping, sent, outcome)
+                said = dump(item.payload)
+                proof = self._proof(command, item.mapping, said, outcome)
                 before = _last_proof(work, command)
-                if work.outbox.prove(command, proof, sent):
+                if work.outbox.prove(command, proof, said):
                     work.desk.resolve(_desk_id(command))
-                    work.audit.tell(_proved(command, act, self.who, proof, before))
+                    work.audit.tell(_proved(command, act, self.who, proof, before, item.merged))
+                    contested += self._contest(work, item)
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
             if proved and not self.done:
                 work.desk.resolve(f"system:{self.system}")
         self.hub.world.faults("outbox.settled")
         self.done += proved
+        self.failures += contested
         for command, error, payload in failed:
             self._fail(command, error, payload)
+
+    def _contest(self, work: Work, item: Prepared) -> list[DeskEntry]:
+        """Puts the fields that both sides changed on the desk; takes off those on which they agree again."""
+        command, mask = item.command, self.hub.mask
+        for field in item.merged.agreed:
+            work.desk.resolve(_contest_id(command, field))
+        told = []
+        for one in item.merged.conflicts:
+            ident = _contest_id(command, one.field)
+            error = _contested(command, one)
+            entry = desk.entry(error, ident, self.system, command.record, command.record_id, self.hub.now())
+            sides = [dump(mask.value(json.loads(dump({one.field: side})))) for side in (one.ours, one.theirs)]
+            work.desk.report(entry)
+            work.desk.keep_evidence(Evidence(id=ident, ours=sides[0][:KEPT], theirs=sides[1][:KEPT]))
+            told.append(entry)
+        return told
 
     def _proof(self, command: OutboxCommand, mapping: Mapping, sent: str, receipt: Receipt) -> SyncRecord:
         return SyncRecord(
@@ -294,13 +345,43 @@ def _last_proof(work: Work, command: OutboxCommand) -> SyncRecord | None:
     return work.outbox.proof(command.system, command.resource, command.record_id)
 
 
-def _proved(command: OutboxCommand, act: Act, who: str, proof: SyncRecord, before: SyncRecord | None) -> Deed:
-    detail = {
+def _last(work: Work, command: OutboxCommand) -> tuple[SyncRecord, Payload] | None:
+    """The last proof of the record, and all that we said then."""
+    proof = work.outbox.proof(command.system, command.resource, command.record_id)
+    said = work.outbox.last_payload(command.system, command.resource, command.record_id)
+    return None if proof is None or said is None else (proof, json.loads(said))
+
+
+def _contest_id(command: OutboxCommand, field: str) -> str:
+    return f"conflict:{command.system}/{command.resource}/{command.record_id}/{field}"
+
+
+def _contested(command: OutboxCommand, one: Conflict) -> Contested:
+    system = command.system
+    stands, other = ("ours", system) if one.owner == "hub" else (f"that of {system}", "ours")
+    place = f"the record's source ({system} said {one.theirs!r})" if one.owner == "hub" else f"{system} by hand"
+    return Contested(
+        f"{one.field} of {command.record} {command.record_id} was changed on both sides: it was {one.was!r}, ours is "
+        f"{one.ours!r}, {system} has {one.theirs!r}; by its owner {stands} stands, not {other}",
+        system=system,
+        record=command.record,
+        field=one.field,
+        value=str(one.theirs)[:200],
+        code=f"owner_{one.owner}",
+        cure=f"If the value that stands is right, ignore this with a reason; if not, put the right one in at {place}.",
+    )
+
+
+def _proved(
+    command: OutboxCommand, act: Act, who: str, proof: SyncRecord, before: SyncRecord | None, merged: Merged
+) -> Deed:
+    detail: dict[str, Any] = {
         "their id": proof.vendor_id,
         "created": proof.created,
         "mapping": proof.mapping_version,
         "before": before.payload_digest if before else None,
         "after": proof.payload_digest,
+        **({"left as they stand there": list(merged.kept)} if merged.kept else {}),
     }
     return _deed(command, act, who, proof.synced_at, detail)
 

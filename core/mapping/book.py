@@ -19,7 +19,19 @@ from core.mapping.paths import spell
 from core.mapping.records import RECORDS
 from core.mapping.shapes import Kind, Shape
 from core.mapping.site import Refs, Scope, Take
-from core.mapping.spec import OPERATORS, Each, Example, Lookup, Object, Operator, Spec, Table
+from core.mapping.spec import (
+    OPERATORS,
+    Each,
+    Example,
+    ListOf,
+    Lookup,
+    MoneyOf,
+    Object,
+    Operator,
+    Spec,
+    SumOf,
+    Table,
+)
 from core.mapping.values import Unfit, shown
 from core.noun import Noun
 from core.ports import ExternalKey, Payload
@@ -52,6 +64,10 @@ class Mapping:
     noun: type[Noun]
     compiled: Compiled = field(repr=False)
     tables: ReadOnly[str, Table] = field(repr=False)
+    only_create_fields: frozenset[str] = frozenset()
+    """Target fields that are not sent when the object exists already, as dotted names."""
+    owners: ReadOnly[str, str] = field(default_factory=dict)
+    """Whose value wins (``hub`` or ``them``), by dotted target field; only where the file says it."""
 
     @property
     def system(self) -> str:
@@ -72,16 +88,6 @@ class Mapping:
     @property
     def examples(self) -> Sequence[Example]:
         return self.spec.examples
-
-    @property
-    def only_create_fields(self) -> frozenset[str]:
-        """Target fields that are not sent when the object exists already, as dotted names."""
-        return frozenset(name for name, operator in operators(self.spec.fields) if operator.only_create)
-
-    @property
-    def owners(self) -> ReadOnly[str, str]:
-        """Whose value wins (``hub`` or ``them``), by dotted target field; only where the file says it."""
-        return {name: operator.owner for name, operator in operators(self.spec.fields) if operator.owner}
 
     def out(self, noun: Noun, refs: Refs) -> dict[str, Any]:
         """The noun in the other system's field names. Parked when an id is not known yet; MappingError."""
@@ -235,7 +241,17 @@ class _Folder:
         used = sorted({op.table for _, op in operators(spec.fields) if isinstance(op, Lookup)})
         digest = hashlib.sha256(b"\0".join([content, *(self.contents[name] for name in used)]))
         tables = {name: self.tables[name] for name in used}
-        return Mapping(self.name(path), spec, digest.hexdigest()[:12], noun, compiled, tables)
+        named = list(operators(spec.fields))
+        return Mapping(
+            self.name(path),
+            spec,
+            digest.hexdigest()[:12],
+            noun,
+            compiled,
+            tables,
+            frozenset(name for name, operator in named if operator.only_create),
+            {name: operator.owner for name, operator in named if operator.owner},
+        )
 
     def check_unique(self, mappings: Sequence[Mapping]) -> None:
         seen: dict[tuple[str, ...], str] = {}
@@ -292,11 +308,22 @@ def _plain(details: ErrorDetails) -> str:
 
 
 def operators(fields: ReadOnly[str, Operator], above: str = "") -> Iterator[tuple[str, Operator]]:
-    """Every operator of a mapping with the dotted name of its target field, alternatives included."""
+    """Every operator of a mapping with the dotted name of its target field, alternatives and list items included."""
     for name, operator in fields.items():
-        one: object = operator
-        while isinstance(one, Operator):
-            yield f"{above}{name}", one
-            inner = one.fields if isinstance(one, Each) else one.object if isinstance(one, Object) else {}
-            yield from operators(inner, f"{above}{name}.")
-            one = one.otherwise
+        yield from _operators(operator, f"{above}{name}")
+
+
+def _operators(one: object, where: str) -> Iterator[tuple[str, Operator]]:
+    while isinstance(one, Operator):
+        yield where, one
+        match one:
+            case Each(fields=inner) | Object(object=inner):
+                yield from operators(inner, f"{where}.")
+            case ListOf(list=items):
+                for place, item in enumerate(items):
+                    yield from _operators(item, f"{where}[{place}]")
+            case SumOf(of=item) | MoneyOf(currency=Operator() as item):
+                yield from _operators(item, where)
+            case _:
+                pass
+        one = one.otherwise

@@ -102,6 +102,9 @@ def _fields(site: Site, fields: Mapping[str, s.Operator]) -> Take:
 
 def _operator(site: Site, op: s.Operator) -> Take:
     target = site.target
+    if (op.owner or op.only_create) and (not site.going_out or len(site.frames) > 1 or _in_list(site.route)):
+        where = "belongs on the list as a whole" if site.going_out else "is for direction `out`"
+        site.at("owner" if op.owner else "only_create").problem(where)
     if target is not ANYTHING:
         if target.required and "skip" in (*op.actions, op.otherwise):
             site.problem("the record is not valid without this field, so it cannot be skipped")
@@ -116,6 +119,10 @@ def _operator(site: Site, op: s.Operator) -> Take:
     else:
         other = act(site, op.otherwise or "fail", "the condition does not hold", op.when.path)
     return lambda scope: take(scope) if holds(scope) else other(scope)
+
+
+def _in_list(route: Route) -> bool:
+    return any(isinstance(part, int) for part in route)
 
 
 def _plain(site: Site, op: s.Operator) -> Take:

@@ -208,7 +208,7 @@ def _made(op: s.Operator, frames: tuple[Shape, ...], mapping: MappingFile) -> se
         case s.EnumOf() | s.Lookup():
             return set().union(*map(_kind_of, _values(op, mapping)))
         case s.Ref():
-            return {FieldKind.TEXT}
+            return {FieldKind.TEXT, FieldKind.NUMBER}
         case s.TextOf(text=[only]) if isinstance((parts := parse_text(only))[0], Path) and len(parts) == 1:
             return {FieldKind.TEXT} | _copied(frames, parts[0])
         case s.TextOf():

@@ -37,12 +37,18 @@ class ManualTime:
         self.now += span
 
 
-def hub_with(database_url: str, folder: Path, systems: Mapping[str, BaseModel], world: World | None = None) -> Hub:
+def hub_with(
+    database_url: str,
+    folder: Path,
+    systems: Mapping[str, BaseModel],
+    world: World | None = None,
+    mappings: Path = ROOT / "mappings",
+) -> Hub:
     settings = Settings(
         database_url=database_url,
         state_folder=folder,
         price_book=ROOT / "app" / "demo" / "northwind.yaml",
-        mappings_folder=ROOT / "mappings",
+        mappings_folder=mappings,
         systems=dict(systems),
     )
     return Hub(settings, world or World())

@@ -269,11 +269,19 @@ def test_what_is_sent_once_and_who_owns_a_field_is_known() -> None:
         """
         a: {path: name, owner: them}
         b: {object: {c: {path: currency, only_create: true}}}
-        d: {each: sites, fields: {e: {path: name, only_create: true, owner: hub}}}
+        d: {each: sites, owner: hub, fields: {e: {path: name}}}
         """
     )
-    assert mapping.only_create_fields == {"b.c", "d.e"}
-    assert mapping.owners == {"a": "them", "d.e": "hub"}
+    assert mapping.only_create_fields == {"b.c"}
+    assert mapping.owners == {"a": "them", "d": "hub"}
+
+
+@pytest.mark.parametrize("word", ["only_create: true", "owner: hub"])
+def test_an_item_of_a_list_has_no_owner_of_its_own(word: str) -> None:
+    with pytest.raises(MappingError, match="belongs on the list as a whole"):
+        out(f"a: {{each: sites, fields: {{e: {{path: name, {word}}}}}}}")
+    with pytest.raises(MappingError, match="belongs on the list as a whole"):
+        out(f"a: {{list: [{{path: name, {word}}}]}}")
 
 
 def test_only_its_own_noun_can_be_mapped() -> None:
