@@ -269,6 +269,9 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     for index, row in enumerate(rows("meters") if tree.get("late_usage") == WhenLate.OPEN_PERIOD else ()):
         if row.get("aggregation", Aggregation.SUM) not in ADDITIVE:
             yield ("meters", index, "aggregation"), f"{name(row)} does not add up over months"
+    for index, row in enumerate(rows("charges") if tree.get("late_usage") == WhenLate.OPEN_PERIOD else ()):
+        if row.get("meter") and row.get("every_months", 1) != 1:
+            yield ("charges", index, "every_months"), f"{name(row)} has no bill every month to carry late usage into"
     for index, row in enumerate(rows("charges")):
         if (meter := row.get("meter")) in readers and meter not in defined:
             yield ("charges", index, "meter"), f"events of {meter} are read by {', '.join(readers[meter])} only"

@@ -24,7 +24,7 @@ from core.rational import Fraction
 from core.store import Work
 from core.subscriptions import Subscription
 from flows.context import Hub
-from flows.measure import measure, parts_of
+from flows.measure import hull, measure, parts_of
 from flows.units import units_of
 
 #: By account and rated month, what its bill knew.
@@ -117,9 +117,10 @@ def _look(
     billing = DateSpan.month(earlier)
     base = {one.id: known_since(known[one.id], earlier) for one in accounts}
     cuts = [
-        Cut(account_id=one.id, period=billing.instants(one.timezone), known_at=base[one.id], timezone=one.timezone)
+        Cut(account_id=one.id, period=days.instants(one.timezone), known_at=base[one.id], timezone=one.timezone)
         for one in accounts
         if base[one.id] < known_at[one.id]
+        for days in [hull(usage_windows(hub.price_book, subscriptions[one.id], billing), billing)]
     ]
     touched = hub.usage.late_accounts(cuts, hub.price_book.meters) if cuts else set()
     touched |= {ident for ident, at in amended.items() if ident in base and at > base[ident]}
@@ -167,7 +168,7 @@ def with_late(
         return list(metered)
     windows, changes = usage_windows(book, subscriptions, billing), []
     for change in differences:
-        parts = parts_of(windows, change.now.meter, change.now.site_id)
-        into = change.now.model_copy(update={"service": parts[-1] if len(parts) > 1 else None})
+        parts = parts_of(windows, change.now.meter, change.now.site_id, billing)
+        into = change.now.model_copy(update={"service": None if parts == (billing,) else parts[-1]})
         changes.append(change.model_copy(update={"now": into}))
     return carried(metered, changes)

@@ -37,7 +37,7 @@ def measure(
     """The usage of a billing month by account, each in its own zone; accounts without usage are absent.
 
     ``known_at``: per account, what was recorded later is left out (None: nothing is). An account whose usage charge
-    starts or ends inside the month is measured once more for each part of it.
+    starts or ends inside the month, or has service periods of its own, is measured once more for each part.
     """
     windows = {one.id: usage_windows(book, subscriptions[one.id], billing) for one in accounts}
     spans = {ident: [billing, *sorted({*_flat(cut)} - {billing}, key=_order)] for ident, cut in windows.items()}
@@ -55,16 +55,22 @@ def measure(
         ]
         for quantity in hub.usage.aggregate(cuts, book.meters):
             span, own = spans[quantity.account_id][turn], windows[quantity.account_id]
-            parts = parts_of(own, quantity.meter, quantity.site_id) or (billing,)
+            parts = parts_of(own, quantity.meter, quantity.site_id, billing)
             if span in parts:
-                part = quantity.model_copy(update={"service": span}) if len(parts) > 1 else quantity
+                part = quantity if parts == (billing,) else quantity.model_copy(update={"service": span})
                 found[quantity.account_id].append(part)
     return found
 
 
-def parts_of(windows: Windows, meter: str, site_id: str | None) -> tuple[DateSpan, ...]:
-    """The parts in which usage of a meter and site is measured; none where it is measured whole."""
-    return windows.get((meter, site_id)) or windows.get((meter, None)) or ()
+def parts_of(windows: Windows, meter: str, site_id: str | None, billing: DateSpan) -> tuple[DateSpan, ...]:
+    """The parts in which usage of a meter and site is measured for a month: the month itself where nothing cuts it."""
+    return windows.get((meter, site_id), windows.get((meter, None), (billing,)))
+
+
+def hull(windows: Windows, billing: DateSpan) -> DateSpan:
+    """From the first day that a bill prices to the last."""
+    spans = [billing, *_flat(windows)]
+    return DateSpan(min(span.start for span in spans), max(span.end for span in spans))
 
 
 def _flat(cut: Windows) -> Iterable[DateSpan]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 from core.accounts import Account
 from core.catalog import Charge, ChargeKind, PriceBook, Scope
 from core.errors import Rejected
 from core.exact import added
+from core.meters import ADDITIVE, Meter
 from core.period import DateSpan
 from core.rating.derivation import Draw
 from core.rating.layers import Choice
 from core.rating.measured import MeteredQuantity, Part
 from core.rational import Fraction
-from core.subscriptions import Due, Subscription, SubscriptionCharge
+from core.subscriptions import Due, Subscription, SubscriptionCharge, due, service_periods
 from core.terms import Layer, Level
 
 
@@ -56,9 +56,19 @@ class Item:
 
 
 def items(
-    dues: Sequence[Due], account: Account, metered: Sequence[MeteredQuantity], layers: Sequence[Layer]
+    dues: Sequence[Due],
+    account: Account,
+    metered: Sequence[MeteredQuantity],
+    layers: Sequence[Layer],
+    meters: Sequence[Meter] = (),
 ) -> list[Item]:
-    """One item per due charge and site. Rejected when usage meets no charge, or two equally near of one code."""
+    """One item per due charge and site.
+
+    Rejected when usage meets no charge, or two equally near of one code, or when a charge would add up parts of a
+    figure that does not add up: a highest, an average, a count of different things.
+    """
+    whole = {meter.name for meter in meters if meter.aggregation not in ADDITIVE}
+    parts_of_whole: set[tuple[int, str | None, tuple[tuple[str, str], ...]]] = set()
     contacts = {layer.of for layer in layers if layer.level is Level.CONTACT}
     usage = [one for one in dues if one.charge.kind is ChargeKind.USAGE]
     by_meter: dict[str | None, list[int]] = defaultdict(list)
@@ -72,6 +82,12 @@ def items(
         for index in _takers(usage, by_meter[quantity.meter], quantity):
             site = usage[index].line.site_id if usage[index].charge.scope is Scope.ACCOUNT else quantity.site_id
             part = Part(quantity.dimensions, Fraction(quantity.quantity), quantity.events, quantity.each)
+            if quantity.service is not None and quantity.meter in whole:
+                same = index, quantity.site_id, tuple(sorted(quantity.dimensions.items()))
+                if same in parts_of_whole:
+                    why = f"charge {usage[index].charge.code} has it in parts, which do not add up; let the charges of"
+                    raise _refuse(quantity, f"{why} the meter start and end on the same days")
+                parts_of_whole.add(same)
             taken[index][site, contact if contact in contacts else None].append(part)
     bought = [
         Item(one, one.line.site_id, None, (Part({}, Fraction(one.line.quantity)),), one.charge)
@@ -84,30 +100,58 @@ def items(
 def usage_windows(
     book: PriceBook, subscriptions: Sequence[Subscription], billing_period: DateSpan
 ) -> dict[tuple[str, str | None], tuple[DateSpan, ...]]:
-    """Where a usage charge starts or ends inside the billing period: the period's parts, by meter and site.
+    """The days whose usage a bill prices, in parts, by meter and site, where they are not just the billing period.
 
+    They are where a usage charge starts or ends inside the period, and where its service periods are not the calendar's
+    months: then days before the period are priced, and those of a service period that is not over wait for its bill.
     Site None stands for the sites that no usage charge of the meter names. Usage of a meter and site with parts is
-    metered part by part, each quantity naming its part as ``service``: so a contract that is renewed or changed in the
-    middle of a month is priced by the charge of each day. All other usage is metered whole, and most accounts have no
-    parts at all; an unknown charge code makes none, and is refused when it is rated.
+    metered part by part, each quantity naming its part as ``service``, so that each day is priced by the charge that
+    served it. Days that no charge serves are a part too: their usage is refused. Most accounts have no parts at all; an
+    unknown charge code makes none, and is refused when it is rated.
     """
-    meters = {charge.code: charge.meter for charge in book.charges if charge.meter is not None}
-    lines: dict[str, list[SubscriptionCharge]] = defaultdict(list)
+    charges = {charge.code: charge for charge in book.charges if charge.meter is not None}
+    lines: dict[str, list[_Served]] = defaultdict(list)
     for subscription in subscriptions:
         for line in subscription.charges:
-            if line.charge_code in meters:
-                lines[meters[line.charge_code]].append(line)
+            if (charge := charges.get(line.charge_code)) is not None and charge.meter is not None:
+                lines[charge.meter].append(_Served.of(subscription, line, charge, billing_period))
     return {
-        (meter, site): _parts([line for line in metered if line.site_id in (None, site)], billing_period)
-        for meter, metered in lines.items()
-        if len(_parts(metered, billing_period)) > 1
-        for site in {None, *(line.site_id for line in metered)}
+        (meter, site): _parts([one for one in served if one.site_id in (None, site)], billing_period)
+        for meter, served in lines.items()
+        if _parts(served, billing_period) != (billing_period,)
+        for site in {None, *(one.site_id for one in served)}
     }
 
 
-def _parts(lines: Sequence[SubscriptionCharge], span: DateSpan) -> tuple[DateSpan, ...]:
-    days = {day for line in lines for day in (line.starts_on, line.ends_on) if day and span.start < day < span.end}
-    return tuple(DateSpan(start, end) for start, end in pairwise(sorted({span.start, span.end, *days})))
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """The service periods of one usage charge that touch a billing period, and which of them fall due in it."""
+
+    site_id: str | None
+    periods: tuple[DateSpan, ...]
+    due: tuple[DateSpan, ...]
+
+    @classmethod
+    def of(cls, subscription: Subscription, line: SubscriptionCharge, charge: Charge, billing: DateSpan) -> _Served:
+        return cls(
+            line.site_id,
+            tuple(served for served, _ in service_periods(charge, line, billing, subscription.starts_on)),
+            tuple(one.service for one in due(subscription, line, charge, billing)),
+        )
+
+
+def _parts(served: Sequence[_Served], billing: DateSpan) -> tuple[DateSpan, ...]:
+    spans = {span for one in served for span in one.periods}
+    edges = {day for day in (billing.start, billing.end) if not any(span.start < day < span.end for span in spans)}
+    days = sorted(edges.union(*((span.start, span.end) for span in spans)))
+    return tuple(part for part in map(DateSpan, days, days[1:]) if _is_priced(part, served, billing))
+
+
+def _is_priced(part: DateSpan, served: Sequence[_Served], billing: DateSpan) -> bool:
+    """Whether a charge that is due serves these days, or none serves them at all."""
+    if any(part.overlap(span) for one in served for span in one.due):
+        return True
+    return part.overlap(billing) is not None and not any(part.overlap(span) for one in served for span in one.periods)
 
 
 def _used(one: Due, taken: Mapping[tuple[str | None, str | None], list[Part]]) -> Iterator[Item]:

@@ -60,7 +60,10 @@ def rate(
     """
     dues = [one for subscription in subscriptions for one in _dues(book, account, subscription, billing_period)]
     above = {**({account.id: account.parent_id} if account.parent_id else {}), **(hierarchy or {})}
-    todo = [_layered(book, item, account, above, known_at) for item in items(dues, account, metered, book.layers)]
+    todo = [
+        _layered(book, item, account, above, known_at)
+        for item in items(dues, account, metered, book.layers, book.meters)
+    ]
     sites = [site.id for site in account.sites]
     for one in sources(book, account, subscriptions, billing_period, metered, held, carried_out):
         todo = allow(one.terms, one.units, todo, sites)

@@ -130,6 +130,64 @@ def test_only_the_meter_and_site_of_a_change_are_cut() -> None:
     }
 
 
+SEPTEMBER_15 = DateSpan(date(2026, 9, 15), date(2026, 10, 15))
+
+
+def test_usage_is_metered_by_the_service_periods_of_its_charge() -> None:
+    """From the 15th to the 14th: the bill of October prices from 15 September, and leaves the rest of October."""
+    prices = book({"code": "MIN", "model": per_unit("1"), "billing_day": 15})
+    assert usage_windows(prices, [subscription(bought("MIN"))], OCTOBER) == {("min", None): (SEPTEMBER_15,)}
+    cut = [metered("min", "80").model_copy(update={"service": SEPTEMBER_15})]
+    assert amounts(rate(prices, account(), [subscription(bought("MIN"))], OCTOBER, cut)) == {
+        "MIN-all@2026-09-15": "80.00"
+    }
+
+
+def test_usage_of_a_quarter_is_metered_when_the_quarter_ends() -> None:
+    prices = book({"code": "MIN", "model": per_unit("1"), "every_months": 3})
+    standing = [subscription(bought("MIN"))]
+    assert usage_windows(prices, standing, DateSpan.month("2026-11")) == {("min", None): ()}
+    quarter = DateSpan(OCTOBER.start, date(2027, 1, 1))
+    assert usage_windows(prices, standing, DateSpan.month("2026-12")) == {("min", None): (quarter,)}
+
+
+def test_days_of_a_month_that_no_charge_serves_are_measured_to_be_refused() -> None:
+    """Usage after the end of a contract does not disappear."""
+    prices = book({"code": "MIN", "model": per_unit("1"), "billing_day": 15})
+    ended = [subscription(bought("MIN", ends_on=date(2026, 10, 20)))]
+    after = DateSpan(date(2026, 10, 20), OCTOBER.end)
+    middle = DateSpan(date(2026, 10, 15), date(2026, 10, 20))
+    assert usage_windows(prices, ended, OCTOBER) == {("min", None): (SEPTEMBER_15, middle, after)}
+    with pytest.raises(Rejected, match="no charge that is due prices it"):
+        rate(prices, account(), ended, OCTOBER, [metered("min", "1").model_copy(update={"service": after})])
+
+
+def test_two_service_periods_of_one_meter_cut_it_where_either_begins() -> None:
+    prices = book(
+        {"code": "MIN", "model": per_unit("1"), "billing_day": 15},
+        {"code": "ALL", "meter": "min", "model": per_unit("0.10")},
+    )
+    standing = [subscription(bought("MIN"), bought("ALL"))]
+    (windows,) = usage_windows(prices, standing, OCTOBER).values()
+    assert windows == (DateSpan(date(2026, 9, 15), OCTOBER.start), *HALVES)
+    cut = [metered("min", "10").model_copy(update={"service": part}) for part in windows]
+    assert amounts(rate(prices, account(), standing, OCTOBER, cut)) == {
+        "MIN-all@2026-09-15": "20.00",
+        "ALL-all@2026-10-01": "2.00",
+    }
+
+
+def test_a_highest_is_never_the_sum_of_two_parts() -> None:
+    peak = {"name": "min", "aggregation": "max"}
+    prices = book(
+        {"code": "MIN", "model": per_unit("1")}, {"code": "ALL", "meter": "min", "model": per_unit("1")}, meters=[peak]
+    )
+    standing = [subscription(bought("MIN"), bought("ALL", starts_on=date(2026, 10, 15)))]
+    cut = [metered("min", "10").model_copy(update={"service": half}) for half in HALVES]
+    with pytest.raises(Rejected, match="in parts, which do not add up"):
+        rate(prices, account(), standing, OCTOBER, cut)
+
+
 def test_a_charge_with_parts_of_its_usage_fills_its_tiers_together() -> None:
     """From the 15th the site has a charge of its own; the account's charge prices what came before it, and the rest."""
     prices = book({"code": "MIN", "scope": "account", "model": HUNDRED_FREE_AFTER})
