@@ -114,13 +114,14 @@ CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
         "Purchase_Order__c",
         "Service_Start__c",
         "Term_Months__c",
+        "Amends_Order__c",
         "Tieout_Status__c",
         "Tieout_Subscription__c",
         "Tieout_Invoiced__c",
         "Tieout_Paid__c",
         "Tieout_Invoice_Numbers__c",
     ),
-    "OpportunityLineItem": ("Site_Code__c",),
+    "OpportunityLineItem": ("Site_Code__c", "Change__c", "Amends_Line__c", "Pause_Until__c"),
 }
 
 #: Objects of outbound messages to the resource that reads them.

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from core.errors import Rejected
+from core.money import Money
 from core.noun import Id, Instant, Noun, Quantity
 from core.subscriptions import Subscription, SubscriptionCharge
 
@@ -77,7 +78,7 @@ def amend(subscription: Subscription, amendment: Amendment) -> Subscription:
             charges[change.charge.id] = change.charge
             continue
         old = charges.get(change.charge_id)
-        if old is None or not _served(old, amendment.effective_on):
+        if old is None or not served(old, amendment.effective_on):
             raise _refuse(amendment, change.charge_id, "it is not served on that day")
         del charges[old.id]
         charges |= {one.id: one for one in _changed(old, change, amendment, version)}
@@ -98,21 +99,21 @@ def _changed(
     old: SubscriptionCharge, change: Stop | Replace | Pause, amendment: Amendment, version: int
 ) -> Iterator[SubscriptionCharge]:
     """What is left of the charge before the day, then what goes on from it."""
-    on = amendment.effective_on
-    if old.starts_on < on:
-        yield old.model_copy(update={"ends_on": on})
+    on, more = amendment.effective_on, {"contract_value": Money.zero(old.contract_value.currency)}
+    yield old.model_copy(update={"ends_on": on})
     match change:
         case Replace():
             given = {"quantity": change.quantity, "unit_price": change.unit_price, "charge_code": change.charge_code}
             update = {name: value for name, value in given.items() if value is not None}
-            yield old.model_copy(update={"id": f"{old.id}~{version}", "starts_on": on, **update})
+            yield old.model_copy(update={"id": f"{old.id}~{version}", "starts_on": on, **more, **update})
         case Pause() if old.ends_on is None or change.until < old.ends_on:
             if change.until <= on:
                 raise _refuse(amendment, old.id, f"a pause until {change.until} is empty")
-            yield old.model_copy(update={"id": f"{old.id}~{version}", "starts_on": change.until})
+            yield old.model_copy(update={"id": f"{old.id}~{version}", "starts_on": change.until, **more})
 
 
-def _served(charge: SubscriptionCharge, on: date) -> bool:
+def served(charge: SubscriptionCharge, on: date) -> bool:
+    """Whether a charge stands on a day."""
     return charge.starts_on <= on and (charge.ends_on is None or on < charge.ends_on)
 
 

@@ -146,8 +146,12 @@ class CarryForward(Noun):
 
 
 def billed(line: RatedLine, account: Account, book: PriceBook) -> InvoiceLine:
-    """The invoice line of a rated line. Tax is due where its site is, or at the billing address."""
-    product = book.product(line.product_code)
+    """The invoice line of a rated line. Tax is due where its site is, or at the billing address.
+
+    Days that were billed and are not served any more are what a line is for that takes them back: so it undoes what is
+    still to be earned, and nothing of what was.
+    """
+    product, before = book.product(line.product_code), line.derivation.billed
     return InvoiceLine(
         id=line.id,
         position=0,
@@ -157,11 +161,11 @@ def billed(line: RatedLine, account: Account, book: PriceBook) -> InvoiceLine:
         product_code=line.product_code,
         description=line.description,
         site_id=line.site_id,
-        service_period=line.service_period,
+        service_period=(before and before.unserved) or line.service_period,
         quantity=line.quantity,
         unit_price=line.unit_price,
         amount=line.amount,
-        tax=Money.zero(book.currency),
+        tax=Money.zero(line.amount.currency),
         tax_code=product.tax_code,
         revenue_account=product.revenue_account,
         defer=book.charge(line.charge_code).defer,

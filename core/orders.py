@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterator
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Self
 
@@ -10,6 +11,7 @@ from dateutil.relativedelta import relativedelta
 from pydantic import model_validator
 
 from core.accounts import Account
+from core.amendments import Amendment, Pause, Start, Stop, amend, served
 from core.catalog import ChargeKind, PriceBook
 from core.errors import Rejected
 from core.money import Money, round_money
@@ -118,10 +120,79 @@ def activate(order: Order, book: PriceBook) -> Subscription:
     )
 
 
-def _bought(order: Order, line: OrderLine, book: PriceBook, ends_on: date | None) -> SubscriptionCharge:
+def amendments(
+    order: Order, subscription: Subscription, book: PriceBook, recorded_at: datetime
+) -> Iterator[tuple[Amendment, Subscription]]:
+    """What an amending order changes, day by day, each with the version of the subscription that follows.
+
+    What replaces a charge starts on the day that the old one ends, without a trial. Rejected, naming the line, when it
+    amends what does not stand on its day, or says what a quote cannot say.
+    """
+    if not order.lines:
+        raise Rejected(f"order {order.id} amends {order.amends} and has no lines", record=order.id, field="lines")
+    days = sorted({line.start_on or order.start_on for line in order.lines})
+    started = []
+    for number, day in enumerate(days, 1):
+        changes = [
+            change
+            for line in order.lines
+            if (line.start_on or order.start_on) == day
+            for change in _changes(order, line, subscription, book, day)
+        ]
+        started += [one.charge.contract_value for one in changes if isinstance(one, Start)]
+        amendment = Amendment(
+            id=f"AM-{order.id}" + (f"-{number}" if number > 1 else ""),
+            subscription_id=subscription.id,
+            order_id=order.id,
+            effective_on=day,
+            recorded_at=recorded_at,
+            changes=tuple(changes),
+        )
+        subscription = amend(subscription, amendment)
+        yield amendment, subscription
+    subscription_equals_order(order.id, order.total, started)
+
+
+def _changes(
+    order: Order, line: OrderLine, subscription: Subscription, book: PriceBook, day: date
+) -> Iterator[Stop | Start | Pause]:
+    if line.change is None:
+        yield Start(charge=_bought(order, line, book, subscription.ends_on, _known(subscription)))
+        return
+    standing = [one for one in subscription.charges if one.order_line_id == line.amends and served(one, day)]
+    if not standing:
+        raise _refused(order, line, f"what it amends ({line.amends}) does not stand on {day}", "amends", line.amends)
+    if line.change is not Change.REPLACE and line.amount:
+        raise _refused(order, line, f"a {line.change} costs nothing, and it says {line.amount}", "amount", line.amount)
+    match line.change:
+        case Change.STOP:
+            yield Stop(charge_id=standing[0].id)
+        case Change.PAUSE:
+            if line.until is None or line.until <= day:
+                raise _refused(order, line, "a pause says until when, after it starts", "until", line.until)
+            yield Pause(charge_id=standing[0].id, until=line.until)
+        case Change.REPLACE:
+            yield Stop(charge_id=standing[0].id)
+            yield Start(charge=_bought(order, line, book, subscription.ends_on, _known(subscription)))
+
+
+def _known(subscription: Subscription) -> frozenset[str]:
+    """Charges that had their trial: none is given twice, however often a contract changes."""
+    return frozenset(one.charge_code for one in subscription.charges)
+
+
+def _refused(order: Order, line: OrderLine, why: str, field: str, value: object) -> Rejected:
+    text = f"order {order.id}, line {line.id}, charge {line.charge_code}: {why}"
+    return Rejected(text, record=order.id, field=field, value=str(value))
+
+
+def _bought(
+    order: Order, line: OrderLine, book: PriceBook, ends_on: date | None, tried: frozenset[str] = frozenset()
+) -> SubscriptionCharge:
+    """``tried``: charges whose trial the customer had, or has no right to."""
+
     def refuse(why: str, field: str, value: object) -> Rejected:
-        text = f"order {order.id}, line {line.id}, charge {line.charge_code}: {why}"
-        return Rejected(text, record=order.id, field=field, value=str(value))
+        return _refused(order, line, why, field, value)
 
     try:
         charge = book.charge(line.charge_code)
@@ -129,7 +200,8 @@ def _bought(order: Order, line: OrderLine, book: PriceBook, ends_on: date | None
         raise refuse(f"price book {book.name} has no such charge", "charge_code", line.charge_code) from None
     if line.site_id is not None and line.site_id not in {site.id for site in order.account.sites}:
         raise refuse(f"account {order.account.id} has no site {line.site_id}", "site_id", line.site_id)
-    starts_on = (line.start_on or order.start_on) + relativedelta(days=charge.trial_days)
+    trial = 0 if line.charge_code in tried or line.change is not None else charge.trial_days
+    starts_on = (line.start_on or order.start_on) + relativedelta(days=trial)
     if ends_on is not None and starts_on >= ends_on:
         raise refuse(f"it starts on {starts_on}, when the order has ended ({ends_on})", "start_on", starts_on)
     priced = charge.kind is not ChargeKind.USAGE

@@ -21,7 +21,8 @@ class SubscriptionCharge(Noun):
     """One charge of the price book as one customer bought it.
 
     ``unit_price``: negotiated, instead of the book's (None: the book's price); ``ends_on`` is exclusive (None:
-    evergreen); ``contract_value`` is the amount of the order line it came from.
+    evergreen), and the day it starts where it was stopped before anything was served. ``contract_value`` is the amount
+    of the order line it came from, on the first charge that came from it.
     """
 
     id: Id
@@ -37,13 +38,17 @@ class SubscriptionCharge(Noun):
 
     @model_validator(mode="after")
     def _not_empty(self) -> Self:
-        if self.ends_on is not None and self.ends_on <= self.starts_on:
-            raise ValueError(f"{self.id} must end after it starts")
+        if self.ends_on is not None and self.ends_on < self.starts_on:
+            raise ValueError(f"{self.id} must not end before it starts")
         return self
+
+    @property
+    def ever_served(self) -> bool:
+        return self.ends_on is None or self.ends_on > self.starts_on
 
     def in_force(self, span: DateSpan) -> bool:
         """Whether it is served on any day of the span."""
-        return self.starts_on < span.end and (self.ends_on is None or self.ends_on > span.start)
+        return self.ever_served and self.starts_on < span.end and (self.ends_on is None or self.ends_on > span.start)
 
 
 class Subscription(Noun):
@@ -121,6 +126,8 @@ def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, bi
     In advance: service periods that start in it; in arrears and usage: those whose last day is in it; one-time: when
     its start day is in it.
     """
+    if not line.ever_served:
+        return
     if charge.kind is ChargeKind.ONE_TIME:
         day = DateSpan(line.starts_on, line.starts_on + timedelta(days=1))
         if day.overlap(billing):

@@ -39,6 +39,7 @@ from core.sync import OutboxCommand
 from core.tax import TaxDocument
 from flows import desk
 from flows.context import Hub, hub
+from flows.credits import lower, pay_from_credit
 from flows.outside_billing import bills_outside, outside_drafts
 from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
@@ -65,7 +66,7 @@ def draft_invoices(hub: Hub, period: str) -> Report:
                 work.add([kept])
                 report.rows.append(_row(kept.id, taken.account, kept.lines, kept.amount, reason))
                 continue
-            _draft(hub, work, drafted, taken.account, report)
+            _draft(hub, work, lower(hub, work, drafted, taken.account_of), taken.account, report)
     return _told(report, len(known))
 
 
@@ -138,11 +139,12 @@ def _owners(
 
 @dataclass(frozen=True)
 class Taken:
-    """What a draft was made of: whose it is, the least that is issued, and what it takes on."""
+    """What a draft was made of: whose it is, the least that is issued, what it takes on, and whose its lines are."""
 
     account: Account
     minimum: Money | None
     sources: list[Adjustment | CarryForward]
+    account_of: Mapping[str, str]
 
 
 def _drafts(
@@ -164,11 +166,13 @@ def _drafts(
     going_on = {owners.get(one.account_id) for one in subscriptions if one.ends_on is None or one.ends_on > billing.end}
     lines: dict[tuple[str, str], list[InvoiceLine]] = defaultdict(list)
     sources: dict[tuple[str, str], list[Adjustment | CarryForward]] = defaultdict(list)
+    account_of: dict[str, str] = {}
 
     def place(line: InvoiceLine, account_id: str) -> tuple[str, str]:
         own = terms.get(owners[account_id])
         where = owners[account_id], group_of(line, own.group_by if own else GroupBy.ACCOUNT, orders)
         lines[where].append(line)
+        account_of[line.rated_line_id] = account_id
         return where
 
     for rated in work.find(RatedLine, billing_period=f"{billing.start:%Y-%m}"):
@@ -189,7 +193,8 @@ def _drafts(
             order = group if own and own.group_by is GroupBy.PURCHASE_ORDER and group else None
             drafted = assemble(accounts[account_id], found, billing, billing.last_day, group, order)
             minimum = own.minimum if own and account_id in going_on else None
-            yield drafted, Taken(accounts[account_id], minimum, sources[account_id, group])
+            used_by = {line.rated_line_id: account_of[line.rated_line_id] for line in found}
+            yield drafted, Taken(accounts[account_id], minimum, sources[account_id, group], used_by)
 
 
 def _row(ident: str, account: Account, lines: Sequence[InvoiceLine], amount: Money, carried: str) -> dict[str, str]:
@@ -239,6 +244,7 @@ def finalise_invoices(hub: Hub) -> Report:
                 for line in final.lines:
                     if line.defer and line.amount:
                         work.add(straight_line(line, final.account_id))
+                pay_from_credit(hub, work, final)
                 work.outbox.enqueue(
                     [
                         *(

@@ -18,6 +18,7 @@ from core.store import Work
 from core.sync import OutboxCommand
 from core.tax import TaxDocument
 from flows.context import Hub
+from flows.credits import give_back, with_discounts
 from flows.post import post
 from flows.receivables import apply_credit, receivables, withdraw_requests
 
@@ -51,7 +52,7 @@ def credit_invoice(
         whole = dict.fromkeys((line.position for line in invoice.lines), None)
         note = credit(
             invoice,
-            wanted or whole,
+            with_discounts(work, invoice, wanted or whole, before),
             before,
             reason,
             credit_date,
@@ -63,6 +64,7 @@ def credit_invoice(
             work.add(reduction(line, parts[line.invoice_line_id]))
         withdraw_requests(hub, work, invoice)
         note = apply_credit(note, *receivables(hub, work, [invoice]))
+        note = give_back(hub, work, note, invoice)
         refunds = list(_refunds(work, note)) if leftover is Leftover.REFUND else []
         for refund in refunds:
             note = note.replace(refunded=note.refunded + refund.amount)

@@ -38,7 +38,7 @@ def services(hub: Hub, work: Work) -> ServiceIndex:
     for subscription in work.find(Subscription):
         for line in subscription.charges:
             charge = hub.price_book.charge(line.charge_code)
-            if charge.kind is not ChargeKind.USAGE or charge.meter is None:
+            if charge.kind is not ChargeKind.USAGE or charge.meter is None or not line.ever_served:
                 continue
             places = [line.site_id] if line.site_id else [None, *sites[subscription.account_id]]
             found += [

@@ -14,11 +14,12 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from core.accounts import Account
+from core.amendments import Amendment
 from core.audit import Act, Deed, id_digest
 from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
-from core.orders import Order, OrderProgress, activate
+from core.orders import Order, OrderProgress, activate, amendments
 from core.payments import Payment, PaymentStatus, Settlement
 from core.period import local_date
 from core.ports import Change
@@ -194,8 +195,10 @@ def _is_held(work: Work, order: Order) -> bool:
 
 
 def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
-    """Provisions a won order: the customer, the order, its subscription, and the intents to tell the other systems."""
-    subscription = activate(order, hub.price_book)
+    """Provisions a won order: the customer, the order, its subscription, and the intents to tell the other systems.
+
+    One that amends another changes the subscription of that; bills that were made are settled by the next one.
+    """
     now = hub.now()
     with hub.database.work() as work:
         known = work.get(Order, order.id)
@@ -206,10 +209,12 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
                 record="order",
                 field="lines",
             )
+        subscription, amended = _contract(hub, work, order, known)
         work.put(order.account)
         if known is None:
             work.add([order])
-            work.add([subscription])
+            work.put(subscription)
+            work.add(amended)
         work.outbox.enqueue(
             [
                 OutboxCommand.of(hub.system("gateway"), "account", "account", order.account, now),
@@ -226,9 +231,33 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
         "our id": subscription.id,
         "who": order.account.name,
         "amount": dollars(order.total),
-        "done": "provisioned" if known is None else "unchanged",
+        "done": "unchanged" if known else "amended" if order.amends else "provisioned",
     }
     return row, None
+
+
+def _contract(hub: Hub, work: Work, order: Order, known: Order | None) -> tuple[Subscription, list[Amendment]]:
+    """The subscription as the order leaves it, and the amendments that an amending order asks for.
+
+    Parked until the order that it amends is there; Rejected when that is another customer's.
+    """
+    if order.amends is None:
+        return activate(order, hub.price_book), []
+    first = order
+    while first.amends is not None:
+        amended = work.get(Order, first.amends)
+        if amended is None:
+            waits = f"order:{first.amends}"
+            raise Parked(f"order {order.id} amends {first.amends}, which is not taken in yet", waits_for=waits)
+        first = amended
+    (subscription,) = work.find(Subscription, order_id=first.id)
+    if subscription.account_id != order.account.id:
+        why = f"order {order.id} of {order.account.id} amends an order of {subscription.account_id}"
+        raise Rejected(why, record=order.id, field="amends", value=order.amends)
+    if known is not None:
+        return subscription, []
+    made = list(amendments(order, subscription, hub.price_book, hub.now()))
+    return made[-1][1], [amendment for amendment, _ in made]
 
 
 def _progress(system: str, order: Order, subscription: Subscription, status: str, now: Any) -> OutboxCommand:

@@ -86,6 +86,10 @@ class Settings(BaseModel):
     entities: tuple[LegalEntity, ...] = ()
     """Further ones; each says with ``sells_to`` which accounts are its own, the others are ``legal_entity``'s."""
     close: ClosePolicy = ClosePolicy()
+    fx_sources: tuple[str, ...] = ()
+    """Sources of exchange rates that may be used, the preferred first; none: all, when they do not contradict."""
+    alerts_block: str | None = None
+    """The Prefect notification block that alerts go through, like ``slack-webhook/ops``; None: events alone."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
     usage_token: SecretStr | None = None

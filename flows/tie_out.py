@@ -30,6 +30,7 @@ from core.rational import Fraction
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxStatus
 from core.ties import Break, Figure, TieLine, compare
+from core.wallets import CreditGrant, CreditMovement, Movement
 from flows import credit
 from flows.bill import by_engine
 from flows.context import Hub, hub
@@ -70,7 +71,7 @@ class TieOut:
     def billing(self) -> DateSpan:
         return DateSpan.month(self.period)
 
-    def _held(self, kind: type[N], **equal: Any) -> list[N]:
+    def _held(self, kind: type[N], /, **equal: Any) -> list[N]:
         with self.hub.database.reading() as work:
             return work.find(kind, **equal)
 
@@ -126,14 +127,19 @@ class TieOut:
         self.found += found
 
     def orders(self) -> None:
-        orders = {order.id: order.total for order in self._held(Order)}
+        held = self._held(Order)
+        orders = {order.id: order.total for order in held}
         self._compare(
             "orders = CRM", "hub", self.hub.system("crm"), orders, self._figures("crm", "order", orders, set())
         )
-        values = {
-            one.order_id: [total((line.contract_value for line in one.charges), one.currency)]
-            for one in self._held(Subscription)
+        order_of = {line.id: order.id for order in held for line in order.lines}
+        values: dict[str, list[Money]] = {
+            order.id: [Money.zero(order.currency)] for order in held if order.amends is not None
         }
+        for one in self._held(Subscription):
+            for line in one.charges:
+                ident = order_of.get(line.order_line_id, one.order_id)
+                values[ident] = [total([*values.get(ident, ()), line.contract_value], one.currency)]
         self._compare("orders = subscriptions", "orders", "subscriptions", orders, values)
 
     def usage(self) -> None:
@@ -276,6 +282,9 @@ class TieOut:
         sources = {line.id: (line.account_id, line.amount) for line in self._rated}
         for adjustment in self._held(Adjustment, taken_by=list(documents)):
             sources[adjustment.id] = (adjustment.account_id, adjustment.amount)
+        for movement in self._held(CreditMovement, document_id=list(documents)):
+            if movement.line_id is not None and movement.kind is Movement.DRAWN:
+                sources[movement.id] = (movement.account_id, -movement.amount)
         for kept in carries:
             if kept.taken_by in documents:
                 sources |= {line.rated_line_id: (kept.account_id, line.amount) for line in kept.lines}
@@ -300,6 +309,18 @@ class TieOut:
                 theirs[billed.id].append(billed.total)
         ours = {invoice.id: invoice.subtotal for invoice in self.invoices}
         self._compare("invoices = billing system", "hub", self.hub.system("billing"), ours, theirs)
+
+    def credits(self) -> None:
+        """Each credit granted, against what was drawn, expired, voided and is left of it, through all months."""
+        moved: dict[str, Money] = {}
+        for one in self._held(CreditMovement):
+            amount = one.amount if one.kind.sign < 0 else -one.amount
+            moved[one.grant_id] = moved.get(one.grant_id, Money.zero(one.currency)) + amount
+        grants = {one.id: one for one in self._held(CreditGrant)}
+        given = {ident: one.amount for ident, one in grants.items()}
+        kept = {ident: [moved.get(ident, Money.zero(one.currency)) + one.left] for ident, one in grants.items()}
+        if grants:
+            self._compare("credits granted = drawn + expired + left", "granted", "used and left", given, kept)
 
     def taxed(self) -> None:
         """Per engine: what it was asked about, and what it holds as committed, of the lines it takes."""
@@ -393,10 +414,10 @@ class TieOut:
             known = {one.id for one in self._held(Refund)}
             theirs = self._figures("erp", "refund", refunds, known)
             self._compare("refunds = ERP refunds", "hub", erp, refunds, theirs)
-        journals = {
-            entry.id: total((line.debit for line in entry.lines if line.debit), entry.currency)
-            for entry in self._held(JournalEntry, via=Via.JOURNAL.value)
-        }
+        journals: dict[str, Money] = {}
+        for entry in self._held(JournalEntry, via=Via.JOURNAL.value):
+            key, debits = entry.gl_journal or entry.id, (line.debit for line in entry.lines if line.debit)
+            journals[key] = total([*debits, *([journals[key]] if key in journals else [])], entry.currency)
         theirs = self._figures("erp", "journal_entry", journals, set())
         self._compare("journals = ERP journals", "hub", erp, journals, theirs)
 
@@ -461,6 +482,7 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.orders,
     TieOut.usage,
     TieOut.billed,
+    TieOut.credits,
     TieOut.taxed,
     TieOut.credited,
     TieOut.collected,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
@@ -25,8 +26,10 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
     payments are shared over the orders in proportion to what was invoiced on them.
     """
     subscriptions = work.find(Subscription)
-    order_of = {line.id: subscription.order_id for subscription in subscriptions for line in subscription.charges}
     orders = {order.id: order for order in work.find(Order)}
+    by_line = {line.id: order.id for order in orders.values() for line in order.lines}
+    order_of = {line.id: by_line[line.order_line_id] for one in subscriptions for line in one.charges}
+    subscription_of = {one.order_id: one.id for one in subscriptions}
     invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value)
     idents = [invoice.id for invoice in invoices]
     paid, credited, prepaid = work.sums.paid(idents), work.sums.credited(idents), work.sums.prepaid(idents)
@@ -54,12 +57,17 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
             received[order_id] = received.get(order_id, zero) + part
             settled[order_id] = settled.get(order_id, zero) + end
     return [
-        (
-            orders[one.order_id],
-            _progress(orders[one.order_id], one.id, numbers[one.order_id], billed, received, settled),
-        )
-        for one in subscriptions
+        (order, _progress(order, subscription_of[_first(order, orders)], numbers[order.id], billed, received, settled))
+        for order in orders.values()
+        if _first(order, orders) in subscription_of
     ]
+
+
+def _first(order: Order, orders: Mapping[str, Order]) -> str:
+    """The order that made the subscription which an order made or amended."""
+    while order.amends is not None:
+        order = orders[order.amends]
+    return order.id
 
 
 def _progress(

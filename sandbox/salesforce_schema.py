@@ -303,6 +303,7 @@ STANDARD: Mapping[str, SObject] = {
             text("Purchase_Order__c", 60),
             Field("Service_Start__c", "date"),
             number("Term_Months__c", 3, 0),
+            text("Amends_Order__c", 18),
             picklist("Tieout_Status__c", ("provisioned", "invoiced", "paid")),
             text("Tieout_Subscription__c", 80),
             money("Tieout_Invoiced__c"),
@@ -328,6 +329,9 @@ STANDARD: Mapping[str, SObject] = {
             Field("ServiceDate", "date"),
             text("Description"),
             text("Site_Code__c", 80),
+            picklist("Change__c", ("replace", "stop", "pause")),
+            text("Amends_Line__c", 18),
+            Field("Pause_Until__c", "date"),
         ),
         _object(
             "Product2",

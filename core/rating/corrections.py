@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from core.money import Money, total
+from core.period import DateSpan
 from core.rating.derivation import Billed
 from core.rating.lines import RatedLine
 from core.ties import require
@@ -38,10 +39,11 @@ def corrections(
         if line.amount == before and measured(line) == measured(old):
             continue
         more = line.quantity - quantities[line.id]
-        found.append(_correction(line, Billed(line_id=line.id, amount=before), more, corrected, bill))
+        told = Billed(line_id=line.id, amount=before, unserved=_unserved(old, line))
+        found.append(_correction(line, told, more, corrected, bill))
     for ident, line in latest.items():
         if before := total(amounts[ident], line.amount.currency):
-            gone = Billed(line_id=ident, amount=before, withdrawn=True)
+            gone = Billed(line_id=ident, amount=before, withdrawn=True, unserved=line.service_period)
             found.append(_correction(line, gone, -quantities[ident], corrected, bill))
     everything = [line.amount for line in (*billed, *found)]
     if everything:
@@ -61,6 +63,13 @@ def measured(line: RatedLine | None) -> tuple[object, int]:
     if line is None or (line.derivation.billed is not None and line.derivation.billed.withdrawn):
         return 0, 0
     return line.derivation.measured, line.derivation.events
+
+
+def _unserved(old: RatedLine | None, line: RatedLine) -> DateSpan | None:
+    """The end of the service period that the bills have and the line has not any more."""
+    if old is None or old.service_period.end <= line.service_period.end:
+        return None
+    return DateSpan(line.service_period.end, old.service_period.end)
 
 
 def _correction(line: RatedLine, before: Billed, quantity: Decimal, corrected: str, bill: str) -> RatedLine:

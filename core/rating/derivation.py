@@ -90,12 +90,14 @@ class Share(Noun):
 class Billed(Noun):
     """What earlier bills charged for a line that this one brings up to date; the line's amount is the rest.
 
-    ``withdrawn``: the line is not due any more, so all of it is taken back.
+    ``withdrawn``: the line is not due any more, so all of it is taken back. ``unserved``: the days that were billed and
+    are not served any more, where that is why.
     """
 
     line_id: Id
     amount: Money
     withdrawn: bool = False
+    unserved: DateSpan | None = None
 
 
 class Derivation(Noun):

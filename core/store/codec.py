@@ -22,9 +22,10 @@ from decimal import Decimal
 from enum import Enum
 from functools import cached_property
 from types import UnionType
-from typing import Any, Generic, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
 from pydantic import TypeAdapter
+from pydantic.fields import FieldInfo
 from sqlmodel import SQLModel
 
 from core.money import Money
@@ -51,6 +52,11 @@ def _bare(annotation: Any) -> Any:
     return get_args(annotation)[0] if hasattr(annotation, "__metadata__") else annotation
 
 
+def _whole(info: FieldInfo) -> Any:
+    """The type of a field with what its annotation says of it."""
+    return Annotated[(info.annotation, *info.metadata)] if info.metadata else info.annotation
+
+
 def canonical(number: Decimal) -> str:
     """The shortest plain text of an exact number: 5, 0.045, 1200."""
     text = format(number, "f")
@@ -72,7 +78,7 @@ class Shape(Generic[N]):
 
     @cached_property
     def _adapters(self) -> dict[str, TypeAdapter[Any]]:
-        return {name: TypeAdapter[Any](cast(Any, info.annotation)) for name, info in self.noun.model_fields.items()}
+        return {name: TypeAdapter[Any](_whole(info)) for name, info in self.noun.model_fields.items()}
 
     def columns(self, noun: N) -> Columns:
         """The row of a noun, without its children."""
