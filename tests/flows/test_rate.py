@@ -284,3 +284,32 @@ def test_a_month_that_a_later_invoice_has_taken_in_is_left_alone(tmp_path: Path)
         assert rated(hub, "2026-11") == {"TALK@2026-10-01+2026-11": "15.00", "TALK@2026-11-01": "6.00"}
         closes(hub, "2026-11")
         assert rated(hub) == {"TALK@2026-10-01": "0.00"}
+
+
+MIDMONTH = """\
+name: test
+currency: USD
+late_usage: adjustment
+products: [{code: P, name: P, tax_code: T, revenue_account: "4000"}]
+charges:
+  - {code: TALK, product_code: P, name: Talk, kind: usage, meter: minutes, billing_day: 15,
+      model: {kind: per_unit, unit_amount: 1}}
+"""
+
+
+def test_a_charge_billed_from_the_15th_is_metered_from_the_15th_and_so_is_what_comes_late(tmp_path: Path) -> None:
+    """20 September and 14 October are on the bill of October, 15 October on that of November; what comes late for
+    20 September after the bill of October is settled in November, though the calendar's September had a bill before."""
+    head = "id,account_id,site_id,meter,quantity,occurred_at\n"
+    usage = [("a", 3, "2026-09-20"), ("b", 5, "2026-10-14"), ("c", 7, "2026-10-15")]
+    with served(tmp_path, MIDMONTH, bought("TALK")) as hub:
+        lines = [f"{i},A-1,A-1-S1,minutes,{n},{day}T12:00:00-06:00\n" for i, n, day in usage]
+        bring(hub, "switch.1.csv", head + "".join(lines))
+        assert rated(hub, "2026-09") == {"TALK@2026-08-15": "0.00"}
+        assert rated(hub) == {"TALK@2026-09-15": "8.00"}
+        assert untied(hub) == []
+        closes(hub, PERIOD)
+        bring(hub, "switch.2.csv", f"{head}d,A-1,A-1-S1,minutes,11,2026-09-20T12:00:00-06:00\n")
+        amounts = rated(hub, "2026-11")
+        assert sorted(amounts.values()) == ["11.00", "7.00"]
+        assert untied(hub, "2026-11") == []
