@@ -233,7 +233,7 @@ def test_invoices_are_only_read(rest: Stage) -> None:
 # What answers mean
 
 
-def answers(rest: Stage, body: Any, status: int = 200) -> respx.Router:
+def answers(rest: Stage, body: Any, status: int = 200) -> respx.MockRouter:
     """The organisation answers every upsert of accounts with this body."""
     router = respx.mock(assert_all_called=False)
     router.route(method="PATCH", path=f"/{ORGANISATION}/rest/2.0/ACCOUNT").respond(status, json=body)
