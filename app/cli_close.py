@@ -20,16 +20,17 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Close a month, approve it, verify its pack.", no_args_is_help=True)
 
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
+Entity = Annotated[str, typer.Option(help="Id of a legal entity; default: the one that sells to everybody else.")]
 Reason = Annotated[str, typer.Option(help="Why; it is kept and printed in the pack.")]
 
 
 @app.command()
-def run(period: Period, as_json: AsJson = False) -> None:
+def run(period: Period, entity: Entity = "", as_json: AsJson = False) -> None:
     """Close a month as far as it goes by itself; run it again after each cure and approval. Exit 1 until closed."""
     from flows.close_books import Closing
     from flows.context import hub
 
-    report = Closing(hub(), period, operator()).run()
+    report = Closing(hub(), period, operator(), entity=entity).run()
     _tell(report, as_json=as_json)
     raise typer.Exit(0 if "closed" in report.counts else 1)
 
@@ -44,13 +45,13 @@ def _tell(report: Report, *, as_json: bool) -> None:
 
 
 @app.command()
-def status(period: Period, as_json: AsJson = False) -> None:
+def status(period: Period, entity: Entity = "", as_json: AsJson = False) -> None:
     """Every close of a month, how far it has come, and who approved it."""
+    from flows import close as stages
     from flows.context import hub
 
-    entity = hub().settings.legal_entity.id
     with hub().database.reading() as work:
-        closes = work.find(Close, entity=entity, period=period)
+        closes = work.find(Close, entity=stages.entity_of(hub(), entity).id, period=period)
         told = {one.id: work.audit.rows(record_id=one.id) for one in closes}
     rows = [
         {
@@ -67,13 +68,13 @@ def status(period: Period, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def check(period: Period, as_json: AsJson = False) -> None:
+def check(period: Period, entity: Entity = "", as_json: AsJson = False) -> None:
     """What stands in the way of a close now, with what cures it. Changes nothing. Exit 1 when something does."""
     from flows import close as stages
     from flows.close_books import blocked
     from flows.context import hub
 
-    close = stages.standing(hub(), period)
+    close = stages.standing(hub(), period, entity)
     checked = stages.check(hub(), close)
     if not checked.left:
         print(f"nothing stands in the way of {period}; {len(checked.passed)} let pass")
@@ -88,12 +89,13 @@ def override(
     gate: Annotated[str, typer.Option(help=f"One of {', '.join(Gate)}.")],
     record: Annotated[str, typer.Option(help="The record that stands in the way, as `check` names it.")],
     reason: Reason,
+    entity: Entity = "",
 ) -> None:
     """Let a close pass one record of a gate. It is told to the audit and printed in the pack."""
     from flows import close as stages
     from flows.context import hub
 
-    given = stages.override(hub(), period, gate, record, operator(), reason)
+    given = stages.override(hub(), stages.standing(hub(), period, entity), gate, record, operator(), reason)
     print(f"{given.gate.value} {given.record}: let pass by {given.who}")
 
 
@@ -102,13 +104,14 @@ def approve(
     period: Period,
     refuse: Annotated[bool, typer.Option("--refuse", help="Refuse the journals instead; needs a reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
+    entity: Entity = "",
 ) -> None:
     """Approve the journals that a close has shown, or refuse them. A run that waits in the UI goes on."""
     from flows import close as stages
     from flows.close_books import answer_waiting_runs
     from flows.context import hub
 
-    close = stages.standing(hub(), period)
+    close = stages.standing(hub(), period, entity)
     verdict = Verdict.REFUSE if refuse else Verdict.APPROVE
     close = stages.decide(hub(), close, verdict, operator(), reason, "command line")
     if close.state is CloseState.OPEN:
@@ -123,13 +126,13 @@ def approve(
 
 
 @app.command("pack")
-def show_pack(period: Period) -> None:
+def show_pack(period: Period, entity: Entity = "") -> None:
     """Where the newest pack of a month lies, and whether it is sound."""
     from flows import close as stages
     from flows.context import hub
     from flows.pack import folder_of
 
-    folder = folder_of(hub(), stages.standing(hub(), period))
+    folder = folder_of(hub(), stages.standing(hub(), period, entity))
     if not folder.is_dir():
         raise ValueError(f"there is no pack of {period} yet; `tieout close run --period {period}` writes it")
     print(folder)
@@ -161,10 +164,10 @@ def _verify(folder: Path, anchor: str | None, *, as_json: bool) -> None:
 
 
 @app.command()
-def reopen(period: Period, reason: Reason) -> None:
+def reopen(period: Period, reason: Reason, entity: Entity = "") -> None:
     """Unlock a closed month. The next `tieout close run` closes it anew, with what came in meanwhile."""
     from flows import close as stages
     from flows.context import hub
 
-    close = stages.reopen(hub(), period, operator(), reason)
+    close = stages.reopen(hub(), stages.standing(hub(), period, entity), operator(), reason)
     print(f"{close.id} is reopened")

@@ -119,7 +119,8 @@ class JournalEntry(Noun):
 
     It is never changed: ``reverses`` names the entry that this one takes back. ``entity``: whose books it stands in.
     ``rules_version``: of the posting rules that made it. ``origin``: the month (``"2026-10"``) that it belongs to,
-    where that was closed already when it was booked.
+    where that was closed already when it was booked. ``gl_journal``: the journal that carries it in the general ledger,
+    summed with others; None: it goes there by itself.
     """
 
     id: Id
@@ -133,6 +134,7 @@ class JournalEntry(Noun):
     rules_version: str = ""
     reverses: Id | None = None
     origin: str | None = None
+    gl_journal: Id | None = None
     lines: tuple[JournalLine, ...]
 
     @model_validator(mode="after")
@@ -178,6 +180,7 @@ def reversal(entry: JournalEntry, posted_on: date) -> JournalEntry:
             "memo": f"Reversal of {entry.memo}",
             "reverses": entry.id,
             "origin": None,
+            "gl_journal": None,
             "lines": lines,
         }
     )

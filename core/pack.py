@@ -39,6 +39,7 @@ from pydantic import ValidationError
 from core.audit import AuditRow
 from core.close import Verdict, digest_of
 from core.errors import TieBroken
+from core.journals import for_general_ledger
 from core.ledger import JournalEntry
 
 MANIFEST = "manifest.json"
@@ -281,32 +282,35 @@ def _roll_forwards(folder: Path) -> Iterator[Flaw]:
     for row in read_table(folder, "ledger.csv"):
         net = _amount(row, "debit", "ledger.csv") - _amount(row, "credit", "ledger.csv")
         moved[row["account"], row["currency"], row["event"]] += net
-    rolls: dict[tuple[str, str, str], dict[str, Decimal]] = defaultdict(dict)
+    rolls: dict[tuple[str, str, str, str], dict[str, Decimal]] = defaultdict(dict)
     for row in read_table(folder, name):
-        rolls[row["subledger"], row["account"], row["currency"]][row["step"]] = _amount(row, "amount", name)
-    closings = _closings(folder)
-    for (subledger, account, currency), steps in rolls.items():
-        where = f"{subledger} {currency}"
-        closing = steps.pop("closing", None)
+        where = row["subledger"], row["account"], row["detail"], row["currency"]
+        rolls[where][row["step"]] = _amount(row, "amount", name)
+    left = _closings(folder)
+    shown = set()
+    for (subledger, account, detail, currency), steps in rolls.items():
+        told, closing = f"{subledger} {account} {detail}".strip(), steps.pop("closing", None)
         if closing is None or sum(steps.values()) != closing:
-            yield Flaw(name, f"{where}: opening and movements are {sum(steps.values())}, closing is {closing}")
-        if closing != closings.get((account, currency), Decimal(0)):
-            yield Flaw(name, f"{where}: closing {closing} is not the balance of {account} in trial_balance.csv")
-        for event, told in steps.items():
-            if event != "opening" and told != moved[account, currency, event]:
-                yield Flaw(name, f"{where}: {event} {told}, and ledger.csv has {moved[account, currency, event]}")
+            yield Flaw(name, f"{told}: opening and movements are {sum(steps.values())}, closing is {closing}")
+        left[account, currency] = left.get((account, currency), Decimal(0)) - (closing or 0)
+        shown.add((account, currency))
+        for event, step in steps.items():
+            if event != "opening":
+                moved[account, currency, event] -= step
+    for account, currency in sorted(shown):
+        if difference := left[account, currency]:
+            yield Flaw(name, f"{account} {currency}: closings differ by {difference} from the trial balance")
+    for (account, currency, event), difference in moved.items():
+        if difference and (account, currency) in shown:
+            yield Flaw(name, f"{account} {currency}: {event} differs by {difference} from ledger.csv")
 
 
 def _aging(folder: Path) -> Iterator[Flaw]:
     """The buckets of a customer are their total, all totals are the receivables, and so are the open items."""
-    receivables = {
-        (row["account"], row["currency"])
-        for row in read_table(folder, "roll_forwards.csv")
-        if row["subledger"] == "receivables"
-    }
-    closings, due = _closings(folder), defaultdict[str, Decimal](Decimal)
-    for account, currency in receivables:
-        due[currency] += closings.get((account, currency), Decimal(0))
+    receivables, due = read_close(folder).get("receivables", []), defaultdict[str, Decimal](Decimal)
+    for (account, currency), closing in _closings(folder).items():
+        if account in receivables:
+            due[currency] += closing
     items, aged = dict(due), dict(due)
     for row in read_table(folder, "aging.csv"):
         buckets = [column for column in row if column not in ("customer", "name", "currency", "total")]
@@ -341,7 +345,7 @@ def _read_back(folder: Path) -> Iterator[Flaw]:
     """What was certified was read back: every line of every journal, the same on both sides."""
     final = read_close(folder).get("state") == "closed"
     sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for entry in read_journals(folder) if final else ():
+    for entry in for_general_ledger(read_journals(folder)) if final else ():
         for line in entry.lines:
             amount = line.debit.amount if line.debit else -(line.credit.amount if line.credit else Decimal(0))
             sums[entry.id, line.ledger_account] += amount

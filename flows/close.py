@@ -7,9 +7,11 @@ digest, and they are worked out once more in the transaction that books them: wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from datetime import date
+from itertools import count
+from typing import Any
 
 from core.audit import Act, Deed
 from core.close import (
@@ -30,27 +32,28 @@ from core.close import (
     override_id,
     volume,
 )
+from core.entities import LegalEntity
 from core.errors import Rejected, TieBroken
-from core.journals import split
+from core.journals import as_booked, carried, for_general_ledger, split
 from core.ledger import JournalEntry
 from core.period import DateSpan, start_of_day
 from core.ports import KeepsBooks
 from core.store import Work
 from core.sync import Lane, OutboxCommand
+from flows.accrue import accruals_due
 from flows.context import Hub
 from flows.deliver import deliver_system
 from flows.gates import GATES
 from flows.prepare import chart
 from flows.read_back import Compared, read_back
 from flows.recognise import recognition_due
+from flows.revalue import revaluations_due
 
-T = TypeVar("T")
+#: How many months ahead an open one is looked for.
+MOST_MONTHS = 12
 
 #: How the audit names what no person did.
 WHO = "flow close"
-
-#: Runs one stage under a name that people see.
-Stage = Callable[[str, Callable[[], T]], T]
 
 
 def newest(work: Work, entity: str, period: str) -> Close | None:
@@ -59,30 +62,35 @@ def newest(work: Work, entity: str, period: str) -> Close | None:
     return max(closes, key=lambda one: one.number, default=None)
 
 
-def standing(hub: Hub, period: str) -> Close:
+def entity_of(hub: Hub, entity: str) -> LegalEntity:
+    """The legal entity of an id; empty: the one that sells to everybody else."""
+    return hub.settings.entity(entity) if entity else hub.settings.legal_entity
+
+
+def standing(hub: Hub, period: str, entity: str = "") -> Close:
     """The close of a month, which somebody began. Rejected when nobody did."""
     with hub.database.reading() as work:
-        close = newest(work, hub.settings.legal_entity.id, period)
+        close = newest(work, entity_of(hub, entity).id, period)
     if close is None:
         raise Rejected(f"nobody began to close {period}; run `tieout close run --period {period}`", field="period")
     return close
 
 
-def freeze(hub: Hub, period: str, who: str) -> Close:
+def freeze(hub: Hub, period: str, who: str, entity: str = "") -> Close:
     """The close of a month: the one that stands, or a new one with its cut-off in the zone of the entity."""
-    entity, span = hub.settings.legal_entity, DateSpan.month(period)
+    own, span = entity_of(hub, entity), DateSpan.month(period)
     with hub.database.work() as work:
-        known = newest(work, entity.id, period)
+        known = newest(work, own.id, period)
         if known is not None and known.state is not CloseState.REOPENED:
             return known
         number = known.number + 1 if known else 1
         close = Close(
-            id=close_id(entity.id, period, number),
-            entity=entity.id,
+            id=close_id(own.id, period, number),
+            entity=own.id,
             period=period,
             number=number,
-            currency=entity.currency,
-            cut_off=start_of_day(span.end, entity.timezone),
+            currency=own.currency,
+            cut_off=start_of_day(span.end, own.timezone),
             frozen_at=hub.now(),
             started_by=who,
         )
@@ -119,13 +127,12 @@ def check(hub: Hub, close: Close) -> Checked:
     return checked
 
 
-def override(hub: Hub, period: str, gate: str, record: str, who: str, reason: str) -> Override:
+def override(hub: Hub, close: Close, gate: str, record: str, who: str, reason: str) -> Override:
     """Lets one record of a gate pass, for a reason. Rejected for an unknown gate, or without a reason."""
     if gate not in list(Gate):
         raise Rejected(f"there is no gate {gate!r}; there are {', '.join(Gate)}", field="gate", value=gate)
     if not reason.strip():
         raise Rejected("an override needs a reason; it is printed in the pack", field="reason")
-    close = standing(hub, period)
     if close.state is not CloseState.OPEN:
         raise Rejected(f"{close.id} is {close.state.value}; a gate is passed while it is open", field="state")
     given = Override(
@@ -147,22 +154,36 @@ def override(hub: Hub, period: str, gate: str, record: str, who: str, reason: st
 
 
 def due_journals(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
-    """What the month has still to book: earned revenue; nothing is stored."""
-    entries = [entry for found, _ in recognition_due(hub, work, close.period) for entry in found]
-    most = hub.settings.close.most_lines
-    return [part for entry in entries for part in split(_posted_in_open_month(hub, work, close, entry), most)]
+    """What the month has still to book, as the general ledger takes it: earned, accrued, revalued. Stores nothing."""
+    found = [entry for entries, _ in recognition_due(hub, work, close.period) for entry in entries]
+    found += accruals_due(hub, work, close)
+    found = [entry for entry in found if entry.entity == close.entity]
+    found += revaluations_due(hub, work, close, as_booked(found))
+    found = [_in_open_month(hub, work, close, entry) for entry in found]
+    policy = hub.settings.close
+    if policy.journals == "summary" or (policy.journals == "auto" and len(found) > policy.most_journals):
+        return carried(found, policy.most_lines, lambda *group: _names(work, close, *group))
+    return [part for entry in found for part in split(entry, policy.most_lines)]
 
 
-def _posted_in_open_month(hub: Hub, work: Work, close: Close, entry: JournalEntry) -> JournalEntry:
+def _names(work: Work, close: Close, event: str, day: date, currency: str) -> Iterator[str]:
+    """Ids for journals that carry others, that none carries yet."""
+    for number in count(1):
+        ident = f"JE-{close.entity}-{day:%Y-%m-%d}-{event.replace(' ', '-')}-{currency}-{number}"
+        if not work.periods.numbers_of([ident]):
+            yield ident
+
+
+def _in_open_month(hub: Hub, work: Work, close: Close, entry: JournalEntry) -> JournalEntry:
     """The entry on the first day that is open in our books and, by policy, in those of the general ledger."""
     day = work.periods.open_day(close.entity, entry.posted_on)
     books = hub.connector(hub.system("erp"))
     if hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks):
-        for _ in range(12):
+        for _ in range(MOST_MONTHS):
             if books.takes_postings(day):
                 break
             day = work.periods.open_day(close.entity, first_of_next(day))
-    return entry if day == entry.posted_on else entry.model_copy(update={"posted_on": day})
+    return entry.late(day)
 
 
 def preview(hub: Hub, close: Close) -> Close:
@@ -301,8 +322,8 @@ def book(hub: Hub, close: Close) -> Close:
         entries = [draft.entry for draft in found]
         work.add(entries)
         work.outbox.enqueue(
-            OutboxCommand.of(erp, "journal_entry", "journal_entry", entry, hub.now(), lane=Lane.CLOSE)
-            for entry in entries
+            OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
+            for journal in for_general_ledger(entries)
         )
         for draft in found:
             work.put(draft.model_copy(update={"booked": True}))
@@ -356,7 +377,7 @@ def _state_of(command: OutboxCommand | None) -> str:
 def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
     """Reads every journal back, line by line; the close is verified when nothing differs."""
     with hub.database.reading() as work:
-        entries = booked_journals(work, close)
+        entries = for_general_ledger(booked_journals(work, close))
     compared = read_back(hub, entries)
     if any(one.wrong for one in compared):
         return close, compared
@@ -368,30 +389,38 @@ def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
     return close, compared
 
 
+class _StillDue(Exception):
+    """A month that was about to be locked has something to book."""
+
+
 def lock(hub: Hub, close: Close) -> Close:
-    """Locks the month, unless a fact that came in meanwhile has something to book: then the close is open again."""
-    with hub.database.work() as work:
-        close = _again(work, close)
-        if due_journals(hub, work, close):
-            close = close.moved(CloseState.OPEN)
-            work.put(close)
-            return close
-        close = close.moved(CloseState.CLOSED)
-        work.put(close)
-        ident = f"{close.entity}/{close.period}/{close.number}"
-        work.add(
-            [PeriodLock(id=ident, entity=close.entity, month=close.period, close_id=close.id, locked_at=hub.now())]
-        )
-        _tell(hub, work, close, Act.LOCKED, WHO, {"month": close.period})
+    """Locks the month, unless a fact that came in meanwhile has something to book: then the close is open again.
+
+    The lock comes first and the last look after it, so that nothing slips in between.
+    """
+    ident = f"{close.entity}/{close.period}/{close.number}"
+    try:
+        with hub.database.work() as work:
+            locked = _again(work, close).moved(CloseState.CLOSED)
+            held = PeriodLock(id=ident, entity=close.entity, month=close.period, close_id=close.id, locked_at=hub.now())
+            work.add([held])
+            if due_journals(hub, work, close):
+                raise _StillDue
+            work.put(locked)
+            _tell(hub, work, locked, Act.LOCKED, WHO, {"month": close.period})
+    except _StillDue:
+        with hub.database.work() as work:
+            reopened = _again(work, close).moved(CloseState.OPEN)
+            work.put(reopened)
+        return reopened
     hub.world.faults("close.locked")
-    return close
+    return locked
 
 
-def reopen(hub: Hub, period: str, who: str, reason: str) -> Close:
+def reopen(hub: Hub, close: Close, who: str, reason: str) -> Close:
     """Takes the lock of a month away, for a reason; the next run closes it anew. Rejected when it is not locked."""
     if not reason.strip():
         raise Rejected("a reopening needs a reason", field="reason")
-    close = standing(hub, period)
     with hub.database.work() as work:
         close = _again(work, close).moved(CloseState.REOPENED)
         work.put(close)

@@ -30,6 +30,7 @@ from pydantic import Field
 
 from core.close import Close, CloseState, Obstacle, Verdict, volume
 from core.errors import Rejected
+from core.journals import for_general_ledger
 from core.ports import urgent
 from flows import close as stages
 from flows.close import Checked, Question
@@ -76,8 +77,8 @@ def nobody(_question: Question, _number: int) -> None:
 class Closing:
     """One run of a close, from where it stands to where it cannot go on by itself."""
 
-    def __init__(self, hub: Hub, period: str, who: str, ask: Ask = nobody) -> None:
-        self.hub, self.period, self.who, self.ask = hub, period, who, ask
+    def __init__(self, hub: Hub, period: str, who: str, ask: Ask = nobody, entity: str = "") -> None:
+        self.hub, self.period, self.who, self.ask, self.entity = hub, period, who, ask, entity
         self.checked = Checked()
         self.asked = count()
 
@@ -94,7 +95,7 @@ class Closing:
 
     @urgent()
     def run(self) -> Report:
-        close = self.stage("Freeze the month", stages.freeze, self.period, self.who)
+        close = self.stage("Freeze the month", stages.freeze, self.period, self.who, self.entity)
         while True:
             match close.state:
                 case CloseState.OPEN:
@@ -152,7 +153,7 @@ def final_pack(hub: Hub, close: Close) -> tuple[str, str]:
         return standing
     lines, breaks = tie_out_period(hub, close.period)
     with hub.database.reading() as work:
-        entries = stages.booked_journals(work, close)
+        entries = for_general_ledger(stages.booked_journals(work, close))
     folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=read_back(hub, entries))
     return str(folder), digest
 
@@ -237,7 +238,7 @@ def shown(hub: Hub, question: Question) -> str:
         passed = stages.overrides_of(work, close)
     lines = [
         *([f"**{question.complaint}**", ""] if question.complaint else []),
-        f"Close of **{close.period}** for {hub.settings.legal_entity.name}: "
+        f"Close of **{close.period}** for {stages.entity_of(hub, close.entity).name}: "
         f"{counted(len(question.entries), 'journal')}, {moved or 'nothing to post'}.",
         "",
         "| Account | Name | Debit | Credit |",
@@ -296,7 +297,8 @@ def ask_in_the_ui(question: Question, number: int) -> Answer | None:
     description="Closes a month: checks that it is complete, works out its journals, **asks for approval**, posts "
     "them, reads every line back, locks the month and writes the certified pack. Safe to repeat: see `docs/close.md`.",
 )
-def close_books(period: str, started_by: str = "Prefect UI") -> State[Any]:
-    report = Closing(hub(), period, started_by, ask_in_the_ui if flow_run.id else nobody).run()
+def close_books(period: str, entity: str = "", started_by: str = "Prefect UI") -> State[Any]:
+    """``entity``: the id of a legal entity; empty: the one that sells to everybody else."""
+    report = Closing(hub(), period, started_by, ask_in_the_ui if flow_run.id else nobody, entity).run()
     state = conclude(f"close {period}", report)
     return state if "closed" in report.counts else Failed(message=report.headline, data=None)

@@ -153,7 +153,7 @@ def payments_applied(hub: Hub, close: Close) -> Iterator[Obstacle]:
 
 def payments_settled(hub: Hub, close: Close) -> Iterator[Obstacle]:
     """Every payment that was received in the month stands on our balance at the gateway."""
-    zone = hub.settings.legal_entity.timezone
+    zone = hub.settings.entity(close.entity).timezone
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
         payments = work.find(Payment, status=PaymentStatus.SUCCEEDED.value)

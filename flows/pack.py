@@ -14,6 +14,7 @@ from core import pack
 from core.audit import Act, Deed
 from core.close import Close, CloseState, Obstacle
 from core.errors import TieoutError
+from core.journals import for_general_ledger
 from core.ledger import JournalEntry
 from core.pack import Cell, Table
 from core.store.codec import dump
@@ -30,33 +31,37 @@ def _line_rows(entry: JournalEntry, state: str) -> Iterator[list[Cell]]:
     for line in entry.lines:
         yield [
             entry.id, entry.event, entry.posted_on.isoformat(), entry.account_id, entry.currency, line.ledger_account,
-            line.debit.amount if line.debit else None, line.credit.amount if line.credit else None,
+            line.detail, line.debit.amount if line.debit else None, line.credit.amount if line.credit else None,
             line.memo, line.source, line.source_id, state,
         ]  # fmt: skip
 
 
 LINE_COLUMNS = (
-    "event", "posted_on", "customer", "currency", "account", "debit", "credit", "memo", "source", "source_id", "state",
+    "event", "posted_on", "customer", "currency", "account", "detail", "debit", "credit",
+    "memo", "source", "source_id", "state",
 )  # fmt: skip
 
 
 def _ledger_rows(month: Month) -> Iterator[list[Cell]]:
-    for one in month.work.periods.lines(month.span.start, month.span.end):
+    for one in month.work.periods.lines(month.close.entity, month.span.start, month.span.end):
         debit = None if one.debit_minor is None else decimal(one.debit_minor, one.currency)
         credit = None if one.credit_minor is None else decimal(one.credit_minor, one.currency)
         yield [
             one.entry_id, one.event, one.posted_on.isoformat(), one.account_id, one.currency, one.ledger_account,
-            debit, credit, one.memo, one.source, one.source_id, "booked",
+            one.detail, debit, credit, one.memo, one.source, one.source_id, "booked",
         ]  # fmt: skip
     for entry in month.waiting:
         if month.span.start <= entry.posted_on < month.span.end:
             yield from _line_rows(entry, "waiting")
 
 
+ROLL_COLUMNS = ("subledger", "account", "detail", "currency", "step", "amount")
+
+
 def _roll_rows(month: Month) -> Iterator[list[Cell]]:
-    for roll in month.rolls:
-        for step, amount in {"opening": roll.opening, **roll.moved, "closing": roll.closing}.items():
-            yield [roll.subledger, roll.account, roll.currency, step, amount]
+    for name, roll in month.rolls:
+        for step, money in {"opening": roll.opening, **roll.movements, "closing": roll.closing}.items():
+            yield [name, roll.ledger_account, roll.detail, money.currency, step, money.amount]
 
 
 def tables(month: Month) -> Iterator[Table]:
@@ -73,7 +78,9 @@ def tables(month: Month) -> Iterator[Table]:
         ("account", "name", "currency", "opening", "debit", "credit", "closing"),
         ([b.account, b.name, b.currency, b.opening, b.debit, b.credit, b.closing] for b in month.balances),
     )
-    yield Table("roll_forwards.csv", ("subledger", "account", "currency", "step", "amount"), _roll_rows(month))
+    yield Table(
+        "roll_forwards.csv", ("subledger", "account", "detail", "currency", "step", "amount"), _roll_rows(month)
+    )
     yield Table(
         "aging.csv",
         ("customer", "name", "currency", *columns_of_aging(), "total"),
@@ -136,11 +143,12 @@ def _payloads(month: Month) -> Iterator[dict[str, Any]]:
     """What was sent of each journal; of one that waits, what would be sent now, or why it cannot be told yet."""
     erp = month.hub.system("erp")
     mapping = month.hub.mappings.find(erp, "journal_entry", "out", "journal_entry")
+    sent_as = for_general_ledger(month.journals)
     proofs: dict[str, SyncRecord] = {
         one.record_id: one
-        for one in month.work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in month.journals])
+        for one in month.work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in sent_as])
     }
-    for entry in month.journals:
+    for entry in sent_as:
         if proof := proofs.get(entry.id):
             sent = month.work.outbox.last_payload(erp, "journal_entry", entry.id)
             told = {"system": erp, "vendor_id": proof.vendor_id, "mapping": proof.mapping_version}
@@ -169,6 +177,7 @@ def about(month: Month) -> dict[str, Any]:
         "made_at": month.hub.now().isoformat(),
         "general_ledger": month.hub.system("erp"),
         "posting_rules": month.hub.posting.version,
+        "receivables": list(month.receivables),
         "digests": month.digests,
         "journals": len(month.journals),
         "audit_tip": str(month.work.audit.tip()),

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 from core.close import CloseState, volume
 from core.ledger import JournalEntry
-from flows.pack_month import Month, Roll
+from core.subledgers import Roll
+from flows.pack_month import Month
 from flows.report import amounts
 
 #: Colours of a waterfall: a balance, what raises it, what lowers it.
@@ -49,17 +50,16 @@ def grouped(number: Decimal) -> str:
 def figures(month: Month) -> list[tuple[str, str]]:
     """What stands at the top: each figure with its name."""
     moved = amounts(volume(month.journals).values()) or "nothing"
-    closings = {roll.subledger: f"{grouped(roll.closing)} {roll.currency}" for roll in month.rolls}
+    closings: dict[str, list[str]] = {}
+    for name, roll in month.drawn:
+        closings.setdefault(name, []).append(f"{grouped(roll.closing.amount)} {roll.closing.currency}")
     breaks = len(month.breaks)
     return [
         ("Journals of this close", f"{len(month.journals):,}"),
         ("Debits they move", moved),
-        ("Receivables, closing", closings.get("receivables", "none")),
-        ("Deferred revenue, closing", closings.get("deferred revenue", "none")),
-        (
-            "Lines booked in the month",
-            f"{sum(debit > 0 or credit > 0 for debit, credit in month.moved.values()):,} sums",
-        ),
+        ("Receivables, closing", " + ".join(closings.get("receivables", ["none"]))),
+        ("Deferred revenue, closing", " + ".join(closings.get("deferred revenue", ["none"]))),
+        ("Revenue of the month", amounts(month.revenue) or "none"),
         ("Ties", f"{len(month.ties)}, {'all at 0.00' if month.ties and not breaks else f'{breaks} breaks'}"),
         ("Gates let pass", str(len(month.overrides))),
         ("Approvals", ", ".join(one.who for one in month.decisions if one.verdict.value == "approve") or "none yet"),
@@ -79,11 +79,17 @@ def by_account(entries: Iterable[JournalEntry]) -> list[tuple[str, str, Decimal,
 
 def waterfall(roll: Roll) -> list[Bar]:
     """Opening, each event, closing. A balance of a liability is drawn as what is owed, above zero."""
-    sign = -1 if roll.closing < 0 or (not roll.closing and roll.opening < 0) else 1
-    level = sign * roll.opening
-    bars = [Bar("opening", Decimal(0), level, roll.opening, LEVEL)]
-    for event, amount in roll.moved.items():
-        after = level + sign * amount
-        bars.append(Bar(event, level, after, amount, UP if after >= level else DOWN))
+    opening, closing = roll.opening.amount, roll.closing.amount
+    sign = -1 if closing < 0 or (not closing and opening < 0) else 1
+    level = sign * opening
+    bars = [Bar("opening", Decimal(0), level, opening, LEVEL)]
+    for event, moved in roll.movements.items():
+        after = level + sign * moved.amount
+        bars.append(Bar(event, level, after, moved.amount, UP if after >= level else DOWN))
         level = after
-    return [*bars, Bar("closing", Decimal(0), level, roll.closing, LEVEL)]
+    return [*bars, Bar("closing", Decimal(0), level, closing, LEVEL)]
+
+
+def title(name: str, roll: Roll) -> str:
+    """``Receivables (1100, USD)``."""
+    return f"{name.capitalize()} ({roll.ledger_account}, {roll.closing.currency})"

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 
 from core.close import Verdict
-from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, waterfall
-from flows.pack_month import Month, Roll, aged, columns_of_aging
+from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, title, waterfall
+from flows.pack_month import Month, aged, columns_of_aging
 
 #: Most journals that the page lists; all of them stand in journals.csv.
 LISTED = 100
@@ -135,10 +135,8 @@ def _trial_balance(month: Month) -> str:
 
 def _charts(month: Month) -> str:
     drawn = [
-        f"<div class=chart><h3>{roll.subledger.capitalize()} ({roll.account}, {roll.currency})</h3>"
-        f"{_svg(waterfall(roll))}</div>"
-        for roll in month.rolls
-        if roll.moved or roll.opening
+        f"<div class=chart><h3>{escape(title(name, roll))}</h3>{_svg(waterfall(roll))}</div>"
+        for name, roll in month.drawn
     ]
     return f"<h2>Roll-forwards</h2><div class=charts>{''.join(drawn)}</div>{_rolls(month)}" if drawn else ""
 
@@ -167,15 +165,12 @@ def _svg(bars: Sequence[Bar]) -> str:
 
 
 def _rolls(month: Month) -> str:
-    def row(roll: Roll) -> list[str]:
-        moved = ", ".join(f"{escape(event)} {grouped(amount)}" for event, amount in roll.moved.items()) or "nothing"
-        return [
-            escape(roll.subledger), escape(roll.account), roll.currency, moved,
-            grouped(roll.opening), grouped(roll.closing),
-        ]  # fmt: skip
-
-    heads = ["subledger", "account", "currency", "moved by", ">opening", ">closing"]
-    return _table(heads, map(row, month.rolls)) if month.rolls else ""
+    rows = []
+    for name, roll in month.rolls:
+        moved = ", ".join(f"{escape(event)} {grouped(money.amount)}" for event, money in roll.movements.items())
+        about = [escape(name), escape(f"{roll.ledger_account} {roll.detail}"), roll.closing.currency, moved]
+        rows.append([*about, grouped(roll.opening.amount), grouped(roll.closing.amount)])
+    return _table(["subledger", "account", "currency", "moved by", ">opening", ">closing"], rows)
 
 
 def _aging(month: Month) -> str:

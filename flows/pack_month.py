@@ -13,26 +13,20 @@ from core.accounts import Account
 from core.audit import AuditRow
 from core.close import Close, CloseState, Decision, JournalDraft, Obstacle, Override
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
+from core.journals import as_booked
 from core.ledger import JournalEntry, LedgerAccount, LedgerAccountKind
 from core.money import Money
 from core.payments import Payment
 from core.period import DateSpan
 from core.store import Work
+from core.subledgers import SUBLEDGERS, Booked, Roll, roll_forward, subledger
 from core.ties import Break, TieLine
 from flows.context import Hub
 from flows.prepare import chart
 from flows.read_back import Compared
 
-#: The subledgers whose movements are shown: what people call each, and the role of its ledger accounts.
-SUBLEDGERS: Mapping[str, str] = {
-    "receivables": "receivables",
-    "unbilled receivables": "unbilled receivables",
-    "contract assets": "contract asset",
-    "deferred revenue": "deferred revenue",
-    "prepaid by customers": "prepaid liability",
-    "tax payable": "tax payable",
-    "gateway clearing": "gateway clearing",
-}
+#: The subledgers whose movements are drawn; all of them stand in the tables.
+DRAWN = ("receivables", "contract assets", "deferred revenue", "credit and prepaid liability", "tax payable")
 
 #: How long an open item is overdue: the bucket's name, and its last day.
 BUCKETS: tuple[tuple[str, int | None], ...] = (
@@ -43,8 +37,6 @@ BUCKETS: tuple[tuple[str, int | None], ...] = (
     ("over 90", None),
 )
 ON_ACCOUNT = "on account"
-
-FIRST_DAY = date(1900, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -61,21 +53,6 @@ class Balance:
     @property
     def closing(self) -> Decimal:
         return self.opening + self.debit - self.credit
-
-
-@dataclass(frozen=True)
-class Roll:
-    """One subledger over the month: what each event moved."""
-
-    subledger: str
-    account: str
-    currency: str
-    opening: Decimal
-    moved: Mapping[str, Decimal]
-
-    @property
-    def closing(self) -> Decimal:
-        return self.opening + sum(self.moved.values(), Decimal(0))
 
 
 @dataclass(frozen=True)
@@ -109,7 +86,7 @@ class Month:
 
     @property
     def entity_name(self) -> str:
-        return self.hub.settings.legal_entity.name
+        return self.hub.settings.entity(self.close.entity).name
 
     @cached_property
     def drafts(self) -> list[JournalDraft]:
@@ -132,81 +109,75 @@ class Month:
         return self.chart[account].name if account in self.chart else ""
 
     @cached_property
+    def booked(self) -> list[Booked]:
+        """What was booked up to and with the month, and what the waiting journals would book."""
+        booked = self.work.sums.booked(self.close.entity, self.close.period)
+        return [*booked, *(one for one in as_booked(self.waiting) if one.month <= self.close.period)]
+
+    @cached_property
     def revenue(self) -> list[Money]:
         """What the income accounts earned in the month, by currency."""
-        earned: dict[str, int] = {}
-        for (account, currency, _), (debit, credit) in self.moved.items():
-            if account in self.chart and self.chart[account].kind is LedgerAccountKind.INCOME:
-                earned[currency] = earned.get(currency, 0) + credit - debit
-        return [Money(minor, currency) for currency, minor in sorted(earned.items())]
+        earned: dict[str, Money] = {}
+        for one in self.booked:
+            account, currency = self.chart.get(one.ledger_account), one.net.currency
+            if one.month == self.close.period and account and account.kind is LedgerAccountKind.INCOME:
+                earned[currency] = earned.get(currency, Money.zero(currency)) - one.net
+        return list(earned.values())
 
     @cached_property
     def customers(self) -> Mapping[str, str]:
         return {account.id: account.name for account in self.work.find(Account)}
 
     @cached_property
-    def moved(self) -> dict[tuple[str, str, str], tuple[int, int]]:
-        """(ledger account, currency, event) to debits and credits of the month, the waiting journals among them."""
-        found = {
-            (one.ledger_account, one.currency, one.event): (one.debit, one.credit)
-            for one in self.work.periods.movements(self.span.start, self.span.end)
-        }
-        for entry in self.waiting:
-            for line in entry.lines if self.span.start <= entry.posted_on < self.span.end else ():
-                key = line.ledger_account, entry.currency, entry.event
-                debit, credit = found.get(key, (0, 0))
-                found[key] = (
-                    debit + (line.debit.minor if line.debit else 0),
-                    credit + (line.credit.minor if line.credit else 0),
-                )
-        return found
-
-    @cached_property
     def balances(self) -> list[Balance]:
         """The trial balance, by account and currency."""
-        opening: dict[tuple[str, str], int] = defaultdict(int)
-        for one in self.work.periods.movements(FIRST_DAY, self.span.start):
-            opening[one.ledger_account, one.currency] += one.net
-        debits, credits = dict.fromkeys(opening, 0), dict.fromkeys(opening, 0)
-        for (account, currency, _), (debit, credit) in self.moved.items():
-            debits[account, currency] = debits.get((account, currency), 0) + debit
-            credits[account, currency] = credits.get((account, currency), 0) + credit
+        sums: dict[tuple[str, str], list[Money]] = {}
+        for one in self.booked:
+            currency = one.net.currency
+            held = sums.setdefault((one.ledger_account, currency), [Money.zero(currency)] * 3)
+            if one.month < self.close.period:
+                held[0] += one.net
+            else:
+                held[1], held[2] = held[1] + one.debit, held[2] + one.credit
         return [
-            Balance(
-                account,
-                self.name_of(account),
-                currency,
-                decimal(opening.get((account, currency), 0), currency),
-                decimal(debits[account, currency], currency),
-                decimal(credits[account, currency], currency),
-            )
-            for account, currency in sorted(debits)
+            Balance(account, self.name_of(account), currency, *(money.amount for money in held))
+            for (account, currency), held in sorted(sums.items())
         ]
 
     @cached_property
-    def rolls(self) -> list[Roll]:
-        rolls = []
-        for subledger, role in SUBLEDGERS.items():
-            for code in self.hub.posting.accounts(role):
-                for balance in self.balances:
-                    if balance.account == code:
-                        moved = {
-                            event: decimal(debit - credit, currency)
-                            for (account, currency, event), (debit, credit) in sorted(self.moved.items())
-                            if (account, currency) == (code, balance.currency)
-                        }
-                        rolls.append(Roll(subledger, code, balance.currency, balance.opening, moved))
-        return rolls
+    def rolls(self) -> list[tuple[str, Roll]]:
+        """The roll-forward of each subledger; tax by jurisdiction, cash clearing by gateway."""
+        return [
+            (name, roll)
+            for name in SUBLEDGERS
+            for roll in subledger(self.hub.posting, self.booked, name, self.close.period)
+        ]
+
+    @cached_property
+    def drawn(self) -> list[tuple[str, Roll]]:
+        """The same by ledger account alone, of the subledgers that are drawn."""
+        rules = self.hub.posting
+        return [
+            (name, roll)
+            for name in DRAWN
+            for roll in roll_forward(
+                self.booked, self.close.period, [code for role in SUBLEDGERS[name] for code in rules.accounts(role)]
+            )
+        ]
+
+    @property
+    def receivables(self) -> Sequence[str]:
+        """The ledger accounts whose open items are aged."""
+        return self.hub.posting.accounts("receivables")
 
     @cached_property
     def open_items(self) -> list[OpenItem]:
         """What is open at the end of the month, invoice by invoice; the rest of a customer's balance is on account."""
-        codes, end = self.hub.posting.accounts("receivables"), self.span.end
         invoices = {one.id: one for one in self.work.find(Invoice, status=InvoiceStatus.FINAL.value)}
         payments = {one.id: one.invoice_id for one in self.work.find(Payment)}
         notes = {one.id: one for one in self.work.find(CreditNote)}
         left: dict[tuple[str, str, str], int] = defaultdict(int)
-        for one in self.work.periods.receivable_sources(codes, end):
+        for one in self.work.periods.open_sources(self.close.entity, self.receivables, self.span.end):
             document = {"invoice": one.source_id, "payment": payments.get(one.source_id, "")}.get(one.source, "")
             if one.source == "credit_note" and one.source_id in notes:
                 for applied in notes[one.source_id].applied:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from fpdf import FPDF, FontFace
 
-from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, waterfall
+from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, title, waterfall
 from flows.pack_month import Month, aged, columns_of_aging
 
 #: Millimetres.
@@ -91,25 +91,23 @@ def _figures(pdf: FPDF, month: Month) -> None:
 
 
 def _charts(pdf: FPDF, month: Month) -> None:
-    rolls = [roll for roll in month.rolls if roll.moved or roll.opening]
+    rolls = month.drawn
     if not rolls:
         return
     _heading(pdf, "Roll-forwards")
     wide = WIDTH / 2
     for first in range(0, len(rolls), 2):
-        pair = [waterfall(roll) for roll in rolls[first : first + 2]]
-        high = max(map(len, pair)) * ROW + 9
+        pair = [(title(name, roll), waterfall(roll)) for name, roll in rolls[first : first + 2]]
+        high = max(len(bars) for _, bars in pair) * ROW + 9
         if pdf.will_page_break(high):
             pdf.add_page()
         top = pdf.get_y()
-        for place, bars in enumerate(pair):
-            roll = rolls[first + place]
-            title = f"{roll.subledger.capitalize()} ({roll.account}, {roll.currency})"
-            _waterfall(pdf, title, bars, MARGIN + place * wide, top, wide - 4)
+        for place, (name, bars) in enumerate(pair):
+            _waterfall(pdf, name, bars, MARGIN + place * wide, top, wide - 4)
         pdf.set_xy(MARGIN, top + high)
 
 
-def _waterfall(pdf: FPDF, title: str, bars: Sequence[Bar], x: float, y: float, width: float) -> None:
+def _waterfall(pdf: FPDF, name: str, bars: Sequence[Bar], x: float, y: float, width: float) -> None:
     """A row per step: its name, the bar between where it starts and where it ends, its amount."""
     label, figure = 24.0, 22.0
     room = width - label - figure
@@ -118,7 +116,7 @@ def _waterfall(pdf: FPDF, title: str, bars: Sequence[Bar], x: float, y: float, w
     pdf.set_xy(x, y)
     pdf.set_font(FONT, "B", 8)
     pdf.set_text_color(*INK)
-    pdf.cell(width, 5, _plain(title))
+    pdf.cell(width, 5, _plain(name))
     pdf.set_font(FONT, "", 7)
     for number, bar in enumerate(bars):
         top = y + 6 + number * ROW

@@ -1,4 +1,4 @@
-"""Months: what was booked in one, what it leaves open, and whether it takes more."""
+"""Months: whether one takes journals, what was booked in it line by line, and what it leaves to be billed."""
 
 from __future__ import annotations
 
@@ -26,24 +26,6 @@ LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED = map(
     ),
 )
 
-_DEBIT = func.coalesce(func.sum(LINE.c.debit_minor), 0)
-_CREDIT = func.coalesce(func.sum(LINE.c.credit_minor), 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Movement:
-    """What one event moved on one ledger account within some days; minor units, debits less credits in ``net``."""
-
-    ledger_account: str
-    currency: str
-    event: str
-    debit: int
-    credit: int
-
-    @property
-    def net(self) -> int:
-        return self.debit - self.credit
-
 
 @dataclass(frozen=True, slots=True)
 class BookedLine:
@@ -51,12 +33,11 @@ class BookedLine:
 
     entry_id: str
     event: str
-    via: str
     posted_on: date
     account_id: str | None
     currency: str
-    position: int
     ledger_account: str
+    detail: str
     debit_minor: int | None
     credit_minor: int | None
     memo: str
@@ -97,32 +78,17 @@ class Periods:
         """Forgets the journals of a close that were not booked."""
         self._connection.execute(delete(DRAFT).where(DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)))
 
-    def movements(self, start: date, end: date) -> list[Movement]:
-        """What each event moved on each ledger account, in a fixed order."""
-        query = (
-            select(LINE.c.ledger_account, ENTRY.c.currency, ENTRY.c.event, _DEBIT, _CREDIT)
-            .join(ENTRY, ENTRY.c.id == LINE.c.parent_id)
-            .where(_posted(start, end))
-            .group_by(LINE.c.ledger_account, ENTRY.c.currency, ENTRY.c.event)
-        )
-        found = [
-            Movement(account, currency, event, int(debit), int(credit))
-            for account, currency, event, debit, credit in self._connection.execute(query)
-        ]
-        return sorted(found, key=lambda one: (one.ledger_account, one.currency, one.event))
-
-    def lines(self, start: date, end: date) -> Iterator[BookedLine]:
+    def lines(self, entity: str, start: date, end: date) -> Iterator[BookedLine]:
         """Every line that was posted, entry by entry in the order of their ids; never all in memory."""
         query = (
             select(
                 ENTRY.c.id,
                 ENTRY.c.event,
-                ENTRY.c.via,
                 ENTRY.c.posted_on,
                 ENTRY.c.account_id,
                 ENTRY.c.currency,
-                LINE.c.position,
                 LINE.c.ledger_account,
+                LINE.c.detail,
                 LINE.c.debit_minor,
                 LINE.c.credit_minor,
                 LINE.c.memo,
@@ -130,25 +96,36 @@ class Periods:
                 LINE.c.source_id,
             )
             .join(LINE, LINE.c.parent_id == ENTRY.c.id)
-            .where(_posted(start, end))
+            .where(_posted(entity, start, end))
             .order_by(ENTRY.c.id, LINE.c.sequence)
             .execution_options(yield_per=5000)
         )
         for row in self._connection.execute(query):
             yield BookedLine(*tuple(row))
 
-    def entry_ids(self, start: date, end: date) -> list[str]:
-        """Ids of the entries that were posted."""
-        return sorted(self._connection.execute(select(ENTRY.c.id).where(_posted(start, end))).scalars())
+    def sources_of(self, event: str, entity: str, start: date, end: date) -> set[str]:
+        """Ids of the sources that an event booked."""
+        query = (
+            select(LINE.c.source_id)
+            .join(ENTRY, ENTRY.c.id == LINE.c.parent_id)
+            .where(ENTRY.c.event == event, _posted(entity, start, end))
+        )
+        return set(self._connection.execute(query).scalars())
 
-    def receivable_sources(self, ledger_accounts: Sequence[str], end: date) -> list[OpenSource]:
+    def numbers_of(self, entry_ids: Sequence[str]) -> set[str]:
+        """Those of these ids, of entries or of journals that carry some in the general ledger, that are taken."""
+        taken = set(self._connection.execute(select(ENTRY.c.id).where(ENTRY.c.id.in_(entry_ids))).scalars())
+        carried = select(ENTRY.c.gl_journal).where(ENTRY.c.gl_journal.in_(entry_ids)).distinct()
+        return taken | {str(one) for one in self._connection.execute(carried).scalars()}
+
+    def open_sources(self, entity: str, ledger_accounts: Sequence[str], end: date) -> list[OpenSource]:
         """What each document moved on ledger accounts before a day, per customer; those that cancel out are absent."""
-        net = _DEBIT - _CREDIT
+        debits, credits = (func.coalesce(func.sum(column), 0) for column in (LINE.c.debit_minor, LINE.c.credit_minor))
         columns = (func.coalesce(ENTRY.c.account_id, ""), ENTRY.c.currency, LINE.c.source, LINE.c.source_id)
         query = (
-            select(*columns, net)
+            select(*columns, debits - credits)
             .join(LINE, LINE.c.parent_id == ENTRY.c.id)
-            .where(LINE.c.ledger_account.in_(ledger_accounts), ENTRY.c.posted_on < end)
+            .where(LINE.c.ledger_account.in_(ledger_accounts), ENTRY.c.entity == entity, ENTRY.c.posted_on < end)
             .group_by(*columns)
         )
         found = [
@@ -170,5 +147,5 @@ class Periods:
         return sorted(self._connection.execute(query).scalars())
 
 
-def _posted(start: date, end: date) -> ColumnElement[bool]:
-    return and_(ENTRY.c.posted_on >= start, ENTRY.c.posted_on < end)
+def _posted(entity: str, start: date, end: date) -> ColumnElement[bool]:
+    return and_(ENTRY.c.entity == entity, ENTRY.c.posted_on >= start, ENTRY.c.posted_on < end)

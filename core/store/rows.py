@@ -480,6 +480,7 @@ class JournalEntryRow(SQLModel, table=True):
     rules_version: str = _added("")
     reverses: str | None = Field(default=None, unique=True, index=True)
     origin: str | None = None
+    gl_journal: str | None = Field(default=None, index=True)
 
 
 class JournalLineRow(SQLModel, table=True):

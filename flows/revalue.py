@@ -1,0 +1,25 @@
+"""Revalue: what monetary accounts hold of other currencies is worth, at the rate of a month's last day."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count
+
+from core.close import Close
+from core.ledger import JournalEntry
+from core.posting import revaluation_entries, rounding_entries
+from core.store import Work
+from core.subledgers import Booked, positions
+from flows.context import Hub
+
+
+def revaluations_due(hub: Hub, work: Work, close: Close, drafted: Sequence[Booked]) -> list[JournalEntry]:
+    """The unrealised gains and losses of the month that no revaluation has booked, with their reversal, and what
+    conversions have left over. ``drafted``: what the other journals of the close would book."""
+    books = hub.books_of(work, close.entity)
+    held = positions([*work.sums.booked(close.entity, close.period), *drafted], close.period, books.entity.currency)
+    for number in count(1):
+        entries = revaluation_entries(books, close.period, held, number)
+        if not work.periods.numbers_of([entry.id for entry in entries]):
+            break
+    return [*entries, *rounding_entries(books, close.period, held)]
