@@ -8,14 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.util import CommandError
 from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms
-from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.amendments import Amendment
 from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.errors import Misconfigured, TieBroken
@@ -110,6 +110,9 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
 
 #: What a unit of work raises when the database fails it: away, full, read-only, locked.
 StoreFailed = SQLAlchemyError
+
+#: From so many rows on, PostgreSQL is given them as one stream, which is many times faster than one by one.
+COPIED = 100
 
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
@@ -345,8 +348,24 @@ class Work:
             self._bulk(_table(child), [row for noun in nouns for row in shape.child_columns(noun, name)])
 
     def _bulk(self, table: Table, values: list[Columns]) -> None:
-        if values:
+        if len(values) >= COPIED and self._connection.dialect.name == "postgresql":
+            _copy(self._connection, table, values)
+        elif values:
             self._connection.execute(insert(table), values)
+
+
+def _copy(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
+    """Rows by PostgreSQL's COPY; they may leave out columns that have a default."""
+    columns = [column for column in table.columns if column.name in values[0]]
+    processors = [(one.name, one.type.bind_processor(connection.dialect)) for one in columns]
+    names = ", ".join(f'"{column.name}"' for column in columns)
+    statement = f'COPY "{table.name}" ({names}) FROM STDIN'
+    try:
+        with cast(Any, connection.connection.cursor()) as cursor, cursor.copy(statement) as copy:
+            for row in values:
+                copy.write_row([process(row[name]) if process else row[name] for name, process in processors])
+    except psycopg.Error as error:
+        raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
 
 
 def _table(shape: Shape[Any]) -> Table:
