@@ -86,3 +86,15 @@ def forks() -> multiprocessing.context.ForkServerContext:
         ["flows.deliver", "app.webhooks", "connectors.stripe_gateway", "connectors.netsuite"]
     )
     return context
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many calls of each system and operation were found as published, and which operations nothing describes."""
+    for report in terminalreporter.getreports("passed"):
+        for name, told in getattr(report, "user_properties", ()):
+            if name == "conformance" and report.when == "call":
+                system, valid, unpublished = told
+                counts = ", ".join(f"{operation} {count}" for operation, count in sorted(valid.items()))
+                terminalreporter.write_line(f"{system}: {sum(valid.values())} calls as published: {counts}")
+                for operation, count in sorted(unpublished.items()):
+                    terminalreporter.write_line(f"{system}: {count} calls of no published operation: {operation}")

@@ -1,0 +1,148 @@
+"""What a system is asked beyond the contract suite and a month: rarer records, changes, reads and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connectors.registry import SYSTEMS
+from core.errors import Rejected
+from core.ports import ExternalKey, World
+from sandbox import hubspot as portal
+from tests.connectors import (
+    contract_avalara_communications,
+    contract_dynamics,
+    contract_hubspot,
+    contract_quickbooks,
+    contract_xero,
+    test_avalara_communications,
+    test_dynamics,
+    test_quickbooks,
+    test_xero,
+)
+from tests.sandbox.dynamics_seller import Seller
+from tests.sandbox.test_hubspot import Account
+
+WORLD = World(sleep=lambda _seconds: None)
+
+
+def _just_now() -> str:
+    return (datetime.now(UTC) - timedelta(minutes=1)).isoformat()
+
+
+def _connect(system: str, settings: Any) -> Any:
+    return SYSTEMS[system].connect(settings, WORLD)
+
+
+def avalara_communications(url: str, _folder: Path) -> None:
+    afc = _connect("avalara_communications", contract_avalara_communications.settings(url))
+    doc = test_avalara_communications.document(afc).vendor_id
+    test_avalara_communications.commit(afc, doc)
+    test_avalara_communications.void(afc, doc)
+    with pytest.raises(Rejected):
+        test_avalara_communications.document(afc, itms=test_avalara_communications.items(tran=99))
+    adjusted = [{**item, "adj": True} for item in test_avalara_communications.items()]
+    number = ExternalKey("invn", "CN-1")
+    afc.upsert("tax_adjust", {**contract_avalara_communications.payload(1), "itms": adjusted}, number)
+    reads = [("pcode", "State=CA&ZipCode=94102"), ("location", "377300"), ("primary", "377300")]
+    for resource, vendor_id in [*reads, ("ts_pair", "19:6"), ("tax_type", "162")]:
+        afc.get(resource, vendor_id)
+    afc.close()
+
+
+def dynamics(url: str, _folder: Path) -> None:
+    seller, crm = Seller(url), _connect("dynamics", contract_dynamics.settings(url, page=2))
+    records = [(contract_dynamics.payload(n), contract_dynamics.key(n)) for n in range(1, 4)]
+    made = crm.upsert_many("account", [*records, (contract_dynamics.bad_payload()[0], contract_dynamics.key(9))])
+    account = seller.account()
+    seller.make("contacts", lastname="Fox", parentcustomerid_account__to=account)
+    site = {"tieout_SiteId@odata.bind": seller.site("A-0001-S1", account)}
+    order = seller.sell(*[seller.line("VC-MIN", 2, 19.99, **site)] * 3)
+    crm.get("order", order)
+    progress = {"tieout_status": "paid", "tieout_paid": Decimal("1.10")}
+    crm.upsert("order_progress", progress, ExternalKey("salesorderid", order))
+    invoice = test_dynamics.invoice_payload("1.00", "2.50")
+    for more in ({}, {"name": "Corrected"}):
+        crm.upsert("invoice", invoice | more, test_dynamics.NUMBER)
+    for resource in crm.resources:
+        for since in (None, "2026-01-01T00:00:00+00:00"):
+            list(crm.changes(resource, since))
+    *_, last = crm.changes("account", None)
+    seller.call("DELETE", f"accounts({made[2].vendor_id})", status=204)
+    assert [change.payload for change in crm.changes("account", last.cursor)] == [None]
+    seller.http.close()
+    crm.close()
+
+
+def hubspot(url: str, _folder: Path) -> None:
+    account = Account(url)
+    oauth = {"access_token": None, "client_id": portal.CLIENT_ID, "refresh_token": portal.REFRESH_TOKEN}
+    crm = _connect("hubspot", contract_hubspot.settings(url, **oauth))
+    with pytest.raises(Rejected):
+        crm.upsert("account", {"colour": "red"}, contract_hubspot.key(3))
+    company = crm.upsert("account", contract_hubspot.payload(1), contract_hubspot.key(1)).vendor_id
+    deal = account.make("deals", dealname="Rooms", dealstage="closedwon", amount="30", closedate="2026-09-21")
+    line, contact = account.make("line_items", quantity="1", price="30"), account.make("contacts", email="a@b.example")
+    site = account.make("companies", tieout_site_code="A-0001-S1")
+    account.link("deals", deal, "companies", company, 5)
+    account.link("deals", deal, "line_items", line, 19)
+    account.link("companies", company, "contacts", contact, 2)
+    account.link("companies", company, "companies", site, 13)
+    for ident in (deal, "1"):
+        crm.upsert_many("order_progress", [({"tieout_status": "paid"}, ExternalKey("hs_object_id", ident))])
+    gone = account.make("deals", dealstage="closedwon")
+    account.call("DELETE", f"/crm/v3/objects/deals/{gone}", status=204)
+    for since in (None, "2026-01-01T00:00:00+00:00"):
+        for resource in crm.resources:
+            list(crm.changes(resource, since))
+    account.http.close()
+    crm.close()
+
+
+def quickbooks(url: str, folder: Path) -> None:
+    ledger = _connect("quickbooks", contract_quickbooks.settings(url, token_file=folder / "tokens.json"))
+    test_quickbooks.deliver_examples(ledger, folder)
+    note = test_quickbooks.invoice("1.00", CustomerRef={"value": "8"})
+    test_quickbooks.put(ledger, "credit_note", "CN-1", note)
+    with pytest.raises(Rejected):
+        test_quickbooks.put(ledger, "class", "x" * 101, {})
+    for resource in ledger.resources:
+        list(ledger.changes(resource, "2026-10" if resource == "gl_balance" else _just_now()))
+    ledger.close()
+
+
+def xero(url: str, folder: Path) -> None:
+    ledger = _connect("xero", contract_xero.settings(url, token_file=folder / "tokens.json"))
+    put = test_xero.put
+    test_xero.deliver_examples(ledger, folder)
+    for options in ("Denver", "Austin"):
+        put(ledger, "tracking_category", "Site", {"Options": [{"Name": options}]})
+    mails = [
+        ({**contract_xero.payload(n), "EmailAddress": mail}, contract_xero.key(n))
+        for n, mail in ((8, "a@b.c"), (9, "x"))
+    ]
+    ledger.upsert_many("account", mails)
+    put(ledger, "ledger_account", "4010", {"Name": "Renamed", "Type": "REVENUE"})
+    put(ledger, "account", "A-0008", {"Name": "Renamed"})
+    with pytest.raises(Rejected):
+        put(ledger, "ledger_account", "4011", {"Name": "Renamed", "Type": "REVENUE"})
+    for resource in ledger.resources:
+        for change in ledger.changes(resource, "2026-10" if resource == "gl_balance" else _just_now()):
+            if resource != "gl_balance":
+                ledger.get(resource, change.vendor_id)
+    ledger.close()
+
+
+#: System to its scene.
+SCENES: Mapping[str, Callable[[str, Path], None]] = {
+    "avalara_communications": avalara_communications,
+    "dynamics": dynamics,
+    "hubspot": hubspot,
+    "quickbooks": quickbooks,
+    "xero": xero,
+}
