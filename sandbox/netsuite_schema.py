@@ -262,7 +262,6 @@ gen:JournalEntry < core:Record: postingPeriod=core:RecordRef tranDate=dateTime c
     createdDate=dateTime lastModifiedDate=dateTime lineList=JournalEntryLineList @internalId @externalId
 gen:JournalEntryLine: account=core:RecordRef line=long debit=double credit=double memo entity=core:RecordRef
     department=core:RecordRef class=core:RecordRef location=core:RecordRef
-    department=core:RecordRef class=core:RecordRef location=core:RecordRef
 gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean~true
 """
 
