@@ -1,4 +1,4 @@
-"""``tieout mappings``: check the mapping files, run their examples, show one as a table.
+"""``tieout mappings``: check the mapping files, run their examples, show one as a table, replay one, start one.
 
 ``check`` and ``test`` exit with 1 when something is wrong. ``--json`` prints the same as data.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from core.mapping import Mapping, inspect_book
 from core.mapping.show import rows
 from core.mapping.values import shown
 
-app = typer.Typer(help="Mapping files: check, test, show.", no_args_is_help=True)
+app = typer.Typer(help="Mapping files: check, test, show, replay, new.", no_args_is_help=True)
 
 Folder = Annotated[Path, typer.Option(help="Where the mapping files are.", exists=True, file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
@@ -142,6 +143,50 @@ def show(system: str, record: str, folder: Folder = HERE, as_json: AsJson = Fals
         )
         typer.echo(f"{mapping.file}, version {mapping.version}, {mapping.spec.api}")
         _print_table(["field", "takes", "rule", "missing", "note"], [asdict(row) for row in rows(mapping.spec)])
+
+
+@app.command()
+def replay(
+    since: Annotated[datetime, typer.Option(help="Records sent at that time (UTC) or later, like 2026-11-01.")],
+    file: Annotated[Path, typer.Option("--with", help="The changed mapping file.", exists=True, dir_okay=False)],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a changed mapping would alter in records already sent, and the money; write nothing."""
+    from flows.context import hub
+    from flows.replay_mapping import replay as replayed
+
+    report = replayed(hub(), file, since.replace(tzinfo=UTC))
+    if as_json:
+        _print_json({**report.data(), "changes": report.rows})
+        return
+    if report.rows:
+        _print_table(list(report.rows[0]), report.rows)
+    typer.echo(report.headline)
+
+
+@app.command()
+def new(
+    system: str,
+    record: str,
+    resource: Annotated[str, typer.Option(help="A row of the connector; default: the record's name.")] = "",
+    direction: Annotated[str, typer.Option(help="out or in.")] = "out",
+    out: Annotated[Path | None, typer.Option(help="Write the file here; it must not exist.")] = None,
+) -> None:
+    """Start a mapping file from what a system in use describes. Exit 1 while a demanded field is undecided."""
+    from flows.context import hub
+    from flows.new_mapping import new_mapping
+
+    if direction not in ("out", "in"):
+        raise typer.BadParameter("out or in", param_hint="--direction")
+    made = new_mapping(hub(), _in_use(system), record, resource or record, direction)
+    if out is None:
+        typer.echo(made.text)
+    else:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(made.text)
+    for name in made.undecided:
+        typer.echo(f"undecided: {name}; the file does not load before it has an operator", err=True)
+    raise typer.Exit(1 if made.undecided else 0)
 
 
 def _described(mapping: Mapping) -> dict[str, Any]:

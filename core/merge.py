@@ -12,17 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from core.mapping.values import ABSENT
 from core.ports import Payload
-
-
-class _Absent:
-    """No value at all, which is not null."""
-
-    def __repr__(self) -> str:
-        return "nothing"
-
-
-ABSENT = _Absent()
 
 
 @dataclass(frozen=True, slots=True)

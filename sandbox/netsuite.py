@@ -575,7 +575,8 @@ class Service:
         """Those of the account that answers now; made anew when its types changed."""
         wanted = changes(self.company.shelf)
         if self._documents[0] != wanted:
-            self._documents = wanted, soap.Documents()
+            with self.own_types():
+                self._documents = wanted, soap.Documents()
         return self._documents[1]
 
     async def endpoint(self, request: Request) -> Response:
@@ -808,8 +809,7 @@ def emulator(shelf: Shelf) -> Emulator:
         return Response(service.documents.wsdl(address), media_type="text/xml")
 
     async def xsd(request: Request) -> Response:
-        with service.own_types():
-            document = service.documents.files.get(request.path_params["name"])
+        document = service.documents.files.get(request.path_params["name"])
         return Response(document or b"", 200 if document else 404, media_type="text/xml")
 
     async def periods(request: Request) -> Response:

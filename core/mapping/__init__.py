@@ -5,7 +5,7 @@ Read in this order: ``spec`` (the grammar of a file), ``shapes`` (the noun a fil
 folder of files, and what others call). ``docs/mappings.md`` says how a file is written.
 """
 
-from core.mapping.book import BrokenBook, Mapping, MappingBook, Problem, inspect_book, load_book
+from core.mapping.book import BrokenBook, Mapping, MappingBook, Problem, inspect_book, load_book, load_file
 from core.mapping.examples import Failure
 
-__all__ = ["BrokenBook", "Failure", "Mapping", "MappingBook", "Problem", "inspect_book", "load_book"]
+__all__ = ["BrokenBook", "Failure", "Mapping", "MappingBook", "Problem", "inspect_book", "load_book", "load_file"]

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from collections.abc import Mapping as ReadOnly
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -189,6 +190,24 @@ def load_book(folder: Path, systems: Collection[str] | None = None) -> MappingBo
     return book
 
 
+def load_file(file: Path, folder: Path) -> Mapping:
+    """One mapping file from anywhere, with the tables of ``folder``. BrokenBook names all its problems."""
+    shelf = _Folder(folder)
+    shelf.load_tables()
+    mapping = shelf.mapping(file)
+    if mapping is None:
+        raise BrokenBook(file, [problem for problem in shelf.problems if problem.file == shelf.name(file)])
+    return mapping
+
+
+def read_mapping(content: bytes, folder: Path) -> Mapping:
+    """A mapping that stands in no file yet, with the tables of ``folder``. BrokenBook names all its problems."""
+    with NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(content)
+        file.flush()
+        return load_file(Path(file.name), folder)
+
+
 def inspect_book(folder: Path, systems: Collection[str] | None = None) -> tuple[MappingBook, list[Problem]]:
     """The mappings that load, and what is wrong with the others."""
     shelf = _Folder(folder)
@@ -226,7 +245,7 @@ class _Folder:
         if spec is None:
             return None
         before = len(self.problems)
-        if spec.system != path.parent.name:
+        if spec.system != path.parent.name and path.is_relative_to(self.root):
             self.problem(path, document, ("system",), f"the file stands in the folder {path.parent.name}")
         noun = RECORDS.get(spec.record)
         if noun is None:
@@ -285,7 +304,7 @@ class _Folder:
         self.problems.append(Problem(self.name(path), document.line(route), spell(route), message))
 
     def name(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
 
 
 def _plain(details: ErrorDetails) -> str:

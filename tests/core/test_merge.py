@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from core.merge import ABSENT, Conflict, merge, same, without
+from core.mapping.values import ABSENT
+from core.merge import Conflict, merge, same, without
 
 OWNED = {"name": "hub"}
 
