@@ -34,7 +34,7 @@ from core.errors import (
     Unavailable,
 )
 from core.mapping import Mapping
-from core.merge import Conflict, Merged, merge, without
+from core.mapping.merge import Conflict, Merged, merge, without
 from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work

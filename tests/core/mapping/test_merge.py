@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from core.mapping.merge import Conflict, merge, same, without
 from core.mapping.values import ABSENT
-from core.merge import Conflict, merge, same, without
 
 OWNED = {"name": "hub"}
 
