@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from core.ledger import LedgerAccountKind
 from core.money import Money, total
 from core.posting import Position
 from core.posting_rules import PostingRules
@@ -148,15 +149,17 @@ def subledger(rules: PostingRules, booked: Iterable[Booked], name: str, month: s
     return roll_forward(booked, month, accounts, details=told_apart)
 
 
-def positions(booked: Iterable[Booked], through: str, own: str) -> list[Position]:
-    """What each account of one entity holds of currencies other than ``own`` at the end of a month, and its worth.
+def positions(rules: PostingRules, booked: Iterable[Booked], through: str, own: str) -> list[Position]:
+    """What each asset and liability of one entity holds of currencies other than ``own`` at the end of a month, and its
+    worth there.
 
     A gain is booked in the entity's own currency, and belongs to the currency whose worth it changed.
     """
     held: dict[tuple[str, str], Money] = {}
     worth: dict[tuple[str, str], int] = {}
+    kept = {one.code for one in rules.chart if one.kind not in (LedgerAccountKind.INCOME, LedgerAccountKind.EXPENSE)}
     for row in booked:
-        if row.month > through:
+        if row.month > through or row.ledger_account not in kept:
             continue
         gain = row.event in GAINS and row.detail
         currency = row.detail if gain else row.net.currency
