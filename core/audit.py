@@ -32,6 +32,8 @@ class Act(StrEnum):
     IGNORED = "ignored"
     ASSIGNED = "assigned"
     NOTED = "noted"
+    EXPLAINED = "explained"
+    CURED = "cured"  # the document that mends a difference was intended
     CANCELLED = "cancelled"
     REPLAYED = "replayed"
     PLANNED = "planned"

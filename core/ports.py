@@ -244,7 +244,8 @@ class Resource:
     """One row of a connector's RESOURCES table.
 
     ``path``: the vendor's name or path; ``id_field`` and ``key_field``: vendor fields of its id and of our key;
-    ``guard``: how a duplicate is prevented; ``batch``: most records one ``upsert_many`` call to the vendor may carry.
+    ``guard``: how a duplicate is prevented; ``batch``: most records one ``upsert_many`` call to the vendor may carry;
+    ``tells_deletions``: whether ``changes`` since a cursor also tells what is gone, or nothing of it ever goes.
     """
 
     path: str
@@ -252,6 +253,7 @@ class Resource:
     key_field: str
     guard: Guard
     batch: int = 1
+    tells_deletions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

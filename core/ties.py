@@ -5,20 +5,29 @@ Raised at the birth of a value, checked as properties in tests, reported by flow
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 from core.errors import TieBroken
 from core.money import Money, total
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
-from core.rational import Fraction
+
+
+class Part(Noun):
+    """A piece of a document: of a journal by its ledger account, of a tax by its place, of an invoice by its item."""
+
+    name: str = ""
+    amount: Money
 
 
 class Figure(Noun):
-    """One amount as another system shows it, read back for comparison.
+    """One document as another system shows it, read back for comparison; None or empty: the system does not show it.
 
     ``record`` is our noun (``"invoice"``), ``key`` our key of it there, ``state`` the system's own word for its state.
+    ``beside`` is a second amount: the base of a tax, what a settlement leaves after its fee. ``party`` is whose it is,
+    in the system's own ids; ``rate`` what one unit of its currency is worth in that of the books.
     """
 
     record: str
@@ -27,12 +36,20 @@ class Figure(Noun):
     currency: CurrencyCode
     amount: Money
     state: str = ""
+    beside: Money | None = None
+    dated: date | None = None
+    party: str | None = None
+    memo: str | None = None
+    rate: Quantity | None = None
+    parts: tuple[Part, ...] = ()
 
 
 class TieLine(Noun):
     """One equality of a period, totalled: ``left`` and ``right`` must be the same over ``count`` records.
 
-    ``unit`` is a currency code, or what is counted (``events``, ``minutes``); ``breaks`` how many records differ.
+    ``unit`` is a currency code, or what is counted (``events``, ``minutes``); ``breaks`` how many records differ and
+    nothing explains it; ``explained`` how much of the difference ``why`` explains: the timing of a rule, the reason of
+    a person, or the Break that it follows from.
     """
 
     tie: str
@@ -43,88 +60,59 @@ class TieLine(Noun):
     right: Quantity
     count: int
     breaks: int = 0
+    explained: Quantity = Decimal(0)
+    why: str = ""
 
     @property
     def difference(self) -> Quantity:
         return self.left - self.right
 
+    @property
+    def closes(self) -> bool:
+        """Whether nothing of it is left without an explanation."""
+        return not self.breaks and self.difference == self.explained
+
 
 class Break(Noun):
-    """One record on which two systems do not say the same; a missing side counts as zero, and ``kind`` says so."""
+    """One record on which two systems do not say the same; a missing side counts as zero.
+
+    ``kind`` is a row of the table in ``core.breaks``, and ``severity`` (``benign``, ``money``, ``tax``, ``period``),
+    ``cause``, ``cure``, ``repair`` and ``owner`` (a role, or the person it was assigned to) are that row's. ``detail``
+    says what differs besides the amounts. ``period`` is the billing month it belongs to, None where it belongs to none.
+    ``explained``: why it may stand, by rule or in the words of a person (``explained_by``); None: nobody knows yet.
+    """
 
     id: Id
     tie: str
     kind: str
-    """``amount``, ``missing_left``, ``missing_right``, ``duplicate`` or ``state``"""
     subject: Id
     currency: CurrencyCode
     left_name: str
     right_name: str
     left: Money
     right: Money
+    severity: str
+    system: str
+    period: str | None = None
+    detail: str = ""
+    cause: str
+    cure: str
+    repair: str
+    owner: str
+    explained: str | None = None
+    explained_by: str | None = None
+    note: str | None = None
     first_seen_at: Instant
     last_seen_at: Instant
     closed_at: Instant | None = None
 
+    @property
+    def difference(self) -> Money:
+        """Theirs less ours."""
+        return self.right - self.left
 
-def compare(
-    tie: str, names: tuple[str, str], left: Mapping[str, Money], right: Mapping[str, Sequence[Money]], at: datetime
-) -> list[TieLine | Break]:
-    """Compares two sides by key: a TieLine per currency, and a Break for each key on which they differ.
-
-    ``right`` holds every object the other side has under a key: more than one is a duplicate.
-    """
-    totals: dict[str, list[Money]] = {}
-    counts: Counter[str] = Counter()
-    breaks: list[Break] = []
-    for key in sorted({*left, *right}):
-        theirs = right.get(key, ())
-        currency = left[key].currency if key in left else theirs[0].currency
-        ours, sum_of_theirs = left.get(key, Money.zero(currency)), total(theirs, currency)
-        sides = totals.setdefault(currency, [Money.zero(currency), Money.zero(currency)])
-        sides[0], sides[1] = sides[0] + ours, sides[1] + sum_of_theirs
-        counts[currency] += 1
-        kind = _kind_of_break(key in left, len(theirs), ours == sum_of_theirs)
-        if kind:
-            breaks.append(
-                Break(
-                    id=f"{tie}:{key}",
-                    tie=tie,
-                    kind=kind,
-                    subject=key,
-                    currency=currency,
-                    left_name=names[0],
-                    right_name=names[1],
-                    left=ours,
-                    right=sum_of_theirs,
-                    first_seen_at=at,
-                    last_seen_at=at,
-                )
-            )
-    lines = [
-        TieLine(
-            tie=tie,
-            left_name=names[0],
-            right_name=names[1],
-            unit=currency,
-            left=sides[0].amount,
-            right=sides[1].amount,
-            count=counts[currency],
-            breaks=sum(found.currency == currency for found in breaks),
-        )
-        for currency, sides in totals.items()
-    ]
-    return [*lines, *breaks]
-
-
-def _kind_of_break(on_left: bool, on_right: int, equal: bool) -> str:
-    if not on_left:
-        return "missing_left"
-    if not on_right:
-        return "missing_right"
-    if on_right > 1:
-        return "duplicate"
-    return "" if equal else "amount"
+    def age(self, now: datetime) -> timedelta:
+        return (self.closed_at or now) - self.first_seen_at
 
 
 def require(tie: str, subject: str, left: object, right: object) -> None:

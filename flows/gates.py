@@ -198,6 +198,8 @@ def ties_close(hub: Hub, close: Close) -> Iterator[Obstacle]:
     """Every system says the same of the month."""
     _, breaks = tie_out_period(hub, close.period)
     for one in breaks:
+        if one.explained:
+            continue
         yield Obstacle(
             gate=Gate.TIES,
             record=one.id,

@@ -70,6 +70,22 @@ class UsageSource(BaseModel):
     query: str
 
 
+class TieOutPolicy(BaseModel):
+    """How the tie-out reads, and when it speaks up.
+
+    ``whole_after_hours``: everything is read again after that long, and only what changed before; ``old_after_days``: a
+    Break is told again when it is that old; ``settles_within_days`` and ``pays_out_within_days``: how long the gateway
+    may take before what is missing is a Break.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    whole_after_hours: int = Field(24, ge=1)
+    old_after_days: int = Field(3, ge=1)
+    settles_within_days: int = Field(2, ge=0)
+    pays_out_within_days: int = Field(7, ge=0)
+
+
 class Settings(BaseModel):
     """The whole configuration, checked. ``systems`` holds each system's own settings model."""
 
@@ -92,6 +108,7 @@ class Settings(BaseModel):
     """The Prefect notification block that alerts go through, like ``slack-webhook/ops``; None: events alone."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
+    tie_out: TieOutPolicy = TieOutPolicy()
     usage_token: SecretStr | None = None
     """What sources of usage present at ``POST /usage/<source>``; None: the endpoint is closed."""
     usage_sources: dict[str, UsageSource] = {}

@@ -323,6 +323,18 @@ class Outbox(StoredTable):
             self._cancel_superseded(command)
         return command
 
+    def repeat(self, done: OutboxCommand, now: datetime) -> OutboxCommand:
+        """Intends once more what was carried out, because its system does not hold it as it was written any more."""
+        last = self.of_record(done.system, done.resource, done.record_id)[-1]
+        if last.state is not CommandState.DONE:
+            return last
+        command = done.after(last).model_copy(
+            update={"state": CommandState.PENDING, "attempts": 0, "fence": 0, "probe": False}
+            | {"waits_for": None, "created_at": now, "due_at": now}
+        )
+        self._insert_new(OUTBOX, {**_OUTBOX.columns(command), "lease_until": None})
+        return command
+
     def _cancel_superseded(self, command: OutboxCommand) -> None:
         """Cancels what nobody has sent of a record and has a newer intent."""
         has_newer = exists().where(_same_record(command, _NEWER), _NEWER.c.sequence > OUTBOX.c.sequence)

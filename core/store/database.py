@@ -42,7 +42,9 @@ from core.store.border import Inbox, Outbox
 from core.store.budget import Budgets
 from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.store.desk import Desk
+from core.store.figures import Figures
 from core.store.periods import Periods
+from core.store.sides import Sides
 from core.store.sums import Sums
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax import TaxDocument, TaxLine
@@ -228,6 +230,14 @@ class Work:
     @cached_property
     def periods(self) -> Periods:
         return Periods(self._connection)
+
+    @cached_property
+    def figures(self) -> Figures:
+        return Figures(self._connection)
+
+    @cached_property
+    def sides(self) -> Sides:
+        return Sides(self._connection)
 
     @cached_property
     def sums(self) -> Sums:

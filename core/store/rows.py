@@ -475,7 +475,7 @@ class JournalEntryRow(SQLModel, table=True):
     via: str
     currency: str
     posted_on: date = Field(index=True)
-    account_id: str | None = None
+    account_id: str | None = Field(default=None, index=True)
     memo: str
     rules_version: str = _added("")
     reverses: str | None = Field(default=None, unique=True, index=True)
@@ -657,9 +657,46 @@ class BreakRow(SQLModel, table=True):
     right_name: str
     left_minor: int = _minor()
     right_minor: int = _minor()
+    severity: str
+    system: str
+    period: str | None = None
+    detail: str = _text()
+    cause: str = _text()
+    cure: str = _text()
+    repair: str
+    owner: str
+    explained: str | None = _text(nullable=True)
+    explained_by: str | None = None
+    note: str | None = _text(nullable=True)
     first_seen_at: datetime = _instant()
     last_seen_at: datetime = _instant()
-    closed_at: datetime | None = _instant(nullable=True)
+    closed_at: datetime | None = _instant(nullable=True, index=True)
+
+
+class FigureRow(SQLModel, table=True):
+    """A document as another system showed it from ``seen_from`` until ``seen_until`` (None: it still does)."""
+
+    __tablename__ = "figure"
+    system: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    vendor_id: str = Field(primary_key=True)
+    seen_from: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    seen_until: datetime | None = _instant(nullable=True)
+    first: bool
+    digest: str
+    record: str
+    key: str
+    currency: str
+    amount_minor: int = _minor()
+    beside_minor: int | None = _minor(nullable=True)
+    state: str
+    dated: date | None = None
+    party: str | None = None
+    memo: str | None = _text(nullable=True)
+    rate: str | None = None
+    parts: str = _text()
+    drift: str | None = _text(nullable=True)
+    __table_args__ = (Index("ix_figure_system_resource_key", "system", "resource", "key"),)
 
 
 class AuditRow(SQLModel, table=True):

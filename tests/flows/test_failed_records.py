@@ -53,7 +53,7 @@ def test_a_declined_card(world: Company) -> None:
     assert (entry.cause, entry.code, entry.money) == ("Rejected", "generic_decline", usd("36.00"))
     assert len(on_desk(world)) == 1
     assert [(one.subject, one.kind, one.left, one.right) for one in world.tie_out()[1]] == [
-        (PAYMENT, "amount", usd("36.00"), usd("0.00"))
+        (PAYMENT, "payment_failed", usd("36.00"), usd("0.00"))
     ]
     with world.hub.database.reading() as work:
         assert len(work.find(Payment, status="succeeded")) == len(CUSTOMERS)

@@ -11,7 +11,7 @@ import linecache
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from functools import partial, reduce
 from importlib import import_module
 from typing import Any
 
@@ -35,19 +35,27 @@ def planted(*edits: Edit) -> Iterator[None]:
             linecache.cache[name] = (len(planted_source), None, planted_source.splitlines(keepends=True), name)
             standing.append((function, function.__code__))
             function.__code__ = inspect.unwrap(made[function.__name__]).__code__
+            _forget(where)
         yield
     finally:
         for function, code in reversed(standing):
             function.__code__ = code
+        for where, *_ in edits:
+            _forget(where)
+
+
+def _forget(where: str) -> None:
+    """Clears what a function that answers from memory has answered so far."""
+    getattr(_owner(where), "cache_clear", lambda: None)()
+
+
+def _owner(where: str) -> Any:
+    module_name, _, path = where.partition(":")
+    return reduce(inspect.getattr_static, path.split("."), import_module(module_name))
 
 
 def _found(where: str) -> tuple[Any, str]:
-    module_name, _, path = where.partition(":")
-    *owners, name = path.split(".")
-    owner: Any = import_module(module_name)
-    for part in owners:
-        owner = getattr(owner, part)
-    function = inspect.unwrap(inspect.getattr_static(owner, name))
+    function = inspect.unwrap(_owner(where))
     return function, textwrap.dedent(inspect.getsource(function))
 
 
@@ -86,11 +94,11 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     "the same intent is stored again": (
         (f"{_OUTBOX}._intend", "last.version == wanted.version", "last.version == ''"),
     ),
-    "the versions of a record are sent side by side": ((f"{_OUTBOX}._ready", "~under_way,", ""),),
+    "the versions of a record are sent side by side": (("core.store.border:_ready", "~under_way,", ""),),
     "an older version stands after a newer": (
         (f"{_OUTBOX}._intend", "self._cancel_superseded(command)", "pass"),
         (f"{_OUTBOX}.settle", "self._cancel_superseded(command)", "pass"),
-        (f"{_OUTBOX}._ready", "OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key", "OUTBOX.c.created_at.desc()"),
+        ("core.store.border:_ready", "OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key", "OUTBOX.c.created_at.desc()"),
     ),
     "what waits for another record is refused": ((f"{_DELIVERY}._fail", "case Parked():", "case Parked() if False:"),),
     "what is refused does not reach the desk": ((f"{_DELIVERY}._fail", "work.desk.report(failure)", "pass"),),
@@ -158,7 +166,7 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
         ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
     ),
     "the tie-out compares ours with ours": (
-        ("flows.tie_out:TieOut._compare", "left, right, self", "left, {k: [v] for k, v in left.items()}, self"),
+        ("flows.tie_out:TieOut._compare", "work.sides.compare(left, shown,", "work.sides.compare(left, left,"),
     ),
 }
 

@@ -190,6 +190,12 @@ BREAK = Break(
     right_name="CRM",
     left=usd("10"),
     right=usd("-0.01"),
+    severity="money",
+    system="crm",
+    cause="Somebody changed it.",
+    cure="Change it back.",
+    repair="none",
+    owner="sales",
     first_seen_at=NOON,
     last_seen_at=NOON.astimezone(UTC),
 )

@@ -1,0 +1,447 @@
+"""Ties as set arithmetic: each side is a query, and the database sums them and names the records that differ.
+
+A side gives ``key``, ``currency``, ``amount`` and ``beside`` in minor units, ``state`` and ``drift``; what a side does
+not say is NULL. Nothing is loaded but what differs, so a tie costs little more than the sums of its two sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    String,
+    and_,
+    case,
+    exists,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    union_all,
+)
+
+from core.breaks import Side
+from core.money import Money
+from core.period import DateSpan
+from core.store import rows
+from core.store.border import table_of
+from core.store.codec import chunks
+
+#: The currency of the zero of a customer, who has no amount.
+NO_CURRENCY = "USD"
+
+#: One side of a tie.
+Query = Select[Any]
+
+ACCOUNT, MOVEMENT = map(table_of, (rows.AccountRow, rows.CreditMovementRow))
+ORDER, SUBSCRIPTION, CHARGE = map(table_of, (rows.OrderRow, rows.SubscriptionRow, rows.SubscriptionChargeRow))
+ORDER_LINE, BALANCE = map(table_of, (rows.OrderLineRow, rows.LedgerBalanceRow))
+INVOICE, LINE, RATED = map(table_of, (rows.InvoiceRow, rows.InvoiceLineRow, rows.RatedLineRow))
+NOTE, NOTE_LINE, ADJUSTMENT = map(table_of, (rows.CreditNoteRow, rows.CreditNoteLineRow, rows.AdjustmentRow))
+PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow, rows.RefundRow))
+ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
+
+#: What no side says.
+_NOTHING: tuple[ColumnElement[Any], ...] = (null().label("state"), null().label("drift"))
+
+#: The key of an entry's journal in the general ledger.
+JOURNAL = func.coalesce(ENTRY.c.gl_journal, ENTRY.c.id)
+
+FINAL = INVOICE.c.status == "final"
+CAME_IN = PAYMENT.c.status == "succeeded"
+
+
+def _side(key: Any, currency: Any, amount: Any, beside: Any = None) -> Select[Any]:
+    second = null() if beside is None else beside
+    return select(
+        key.label("key"), currency.label("currency"), amount.label("amount"), second.label("beside"), *_NOTHING
+    )
+
+
+def billed_in(span: DateSpan, until: datetime | None = None) -> ColumnElement[bool]:
+    """Final invoices of a billing month (dated to ``until``, inclusive)."""
+    month = and_(FINAL, INVOICE.c.billing_period_start == span.start, INVOICE.c.billing_period_end == span.end)
+    return month if until is None else and_(month, INVOICE.c.invoice_date <= until.date())
+
+
+def accounts() -> Select[Any]:
+    """Customers, which have no amount: only what changed of them is a difference."""
+    return _side(ACCOUNT.c.id, literal(NO_CURRENCY), literal(0))
+
+
+def summed(side: Select[Any]) -> Select[Any]:
+    """The side with all documents under one key as one."""
+    cte = side.cte("several")
+    return _side(cte.c.key, func.min(cte.c.currency), func.sum(cte.c.amount)).group_by(cte.c.key)
+
+
+def without_beside(side: Select[Any]) -> Select[Any]:
+    """The side with nothing to say of the second amount."""
+    cte = side.cte("said")
+    return _side(cte.c.key, cte.c.currency, cte.c.amount)
+
+
+def orders(until: datetime | None = None) -> Select[Any]:
+    found = _side(ORDER.c.id, ORDER.c.currency, ORDER.c.total_minor)
+    return found if until is None else found.where(ORDER.c.closed_on <= until.date())
+
+
+def subscriptions() -> Select[Any]:
+    """By order, what the charges that it made or amended are worth over their term."""
+    order = func.coalesce(ORDER_LINE.c.parent_id, SUBSCRIPTION.c.order_id)
+    return (
+        _side(order, SUBSCRIPTION.c.currency, func.sum(CHARGE.c.contract_value_minor))
+        .select_from(CHARGE)
+        .join(SUBSCRIPTION, SUBSCRIPTION.c.id == CHARGE.c.parent_id)
+        .outerjoin(ORDER_LINE, ORDER_LINE.c.id == CHARGE.c.order_line_id)
+        .group_by(order, SUBSCRIPTION.c.currency)
+    )
+
+
+def invoices(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+    return _side(INVOICE.c.id, INVOICE.c.currency, INVOICE.c.total_minor).where(billed_in(span, until))
+
+
+def subtotals(span: DateSpan) -> Select[Any]:
+    """The month's invoices before tax."""
+    return _side(INVOICE.c.id, INVOICE.c.currency, INVOICE.c.subtotal_minor).where(billed_in(span))
+
+
+def credit_notes(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+    """Credit notes of the month's invoices."""
+    found = _side(NOTE.c.id, NOTE.c.currency, NOTE.c.total_minor)
+    found = found.join(INVOICE, INVOICE.c.id == NOTE.c.invoice_id).where(billed_in(span))
+    return found if until is None else found.where(NOTE.c.credit_date <= until.date())
+
+
+def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+    """What came in for the month's invoices; beside it what its settlement left, where it is booked."""
+    left = func.sum(SETTLEMENT.c.net_minor)
+    settled = (
+        select(SETTLEMENT.c.payment_id, left.label("net"))
+        .where(SETTLEMENT.c.kind.in_(CHARGED))
+        .group_by(SETTLEMENT.c.payment_id)
+        .subquery()
+    )
+    found = (
+        _side(PAYMENT.c.id, PAYMENT.c.currency, PAYMENT.c.amount_minor, settled.c.net)
+        .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
+        .outerjoin(settled, settled.c.payment_id == PAYMENT.c.id)
+        .where(CAME_IN, billed_in(span))
+    )
+    return found if until is None else found.where(PAYMENT.c.received_at <= until)
+
+
+#: Kinds of settlements: of a payment that came in, and of money given back. All others are of disputes.
+CHARGED, RETURNED = ("charge", "payment"), ("refund", "payment_refund")
+
+
+def refunds(span: DateSpan) -> Select[Any]:
+    """By payment of the month's invoices, what our credit notes gave back."""
+    return (
+        _side(REFUND.c.payment_id, REFUND.c.currency, -func.sum(REFUND.c.amount_minor))
+        .join(PAYMENT, PAYMENT.c.id == REFUND.c.payment_id)
+        .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
+        .where(billed_in(span))
+        .group_by(REFUND.c.payment_id, REFUND.c.currency)
+    )
+
+
+def refunds_one_by_one(span: DateSpan) -> Select[Any]:
+    return (
+        _side(REFUND.c.id, REFUND.c.currency, REFUND.c.amount_minor)
+        .join(PAYMENT, PAYMENT.c.id == REFUND.c.payment_id)
+        .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
+        .where(billed_in(span))
+    )
+
+
+def disputes(span: DateSpan) -> Select[Any]:
+    """By payment, what the books hold of money that a customer's bank took back or returned."""
+    return (
+        _side(SETTLEMENT.c.payment_id, SETTLEMENT.c.currency, func.sum(SETTLEMENT.c.gross_minor))
+        .join(PAYMENT, PAYMENT.c.id == SETTLEMENT.c.payment_id)
+        .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
+        .where(billed_in(span), SETTLEMENT.c.kind.not_in([*CHARGED, *RETURNED]))
+        .group_by(SETTLEMENT.c.payment_id, SETTLEMENT.c.currency)
+    )
+
+
+def taxes(span: DateSpan, codes: Iterable[str], until: datetime | None = None) -> Select[Any]:
+    """By invoice, the tax of its lines with one of these tax codes, and their base beside it."""
+    return (
+        _side(INVOICE.c.id, INVOICE.c.currency, func.sum(LINE.c.tax_minor), func.sum(LINE.c.amount_minor))
+        .join(LINE, LINE.c.parent_id == INVOICE.c.id)
+        .where(billed_in(span, until), LINE.c.tax_code.in_(list(codes)))
+        .group_by(INVOICE.c.id, INVOICE.c.currency)
+    )
+
+
+def returned_taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
+    """By credit note, the tax it gives back on lines with one of these tax codes."""
+    return (
+        _side(NOTE.c.id, NOTE.c.currency, func.sum(NOTE_LINE.c.tax_minor))
+        .join(NOTE_LINE, NOTE_LINE.c.parent_id == NOTE.c.id)
+        .join(INVOICE, INVOICE.c.id == NOTE.c.invoice_id)
+        .where(billed_in(span), NOTE_LINE.c.tax_code.in_(list(codes)))
+        .group_by(NOTE.c.id, NOTE.c.currency)
+    )
+
+
+def journals(until: datetime | None = None) -> Select[Any]:
+    """What we push to the general ledger as journals, by their debits; entries summed in one journal are that one."""
+    found = (
+        _side(JOURNAL, ENTRY.c.currency, func.sum(BOOKED.c.debit_minor))
+        .select_from(ENTRY)
+        .join(BOOKED, BOOKED.c.parent_id == ENTRY.c.id)
+        .where(ENTRY.c.via == "journal")
+        .group_by(JOURNAL, ENTRY.c.currency)
+    )
+    return found if until is None else found.where(ENTRY.c.posted_on <= until.date())
+
+
+def told() -> Select[Any]:
+    """By order, what was invoiced on its lines, tax included."""
+    amount = func.sum(LINE.c.amount_minor + LINE.c.tax_minor)
+    billed = (
+        select(ORDER_LINE.c.parent_id.label("order_id"), amount.label("minor"))
+        .join(CHARGE, CHARGE.c.order_line_id == ORDER_LINE.c.id)
+        .join(LINE, LINE.c.subscription_charge_id == CHARGE.c.id)
+        .join(INVOICE, INVOICE.c.id == LINE.c.parent_id)
+        .where(FINAL)
+        .group_by(ORDER_LINE.c.parent_id)
+        .subquery()
+    )
+    active = exists().where(SUBSCRIPTION.c.order_id == ORDER.c.id)
+    return (
+        _side(ORDER.c.id, ORDER.c.currency, func.coalesce(billed.c.minor, 0))
+        .outerjoin(billed, billed.c.order_id == ORDER.c.id)
+        .where(or_(active, ORDER.c.amends.is_not(None)))
+    )
+
+
+def rated(month: str) -> Select[Any]:
+    """By account, what was rated for the month."""
+    return (
+        _side(RATED.c.account_id, RATED.c.currency, func.sum(RATED.c.amount_minor))
+        .where(RATED.c.billing_period == month)
+        .group_by(RATED.c.account_id, RATED.c.currency)
+    )
+
+
+def invoiced(span: DateSpan) -> Select[Any]:
+    """By account whose usage and charges they are, what the lines of the month's invoices sum to."""
+    account = func.coalesce(RATED.c.account_id, ADJUSTMENT.c.account_id, MOVEMENT.c.account_id, INVOICE.c.account_id)
+    return (
+        _side(account, INVOICE.c.currency, func.sum(LINE.c.amount_minor))
+        .select_from(LINE)
+        .join(INVOICE, INVOICE.c.id == LINE.c.parent_id)
+        .outerjoin(RATED, RATED.c.id == LINE.c.rated_line_id)
+        .outerjoin(ADJUSTMENT, ADJUSTMENT.c.id == LINE.c.rated_line_id)
+        .outerjoin(MOVEMENT, MOVEMENT.c.id == LINE.c.rated_line_id)
+        .where(billed_in(span))
+        .group_by(account, INVOICE.c.currency)
+    )
+
+
+#: All ids of a noun that we ever held, by what a tie calls its record: whoever is none of them is unknown.
+KNOWN: Mapping[str, Select[Any]] = {
+    "account": select(ACCOUNT.c.id),
+    "order": select(ORDER.c.id),
+    "subscription": select(ORDER.c.id),
+    "invoice": select(INVOICE.c.id).where(FINAL),
+    "credit_note": select(NOTE.c.id),
+    "payment": select(PAYMENT.c.id).where(CAME_IN),
+    "erp_refund": select(REFUND.c.id),
+    "journal_entry": select(JOURNAL.label("id")).distinct(),
+    "tax_document": select(INVOICE.c.id).where(FINAL),
+    "tax_credit": select(NOTE.c.id),
+    "charge": union_all(
+        select(PAYMENT.c.id), select((literal("PAY-", String) + INVOICE.c.id).label("id")).where(FINAL)
+    ).subquery().select(),
+    "settlement": select(PAYMENT.c.id),
+    "refund": select(PAYMENT.c.id),
+    "dispute": select(PAYMENT.c.id),
+    "order_progress": select(ORDER.c.id),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A side of one currency in minor units. ``final``: of what is in its final state."""
+
+    amount: int = 0
+    beside: int = 0
+    count: int = 0
+    final: int = 0
+
+    def __add__(self, more: Total) -> Total:
+        return Total(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(more), strict=True)))
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two sides by currency, and the keys of the records on which they are not the same."""
+
+    ours: Mapping[str, Total]
+    theirs: Mapping[str, Total]
+    differing: Sequence[str]
+    unknown: Sequence[str]
+
+    @property
+    def both(self) -> tuple[Mapping[str, Total], Mapping[str, Total]]:
+        return self.ours, self.theirs
+
+
+class Sides:
+    """Compares sides in the database."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def compare(
+        self,
+        ours: Select[Any],
+        theirs: Select[Any],
+        known: Select[Any] | None,
+        final: str = "",
+        besides: Collection[str] = (),
+    ) -> Compared:
+        """What differs by key, and what of theirs belongs to no record of ours. ``known``: the ids that another month
+        explains (None: none), and ``besides`` them these; ``final``: the state, in small letters, that theirs must have
+        (empty: any)."""
+        our, their = ours.cte("ours"), theirs.cte("theirs")
+        not_final = case((func.lower(their.c.state) == final, 0), else_=1) if final else literal(0)
+        by_key = (
+            select(
+                their.c.key,
+                func.min(their.c.currency).label("currency"),
+                func.sum(their.c.amount).label("amount"),
+                func.sum(their.c.beside).label("beside"),
+                func.count().label("number"),
+                func.sum(not_final).label("not_final"),
+                func.max(their.c.drift).label("drift"),
+            )
+            .group_by(their.c.key)
+            .subquery()
+        )
+        differs = or_(
+            and_(by_key.c.key.is_(None), or_(our.c.amount != 0, func.coalesce(our.c.beside, 0) != 0)),
+            by_key.c.number > 1,
+            by_key.c.amount != our.c.amount,
+            by_key.c.currency != our.c.currency,
+            by_key.c.beside != our.c.beside,
+            by_key.c.not_final > 0,
+            by_key.c.drift.is_not(None),
+        )
+        differing = select(our.c.key).outerjoin(by_key, by_key.c.key == our.c.key).where(differs)
+        strange = select(by_key.c.key).outerjoin(our, our.c.key == by_key.c.key).where(our.c.key.is_(None))
+        if known is not None:
+            ids = known.subquery()
+            name = next(iter(ids.c))
+            strange = strange.outerjoin(ids, name == by_key.c.key).where(name.is_(None))
+        counts = or_(by_key.c.amount != 0, func.coalesce(by_key.c.beside, 0) != 0)
+        unknown = sorted(key for key in self._connection.execute(strange.where(counts)).scalars() if key not in besides)
+        mine = select(our.c.key)
+        seen = self._totals(their, final, their.c.key.in_(mine))
+        for part in chunks(unknown):
+            for currency, more in self._totals(their, final, their.c.key.in_(part)).items():
+                seen[currency] = seen.get(currency, Total()) + more
+        return Compared(
+            ours=self._totals(our, ""),
+            theirs=seen,
+            differing=sorted(self._connection.execute(differing).scalars()),
+            unknown=unknown,
+        )
+
+    def _totals(self, side: Any, final: str, *where: ColumnElement[bool]) -> dict[str, Total]:
+        amount = func.coalesce(func.sum(side.c.amount), 0)
+        is_final = case((func.lower(side.c.state) == final, side.c.amount), else_=0) if final else side.c.amount
+        query = select(
+            side.c.currency,
+            amount,
+            func.coalesce(func.sum(side.c.beside), 0),
+            func.count(),
+            func.coalesce(func.sum(is_final), 0),
+        )
+        found = self._connection.execute(query.where(*where).group_by(side.c.currency))
+        return {currency: Total(*map(int, sums)) for currency, *sums in found}
+
+    def of(self, side: Select[Any], keys: Sequence[str]) -> dict[str, Side]:
+        """What a side says of the records with these keys."""
+        cte = side.cte("side")
+        found = {}
+        for part in chunks(keys):
+            for row in self._connection.execute(select(cte).where(cte.c.key.in_(part))).mappings():
+                currency = row["currency"]
+                beside = None if row["beside"] is None else Money(int(row["beside"]), currency)
+                found[row["key"]] = Side(currency, Money(int(row["amount"]), currency), beside)
+        return found
+
+    def among(self, side: Select[Any], keys: Sequence[str]) -> set[str]:
+        """Which of these keys a side has."""
+        cte = side.cte("side")
+        return {
+            key
+            for part in chunks(keys)
+            for key in self._connection.execute(select(cte.c.key).where(cte.c.key.in_(part))).scalars()
+        }
+
+    def foreign_entries(self, currency: str) -> int:
+        """How many entries are in another currency."""
+        query = select(func.count()).select_from(ENTRY).where(ENTRY.c.currency != currency)
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def tax_codes(self) -> list[str]:
+        """Every tax code that stands on an invoice."""
+        return sorted(self._connection.execute(select(LINE.c.tax_code).distinct()).scalars())
+
+    def unpaid(self, span: DateSpan, until: datetime | None = None) -> list[str]:
+        """The month's invoices of which something may still be open: paid by less than their total."""
+        paid = (
+            select(PAYMENT.c.invoice_id, func.sum(PAYMENT.c.amount_minor).label("minor"))
+            .where(CAME_IN)
+            .group_by(PAYMENT.c.invoice_id)
+            .subquery()
+        )
+        query = (
+            select(INVOICE.c.id)
+            .outerjoin(paid, paid.c.invoice_id == INVOICE.c.id)
+            .where(billed_in(span, until), INVOICE.c.total_minor > func.coalesce(paid.c.minor, 0))
+        )
+        return sorted(self._connection.execute(query).scalars())
+
+    def monthly(self) -> dict[tuple[str, str, str], int]:
+        """(ledger account, month, legal entity) to debits less credits in the currency of the entity's books, in minor
+        units, as the database keeps them."""
+        net = func.sum(BALANCE.c.functional_debit_minor) - func.sum(BALANCE.c.functional_credit_minor)
+        cell = BALANCE.c.ledger_account, BALANCE.c.month, BALANCE.c.entity
+        return {
+            (account, month, entity): int(minor)
+            for account, month, entity, minor in self._connection.execute(select(*cell, net).group_by(*cell))
+        }
+
+    def sums(self, side: Select[Any]) -> dict[str, Money]:
+        """What a side says by key; for sides with few keys."""
+        cte = side.cte("side")
+        query = select(cte.c.key, cte.c.currency, cte.c.amount)
+        return {key: Money(int(amount), currency) for key, currency, amount in self._connection.execute(query)}
+
+    def accounts_of(self, event: str) -> tuple[str, str] | None:
+        """The two ledger accounts that a document of this event is booked on, debit and credit; None when none was."""
+        query = (
+            select(BOOKED.c.ledger_account)
+            .join(ENTRY, ENTRY.c.id == BOOKED.c.parent_id)
+            .where(ENTRY.c.event == event, ENTRY.c.via == "document")
+            .limit(1)
+        )
+        debit = self._connection.execute(query.where(BOOKED.c.debit_minor.is_not(None))).scalar()
+        credit = self._connection.execute(query.where(BOOKED.c.credit_minor.is_not(None))).scalar()
+        return (debit, credit) if debit and credit else None

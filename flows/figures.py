@@ -1,0 +1,176 @@
+"""Figures: what other systems show of our documents, seen again, and kept with what changed behind our back."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from core.breaks import drifted
+from core.errors import MappingError, Rejected
+from core.mapping import Mapping
+from core.money import Money
+from core.ports import Guard
+from core.store import Work
+from core.store.figures import Seen
+from core.sync import SyncRecord, Watermark
+from core.tax import TaxDocument, TaxStatus
+from core.ties import Figure, Part
+from flows.context import Hub
+
+#: Documents that one unit of work keeps.
+BATCH = 500
+#: How far a cursor reaches back behind what was seen last: stamps are coarse, and late commits carry early ones.
+OVERLAP = timedelta(minutes=5)
+
+
+class Reading(StrEnum):
+    WHOLE = "whole"  # everything there is, so that what is gone is noticed
+    CHANGED = "changed"  # what changed since the last reading, where the system tells of all changes
+
+
+@dataclass
+class Sighting:
+    """One reading of one resource. ``unread``: vendor id to why its document is no figure."""
+
+    seen: int = 0
+    changed: int = 0
+    reading: Reading = Reading.WHOLE
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -> Sighting:
+    """Sees a resource again. What a system does not show at all is taken from the answers it gave when we wrote."""
+    if hub.connector(system).resources[resource].guard is Guard.COMMIT:
+        return _remember(hub, system, resource)
+    since = _cursor(hub, system, resource) if wanted is Reading.CHANGED else None
+    read = Sighting(reading=Reading.CHANGED if since else Reading.WHOLE)
+    mapping = hub.mappings.find(system, "figure", "in", resource)
+    began, newest, present = hub.now(), since, set[str]()
+    batch: dict[str, Figure] = {}
+    gone: list[str] = []
+    for change in hub.connector(system).changes(resource, since):
+        newest = max(filter(None, [newest, change.changed_at.isoformat()]))
+        if change.payload is None:
+            gone.append(change.vendor_id)
+            batch.pop(change.vendor_id, None)
+            continue
+        try:
+            figure = mapping.into(change.payload)
+        except (MappingError, Rejected) as error:
+            read.unread[change.vendor_id] = str(error)
+            continue
+        assert isinstance(figure, Figure)
+        ident = f"{figure.vendor_id}/{figure.state}" if resource == GL else figure.vendor_id
+        batch[ident] = figure.model_copy(update={"vendor_id": ident})
+        present.add(ident)
+        if len(batch) >= BATCH:
+            read.changed += _keep(hub, system, resource, mapping, list(batch.values()), began)
+            batch = {}
+    read.changed += _keep(hub, system, resource, mapping, list(batch.values()), began)
+    read.seen = len(present)
+    with hub.database.work() as work:
+        if read.reading is Reading.WHOLE:
+            gone += work.figures.digests(system, resource).keys() - present
+        work.figures.close(system, resource, gone, began)
+        if read.reading is Reading.WHOLE:
+            work.outbox.move_watermark(_mark(system, f"{WHOLE}{resource}", began, began))
+        if newest and not read.unread:
+            position = datetime.fromisoformat(newest) - OVERLAP
+            stands = work.outbox.watermark(system, f"{CHANGED}{resource}")
+            if stands is None or position.isoformat() > stands:
+                work.outbox.move_watermark(_mark(system, f"{CHANGED}{resource}", position, began))
+    return read
+
+
+#: The resource whose figures are one ledger account in one month.
+GL = "gl_balance"
+
+#: How the cursors of readings are called: of what changed, and when all was read last.
+CHANGED, WHOLE = "tie-out/", "tie-out-whole/"
+
+
+def _mark(system: str, name: str, position: datetime, at: datetime) -> Watermark:
+    return Watermark(system=system, resource=name, position=position.isoformat(), moved_at=at)
+
+
+def _cursor(hub: Hub, system: str, resource: str) -> str | None:
+    """Where to go on reading; None when all must be read: it is due, or the system does not tell what is gone."""
+    if not hub.connector(system).resources[resource].tells_deletions:
+        return None
+    with hub.database.reading() as work:
+        whole = work.outbox.watermark(system, f"{WHOLE}{resource}")
+        since = work.outbox.watermark(system, f"{CHANGED}{resource}")
+    due = timedelta(hours=hub.settings.tie_out.whole_after_hours)
+    return None if whole is None or hub.now() - datetime.fromisoformat(whole) >= due else since
+
+
+def _keep(hub: Hub, system: str, resource: str, mapping: Mapping, figures: Sequence[Figure], at: datetime) -> int:
+    if not figures:
+        return 0
+    with hub.database.work() as work:
+        known = work.figures.digests(system, resource, [one.vendor_id for one in figures])
+        fresh = [one for one in figures if known.get(one.vendor_id) != Seen(one).digest]
+        before = {} if resource == GL else _as_written(work, system, resource, mapping, fresh)
+        seen = [Seen(one, drifted(before[one.vendor_id], one) if one.vendor_id in before else ()) for one in fresh]
+        return work.figures.keep(system, resource, seen, at)
+
+
+def _as_written(
+    work: Work, system: str, resource: str, mapping: Mapping, figures: Sequence[Figure]
+) -> dict[str, Figure]:
+    """By vendor id, what the system answered when we wrote its document last."""
+    found = {}
+    for proof in work.outbox.proofs(system, resource, record_id=[one.key for one in figures]):
+        figure = answered(mapping, proof)
+        if figure is not None:
+            found[figure.vendor_id] = figure
+    return found
+
+
+def answered(mapping: Mapping, proof: SyncRecord) -> Figure | None:
+    """The document as the system answered it; None when the answer was too short to say."""
+    try:
+        figure = mapping.into(proof.answer)
+    except (MappingError, Rejected):
+        return None
+    assert isinstance(figure, Figure)
+    return figure
+
+
+def _remember(hub: Hub, system: str, resource: str) -> Sighting:
+    """Of a system that shows nothing: the answers we kept, final where it confirmed the commit."""
+    with hub.database.reading() as work:
+        kept = work.find(TaxDocument)
+        confirmed = {proof.record_id for proof in work.outbox.proofs(system, "tax_commit")}
+        asked = {proof.record_id for proof in work.outbox.proofs(system, resource)}
+    figures = [
+        _figure(one, TaxStatus.COMMITTED if one.id in confirmed else one.status)
+        for one in kept
+        if one.invoice_id in asked
+    ]
+    at = hub.now()
+    with hub.database.work() as work:
+        gone = work.figures.digests(system, resource).keys() - {one.vendor_id for one in figures}
+        work.figures.close(system, resource, list(gone), at)
+        changed = work.figures.keep(system, resource, [Seen(one) for one in figures], at)
+    return Sighting(seen=len(figures), changed=changed)
+
+
+def _figure(document: TaxDocument, status: TaxStatus) -> Figure:
+    places: dict[str, Money] = defaultdict(lambda: Money.zero(document.currency))
+    for line in document.lines:
+        places[line.jurisdiction] += line.tax
+    return Figure(
+        record="tax_document",
+        key=document.invoice_id,
+        vendor_id=document.vendor_id,
+        currency=document.currency,
+        amount=document.tax,
+        beside=document.base,
+        state=status.value,
+        dated=document.document_date,
+        parts=tuple(Part(name=place, amount=tax) for place, tax in sorted(places.items())),
+    )
