@@ -5,23 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
-from core.errors import Misconfigured
+from core.errors import Misconfigured, Rejected
+from core.fx import Exchange
 from core.meters import ADDITIVE, Aggregation, Meter
 from core.money import Rounding
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.prices import Commitment, Conversion, Model, NotNegative
-from core.terms import Allowance, Credit, Entitlement, Layer, Rule
+from core.terms import Allowance, Credit, Entitlement, Layer, Override, Rule
 from core.wallets import CreditKind
 
 
@@ -159,8 +160,16 @@ class WhenLate(StrEnum):
     OPEN_PERIOD = "open_period"  # it counts as usage of the next bill's month, at its prices
 
 
+class InCurrency(Noun):
+    """How a book sells in another currency: ``charges`` by their stated prices, ``others`` converted or not at all."""
+
+    code: CurrencyCode
+    charges: dict[Id, Override] = Field(default_factory=dict)
+    others: Literal["refuse", "convert"] = "refuse"
+
+
 class PriceBook(Noun):
-    """All prices of one seller in one currency. Equal content gives an equal ``version``.
+    """All prices of one seller, in one currency and those it is sold in besides. Equal content: equal ``version``.
 
     A meter that ``meters`` does not define is the plain sum of the events of its name.
     """
@@ -174,10 +183,14 @@ class PriceBook(Noun):
     meters: tuple[Meter, ...] = ()
     charges: tuple[Charge, ...] = ()
     rate_plans: tuple[RatePlan, ...] = ()
+    currencies: tuple[InCurrency, ...] = ()
     allowances: tuple[Allowance, ...] = ()
     credits: tuple[Credit, ...] = ()
     layers: tuple[Layer, ...] = ()
     rules: tuple[Rule, ...] = ()
+
+    _exchange: Exchange | None = PrivateAttr(None)
+    _converted: frozenset[str] = PrivateAttr(frozenset())
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -191,10 +204,32 @@ class PriceBook(Noun):
         """First 12 hex digits of the SHA-256 of the content."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
+    def sells_at(self, version: str, exchange: Exchange | None, converted: frozenset[str]) -> None:
+        """Makes this the book of that version in another currency; ``core.currencies`` alone calls it."""
+        self.__dict__["version"], self._exchange, self._converted = version, exchange, converted
+
+    def converts(self, code: str) -> bool:
+        """Whether the prices of a charge are of another currency than the book sells in here."""
+        return code in self._converted
+
+    def exchange_of(self, code: str) -> Exchange | None:
+        """The rate at which the exact amounts of a charge are converted; None: they are not.
+
+        Rejected when they are, and the book was given no rate.
+        """
+        if code in self._converted and self._exchange is None:
+            raise Rejected(f"{code} is priced at a dated exchange rate, and none is known", record=code, field="rate")
+        return self._exchange if code in self._converted else None
+
     @cached_property
     def evaluation(self) -> tuple[Rule | Charge, ...]:
         """Rules and commitment charges in the order in which their figures are known."""
         return evaluation_order(self.rules, self.charges)
+
+    @cached_property
+    def own_layers(self) -> tuple[Layer, ...]:
+        """The layers whose prices are in the currency that the book sells in here."""
+        return tuple(one for one in self.layers if one.currency in (None, self.currency))
 
     @cached_property
     def _charges(self) -> dict[str, Charge]:
@@ -234,6 +269,7 @@ _REFERENCES = (
     ("allowances", "charges", "charges", "charge"),
     ("allowances", "granted_by", "charges", "charge"),
     ("allowances", "weights", "charges", "charge"),
+    ("currencies", "charges", "charges", "charge"),
     ("credits", "granted_by", "charges", "charge"),
     ("credits", "charges", "charges", "charge"),
     ("layers", "charges", "charges", "charge"),
@@ -250,7 +286,17 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
     def name(row: dict[str, Any]) -> str:
         return str(row.get("code", row.get("id", row.get("name"))))
 
-    for section in ("products", "meters", "charges", "rate_plans", "allowances", "credits", "layers", "rules"):
+    for section in (
+        "products",
+        "meters",
+        "charges",
+        "rate_plans",
+        "currencies",
+        "allowances",
+        "credits",
+        "layers",
+        "rules",
+    ):
         names = [name(row) for row in rows(section)]
         for index, one in enumerate(names):
             if names.index(one) < index:
@@ -280,12 +326,40 @@ def _contradictions(tree: Mapping[str, Any]) -> Iterator[tuple[_Path, str]]:
         top_up = kinds.get(str(row.get("granted_by")), ChargeKind.ONE_TIME)
         if row.get("kind") == CreditKind.PREPAID and top_up != ChargeKind.ONE_TIME:
             yield ("credits", index, "granted_by"), "prepaid credit is granted by a one-time charge, its top-up"
+    yield from _currency_contradictions(rows, tree)
     known = {name(row) for row in rows("charges")}
     for index, row in enumerate(rows("rules")):
         for number, condition in enumerate(row.get("when") or ()):
             for one in condition.get("of", ()) if isinstance(condition, dict) else ():
                 if one not in known:
                     yield ("rules", index, "when", number, "of"), f"there is no charge {one}"
+
+
+def _currency_contradictions(
+    rows: Callable[[str], list[dict[str, Any]]], tree: Mapping[str, Any]
+) -> Iterator[tuple[_Path, str]]:
+    """What of prices in other currencies cannot be: all money of a charge is of one currency, and none has no rate."""
+    stated = {row.get("code"): set(row.get("charges") or ()) for row in rows("currencies")}
+    for index, row in enumerate(rows("currencies")):
+        if row.get("code") == tree.get("currency"):
+            yield ("currencies", index, "code"), f"{row['code']} is the currency of the book itself"
+        for code, price in (row.get("charges") or {}).items():
+            if isinstance(price, dict) and price.get("model") is None:
+                yield ("currencies", index, "charges", code), f"{code} states no model in {row.get('code')}"
+        money = [one for one in rows("rules") if _money_of(one)]
+        if money and row.get("others", "refuse") == "refuse":
+            why = f"rule {money[0].get('id')} states an amount in {tree.get('currency')}; say others: convert"
+            yield ("currencies", index, "others"), why
+    for index, row in enumerate(rows("layers")):
+        if (currency := row.get("currency")) is not None and currency != tree.get("currency"):
+            for code in set(row.get("charges") or ()) - stated.get(currency, set()):
+                yield ("layers", index, "charges", code), f"{code} states no price in {currency}"
+
+
+def _money_of(rule: Mapping[str, Any]) -> bool:
+    then, when = rule.get("then"), rule.get("when") or ()
+    acts = isinstance(then, dict) and then.get("kind") in ("amount_off", "maximum")
+    return acts or any(isinstance(one, dict) and one.get("measure") == "amount" for one in when)
 
 
 def evaluation_order(rules: Sequence[Rule], charges: Sequence[Charge]) -> tuple[Rule | Charge, ...]:

@@ -211,7 +211,7 @@ def _bought(
     if isinstance(model, Flat) and line.quantity != 1:
         raise refuse("a flat charge is sold once; sell several with a per-unit charge", "quantity", line.quantity)
     listed = model.amount if isinstance(model, Flat) else model.unit_amount if isinstance(model, PerUnit) else None
-    negotiated = priced and listed is not None and line.unit_price != listed
+    negotiated = priced and listed is not None and (book.converts(charge.code) or line.unit_price != listed)
     return SubscriptionCharge(
         id=f"SC-{line.id}",
         order_line_id=line.id,

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from core.noun import Id, Instant, Noun, Quantity
+from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
 from core.prices import Model, NotNegative, Positive
 from core.wallets import CreditKind
 
@@ -118,6 +118,8 @@ class Layer(Noun):
     id: Id
     level: Level
     of: Id
+    currency: CurrencyCode | None = None
+    """Of the prices that it sets; None: the book's."""
     effective_from: date
     effective_to: date | None = None
     recorded_at: Instant | None = None

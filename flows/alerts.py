@@ -31,6 +31,7 @@ from core.rational import Fraction
 from core.subscriptions import Subscription
 from core.wallets import CreditGrant
 from flows.context import Hub, hub
+from flows.exchange import book_for
 from flows.measure import contracts, measure
 from flows.report import Report, conclude, counted
 from flows.units import held_units
@@ -76,7 +77,8 @@ def _of_account(
     held: tuple[Held, ...],
     earlier: list[RatedLine],
 ) -> Iterator[Alert]:
-    book = hub.price_book
+    with hub.database.reading() as work:
+        book = book_for(hub.rates(work), hub.price_book, account, billing.last_day)
     lines = rate_account(book, account, subscriptions, billing, metered, held=held)
     sizes = {one.terms.id: one.units for one in sources(book, account, subscriptions, billing, metered, held)}
     yield from alerts(book, lines, sizes)

@@ -59,6 +59,9 @@ def draft_invoices(hub: Hub, period: str) -> Report:
         known = invoiced_accounts(work, billing)
         for drafted, taken in _drafts(hub, work, billing, known, report):
             reason = why_carried(drafted.subtotal, taken.minimum)
+            stated = drafted if reason else _with_rate(hub, work, drafted, report)
+            if stated is None:
+                continue
             kept = carry(drafted, reason) if reason else None
             for source in taken.sources:
                 work.put(source.model_copy(update={"taken_by": kept.id if kept else drafted.id}))
@@ -66,8 +69,24 @@ def draft_invoices(hub: Hub, period: str) -> Report:
                 work.add([kept])
                 report.rows.append(_row(kept.id, taken.account, kept.lines, kept.amount, reason))
                 continue
-            _draft(hub, work, lower(hub, work, drafted, taken.account_of), taken.account, report)
+            _draft(hub, work, lower(hub, work, stated, taken.account_of), taken.account, report)
     return _told(report, len(known))
+
+
+def _with_rate(hub: Hub, work: Work, drafted: Invoice, report: Report) -> Invoice | None:
+    """The draft with the rate of its day into the books of who sells; None, and it stands on the desk, without one."""
+    ident = f"record:exchange:{drafted.id}"
+    try:
+        rate = hub.books(work, drafted.account_id).exchange(drafted.currency, drafted.invoice_date)
+    except Rejected as error:
+        failure = desk.entry(error, ident, "hub", "invoice", drafted.id, hub.now(), drafted.subtotal)
+        work.desk.report(failure)
+        report.failures.append(failure)
+        return None
+    if rate is None:
+        return drafted
+    work.desk.resolve(ident)
+    return drafted.replace(exchange=rate)
 
 
 def _take_over(hub: Hub, billing: DateSpan) -> Report:

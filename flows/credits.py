@@ -18,6 +18,7 @@ from prefect.client.schemas.objects import State
 from core.accounts import Account
 from core.errors import Misconfigured, Rejected
 from core.exact import added
+from core.fx import Rates
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceStatus, lowered
 from core.money import Money, Rounding, round_fraction, round_money
 from core.period import DateSpan
@@ -79,6 +80,7 @@ def _of_plans(hub: Hub, work: Work, billing: DateSpan) -> Iterator[CreditGrant]:
     bought: dict[str, list[Any]] = {}
     for subscription in work.find(Subscription) if given else ():
         bought.setdefault(subscription.account_id, []).extend(subscription.charges)
+    accounts, rates = {one.id: one for one in work.find(Account)}, hub.rates(work)
     for account_id, lines in bought.items():
         for credit in given:
             held = [line for line in lines if line.charge_code == credit.granted_by and line.in_force(billing)]
@@ -86,14 +88,16 @@ def _of_plans(hub: Hub, work: Work, billing: DateSpan) -> Iterator[CreditGrant]:
                 first = min(line.starts_on for line in held)
                 on = first if credit.every == "once" else max(billing.start, first)
                 units = added(Fraction(line.quantity) for line in held if line.starts_on <= on)
-                yield _granted(hub, credit, account_id, on, units)
+                yield _granted(hub, rates, credit, accounts[account_id], on, units)
 
 
-def _granted(hub: Hub, credit: Credit, account_id: str, on: date, units: Fraction) -> CreditGrant:
-    currency = hub.price_book.currency
-    amount = round_money(Fraction(credit.amount or 0) * units, currency, hub.price_book.rounding)
+def _granted(hub: Hub, rates: Rates, credit: Credit, account: Account, on: date, units: Fraction) -> CreditGrant:
+    """A grant in the currency of the account, at the rate of its day, rounded once."""
+    book = hub.price_book
+    rate = rates.exchange(book.currency, account.currency, on).rate
+    amount = round_money(Fraction(credit.amount or 0) * units * rate, account.currency, book.rounding)
     month = f"-{on:%Y-%m}" if credit.every == "month" else ""
-    return _grant(credit, f"CR-{credit.id}-{account_id}{month}", account_id, amount, on, f"price book: {credit.id}")
+    return _grant(credit, f"CR-{credit.id}-{account.id}{month}", account.id, amount, on, f"price book: {credit.id}")
 
 
 def _grant(credit: Credit, ident: str, account_id: str, amount: Money, on: date, source: str) -> CreditGrant:

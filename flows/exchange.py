@@ -1,18 +1,26 @@
-"""Exchange: the rates that the hub knows, and the loading of more from a file."""
+"""Exchange: price books in the currency of an account, and the loading of rates from a file."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 from pathlib import Path
 
+from core.accounts import Account
+from core.catalog import PriceBook
+from core.currencies import in_currency, needs_rate
 from core.fx import FxRate, Rates, RatesError, read_rates
-from core.store import Work
 from flows.context import Hub
 
 
-def known_rates(hub: Hub, work: Work, known_at: datetime | None = None) -> Rates:
-    """The rates that were loaded (by an instant), of the sources that the configuration prefers."""
-    return Rates(work.find(FxRate), hub.settings.fx_sources, known_at)
+def book_for(rates: Rates, book: PriceBook, account: Account, on: date) -> PriceBook:
+    """The price book as it sells to an account in its currency, at the rate of a day where it converts.
+
+    Rejected when it does not sell in that currency, or the rate is not known.
+    """
+    if account.currency == book.currency:
+        return book
+    rate = rates.exchange(book.currency, account.currency, on) if needs_rate(book, account.currency) else None
+    return in_currency(book, account.currency, rate)
 
 
 def load_rates(hub: Hub, path: Path, source: str) -> tuple[int, int]:

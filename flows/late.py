@@ -14,8 +14,11 @@ from datetime import datetime
 from core.accounts import Account
 from core.amendments import Amendment
 from core.catalog import PriceBook, WhenLate
+from core.currencies import in_currency
+from core.fx import Exchange
 from core.metering import Cut, LateUsage, carried
 from core.metering.late import group_of
+from core.money import Money
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine, corrections, rate, usage_windows
 from core.rating.check import check
@@ -23,6 +26,7 @@ from core.rating.sources import Held
 from core.rational import Fraction
 from core.store import Work
 from core.subscriptions import Subscription
+from flows.commitments import billed_before
 from flows.context import Hub
 from flows.measure import hull, measure, parts_of
 from flows.units import units_of
@@ -35,7 +39,8 @@ Known = Mapping[str, Mapping[str, datetime]]
 class Late:
     """One account's earlier month of which something came late: as its bills know it, and as it is known now.
 
-    ``held`` and ``carried_out``: the included units that it had, and those that went on to later months.
+    ``held`` and ``carried_out``: the included units that it had, and those that went on to later months;
+    ``exchange``: the rate that it was billed at; ``committed``: what earlier bills charged in a running commitment.
     """
 
     month: str
@@ -45,6 +50,8 @@ class Late:
     now: Sequence[MeteredQuantity]
     held: tuple[Held, ...] = ()
     carried_out: Mapping[str, Fraction] = field(default_factory=dict)
+    exchange: Exchange | None = None
+    committed: Mapping[str, Money] = field(default_factory=dict)
 
     @property
     def carried(self) -> bool:
@@ -60,10 +67,20 @@ class Late:
     def corrected(self, account: Account, subscriptions: Sequence[Subscription], bill: str) -> tuple[RatedLine, ...]:
         """The lines that correct the month on the bill of another; where usage is carried on, those of its contract."""
         metered, billing = (self.before if self.carried else self.now), DateSpan.month(self.month)
-        again = rate(self.book, account, subscriptions, billing, metered, held=self.held, carried_out=self.carried_out)
+        book = in_currency(self.book, account.currency, self.exchange)
+        again = rate(
+            book,
+            account,
+            subscriptions,
+            billing,
+            metered,
+            billed=self.committed,
+            held=self.held,
+            carried_out=self.carried_out,
+        )
         lines = corrections(self._settled(again), self._settled(self.billed), self.month, bill)
         for line in lines:
-            check(line, self.book)
+            check(line, book)
         return lines
 
     def _settled(self, lines: Sequence[RatedLine]) -> list[RatedLine]:
@@ -136,7 +153,11 @@ def _look(
         now = measure(hub, book, billing, rated, subscriptions, known_at)
         for one in rated:
             usage = before.get(one.id, []), now.get(one.id, [])
-            yield one.id, Late(earlier, book, billed[one.id], *usage, *units[one.id])
+            told = (line.derivation.exchange for line in billed[one.id])
+            exchange = next((rate for rate in told if rate is not None), None)
+            with hub.database.reading() as work:
+                committed = billed_before(work, book, subscriptions[one.id], billing)
+            yield one.id, Late(earlier, book, billed[one.id], *usage, *units[one.id], exchange, committed)
 
 
 def known_since(rated: Mapping[str, datetime], month: str) -> datetime:

@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account
 from core.errors import TieoutError
+from core.fx import Rates
 from core.money import total
 from core.period import DateSpan
 from core.rating import MeteredQuantity, RatedLine
@@ -19,7 +20,9 @@ from core.rating.sources import Held, balances, sources
 from core.subscriptions import Subscription
 from flows import desk
 from flows.bill import invoiced_accounts
+from flows.commitments import billed_before
 from flows.context import Hub, hub
+from flows.exchange import book_for
 from flows.late import Late, late_usage, with_late
 from flows.measure import contracts, measure
 from flows.outside_billing import bills_outside, tell_usage
@@ -43,6 +46,7 @@ def rate_period(hub: Hub, period: str) -> Report:
         subscriptions = contracts(work, accounts)
         rated = work.sums.rated_months()
         held = held_units(work, [account.id for account in accounts], period)
+        rates = hub.rates(work)
         invoiced = invoiced_accounts(work, billing)
         later = sorted({month for months in rated.values() for month in months if month > period})
         billed_later = {month: invoiced_accounts(work, DateSpan.month(month)) for month in later}
@@ -54,7 +58,7 @@ def rate_period(hub: Hub, period: str) -> Report:
     report = Report("", counts={"accounts": 0, "lines": 0, "already_invoiced": len(closed), "corrections": 0})
     with progress("Rate accounts", len(open_accounts)) as tell:
         for position, account in enumerate(open_accounts, 1):
-            usage = Usage(metered.get(account.id, []), late.get(account.id, []), known, held.get(account.id, ()))
+            usage = Usage(metered.get(account.id, []), late.get(account.id, []), known, held.get(account.id, ()), rates)
             outdated = [month for month in later if account.id not in billed_later[month]]
             _rate(hub, account, subscriptions[account.id], billing, usage, outdated, report)
             tell(position)
@@ -67,12 +71,13 @@ def rate_period(hub: Hub, period: str) -> Report:
 
 @dataclass(frozen=True)
 class Usage:
-    """What one account used in the month, what came late of earlier ones, what was known, and which units it held."""
+    """What one account used in the month, what came late of earlier ones, and what was known; the units it held."""
 
     metered: list[MeteredQuantity]
     late: list[Late]
     known_at: datetime
     held: tuple[Held, ...]
+    rates: Rates
 
 
 def _rate(
@@ -88,8 +93,10 @@ def _rate(
     ident = f"record:rating:{account.id}:{period}"
     try:
         metered = with_late(hub.price_book, usage.metered, usage.late, subscriptions, billing)
-        book = hub.price_book
-        lines = rate_account(book, account, subscriptions, billing, metered, held=usage.held)
+        book = book_for(usage.rates, hub.price_book, account, billing.last_day)
+        with hub.database.reading() as work:
+            billed = billed_before(work, book, subscriptions, billing)
+        lines = rate_account(book, account, subscriptions, billing, metered, held=usage.held, billed=billed)
         found = sources(book, account, subscriptions, billing, metered, usage.held)
         units = list(balances(account.id, found, lines, period))
         corrections = [line for one in usage.late for line in one.corrected(account, subscriptions, period)]
@@ -105,7 +112,7 @@ def _rate(
         return
     if not lines or not kept:
         return
-    amount = total((line.amount for line in lines), hub.price_book.currency)
+    amount = total((line.amount for line in lines), account.currency)
     report.counts["accounts"] += 1
     report.counts["lines"] += len(lines)
     report.counts["corrections"] += len(corrections)

@@ -56,7 +56,6 @@ def check(line: RatedLine, book: PriceBook) -> None:
         step.quantity * step.rate * step.factor if step.factor != 1 else step.quantity * step.rate
         for step in told.steps
     )
-    require("exact amount = sum of its steps", line.id, told.exact, tape)
     if not isinstance(charge.model, Commitment):
         require(
             "steps = price of the quantity",
@@ -64,6 +63,12 @@ def check(line: RatedLine, book: PriceBook) -> None:
             tape,
             _spend(charge, _served(line, charge) * _priced(charge, told)),
         )
+    exchange = None if any(one.winner == "order" for one in told.choices) else book.exchange_of(charge.code)
+    if isinstance(charge.model, Commitment):
+        exchange = None
+    require("converted at the rate of the book", line.id, told.exchange, exchange)
+    tape = tape if exchange is None else tape * exchange.rate
+    require("exact amount = sum of its steps, converted", line.id, told.exact, tape)
     whole = _rounded(tape, book.currency, told.rounding)
     if told.share is None and (book.rounding_at is RoundingAt.LINE or isinstance(charge.model, Commitment)):
         require("listed amount = exact amount rounded", line.id, told.rounded, whole)

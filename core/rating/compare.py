@@ -11,6 +11,8 @@ from datetime import datetime
 
 from core.accounts import Account
 from core.catalog import PriceBook
+from core.currencies import in_currency
+from core.fx import Exchange
 from core.money import Money, total
 from core.noun import Id, Noun
 from core.period import DateSpan
@@ -32,10 +34,11 @@ class Bill:
     hierarchy: Mapping[str, str] = field(default_factory=dict)
     known_at: datetime | None = None
     held: Sequence[Held] = ()
+    exchange: Exchange | None = None
 
     def rated(self, book: PriceBook) -> tuple[RatedLine, ...]:
         return rate(
-            book,
+            in_currency(book, self.account.currency, self.exchange),
             self.account,
             self.subscriptions,
             self.period,
@@ -84,7 +87,12 @@ def summed(deltas: Iterable[Delta], key: Callable[[Delta], str]) -> dict[str, Mo
     """The differences per account, product or whatever ``key`` names."""
     sums: dict[str, Money] = {}
     for delta in deltas:
-        name, amount = key(delta), delta.amount
+        amount = delta.amount
+        name = (
+            f"{key(delta)} in {amount.currency}"
+            if sums.get(key(delta), amount).currency != amount.currency
+            else key(delta)
+        )
         sums[name] = sums[name] + amount if name in sums else amount
     return sums
 

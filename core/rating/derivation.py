@@ -10,6 +10,7 @@ from enum import StrEnum
 
 from core.catalog import RoundingAt
 from core.exact import added
+from core.fx import Exchange
 from core.money import Money, Rounding
 from core.noun import Id, Noun, Quantity
 from core.period import DateSpan
@@ -105,9 +106,9 @@ class Derivation(Noun):
 
     ``measured`` - ``draws``, converted where the charge says so (``converted``), - ``included`` = ``priced``, the
     quantity the model saw (``tier_by``: what chose the tier instead). ``parts`` are kept where the model looks at
-    them. ``full_period`` is the service period before it was cut. ``exact`` is the sum of the steps, ``rounded`` its
-    one rounding by ``rounding`` (or its ``share`` of a pool, by largest remainder); with the ``adjustments``, less what
-    was ``billed`` before, it is the amount of the line.
+    them. ``full_period`` is the service period before it was cut. ``exact`` is the sum of the steps, at the rate of
+    ``exchange`` where there is one; ``rounded`` its one rounding by ``rounding`` (or its ``share`` of a pool, by
+    largest remainder); with the ``adjustments``, less what was ``billed`` before, it is the amount of the line.
     """
 
     book: str
@@ -127,6 +128,7 @@ class Derivation(Noun):
     timezone: str | None = None
     """The zone whose seconds count, where the charge is prorated by them."""
     steps: tuple[Step, ...]
+    exchange: Exchange | None = None
     exact: ExactFraction
     rounding: Rounding
     rounding_at: RoundingAt = RoundingAt.LINE

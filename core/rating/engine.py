@@ -62,7 +62,7 @@ def rate(
     above = {**({account.id: account.parent_id} if account.parent_id else {}), **(hierarchy or {})}
     todo = [
         _layered(book, item, account, above, known_at)
-        for item in items(dues, account, metered, book.layers, book.meters)
+        for item in items(dues, account, metered, book.own_layers, book.meters)
     ]
     sites = [site.id for site in account.sites]
     for one in sources(book, account, subscriptions, billing_period, metered, held, carried_out):
@@ -131,10 +131,10 @@ def _layered(
     book: PriceBook, item: Item, account: Account, above: Mapping[str, str], known_at: datetime | None
 ) -> Item:
     one = item.due
-    if not (book.layers or above) and one.line.unit_price is None:
+    if not (book.own_layers or above) and one.line.unit_price is None:
         return item
     place = _place(item, account, above)
-    charge, choices = resolve(one.charge, book.layers, place, one.service.start, known_at, one.line.unit_price)
+    charge, choices = resolve(one.charge, book.own_layers, place, one.service.start, known_at, one.line.unit_price)
     return replace(item, charge=charge, choices=choices)
 
 
@@ -223,6 +223,11 @@ def _derivation(
     looks_at_parts = bool(charge.group_by) or isinstance(
         charge.model, (Percentage, Matrix, Blocks, Capacity, Committed)
     )
+    exchange = None if _ordered(item) or isinstance(charge.model, Commitment) else book.exchange_of(item.code)
+    if _ordered(item) and book.converts(item.code) and (charge.max_spend, charge.min_spend) != (None, None):
+        why = f"charge {item.code} bounds what it costs in another currency than the order states its price in"
+        raise Rejected(why, record=item.due.subscription.id, field="max_spend")
+    exact = priced.exact if exchange is None else priced.exact * exchange.rate
     return Derivation(
         book=book.name,
         book_version=book.version,
@@ -239,10 +244,16 @@ def _derivation(
         full_period=item.due.whole,
         timezone=item.due.subscription.timezone if charge.proration is Proration.SECOND else None,
         steps=priced.steps,
-        exact=priced.exact,
+        exchange=exchange,
+        exact=exact,
         rounding=mode,
-        rounded=round_money(priced.exact, book.currency, mode),
+        rounded=round_money(exact, book.currency, mode),
     )
+
+
+def _ordered(item: Item) -> bool:
+    """Whether an item has the unit price of its order, which is in the currency of the order."""
+    return item.due.line.unit_price is not None
 
 
 def _line(item: Item, told: Derivation) -> RatedLine:

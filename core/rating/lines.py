@@ -69,6 +69,9 @@ def _explained(line: RatedLine, told: Derivation) -> Iterator[str]:
     for step in told.steps:
         share = f" x {step.factor}" if step.factor != 1 else ""
         yield f"{step.what}: {plain(step.quantity)} x {plain(step.rate)}{share} = {plain(step.amount)}"
+    if told.exchange is not None:
+        fx = told.exchange
+        yield f"1 {fx.base} is {plain(fx.rate)} {fx.quote} on {fx.on} ({', '.join(fx.rates)})"
     whole = told.rounded if told.share is None else told.share.amount
     once = "rounded once" if told.rounding_at is RoundingAt.LINE else "rounded with all lines of the document"
     yield f"sum {plain(told.exact)}, {once} ({told.rounding}): {whole}"
