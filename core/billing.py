@@ -6,7 +6,7 @@ still what names charges, products, tax codes and ledger accounts; the rates of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -20,7 +20,7 @@ from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceLine, InvoiceStatus
 from core.money import Money
 from core.noun import CurrencyCode, Id, Noun, Quantity
-from core.orders import Order
+from core.orders import OrderLine
 from core.period import DateSpan
 from core.rating import MeteredQuantity
 from core.rating.demand import items
@@ -117,23 +117,30 @@ def catalog(book: PriceBook) -> list[CatalogCharge]:
     ]
 
 
-def contract_charges(order: Order, subscription: Subscription, book: PriceBook) -> list[ContractCharge]:
-    """The charges of an activated order, each at the price it was ordered for, whatever any price book lists."""
-    ordered = {line.id: line.unit_price for line in order.lines}
+def contract_charges(
+    subscription: Subscription, ordered: Mapping[str, OrderLine], book: PriceBook
+) -> list[ContractCharge]:
+    """The charges of a subscription, each at the price it was ordered for, whatever any price book lists.
+
+    ``ordered``: the order line of each charge, by its id; an amended subscription has lines of several orders.
+    """
+    whose = {
+        "account_id": subscription.account_id,
+        "subscription_id": subscription.id,
+        "currency": subscription.currency,
+    }
     return [
-        ContractCharge(
-            **{
-                **dict(line),
-                "unit_price": None
-                if book.charge(line.charge_code).kind is ChargeKind.USAGE
-                else ordered[line.order_line_id],
-            },
-            account_id=subscription.account_id,
-            subscription_id=subscription.id,
-            currency=subscription.currency,
+        ContractCharge.model_validate(
+            {**dict(one), "unit_price": _agreed(one, ordered[one.order_line_id], book), **whose}
         )
-        for line in subscription.charges
+        for one in subscription.charges
     ]
+
+
+def _agreed(charge: SubscriptionCharge, line: OrderLine, book: PriceBook) -> Quantity | None:
+    if book.charge(charge.charge_code).kind is ChargeKind.USAGE:
+        return None
+    return line.unit_price if charge.unit_price is None else charge.unit_price
 
 
 def usage_totals(

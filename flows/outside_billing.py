@@ -18,6 +18,7 @@ from core.invoicing import Invoice
 from core.noun import Noun
 from core.orders import Order
 from core.period import DateSpan
+from core.store import Work
 from core.subscriptions import Subscription, months_on
 from core.sync import DeskEntry, OutboxCommand
 from flows import desk
@@ -54,14 +55,20 @@ def tell_catalog(hub: Hub) -> list[OutboxCommand]:
     return list(_intents(hub, "catalog_charge", catalog(hub.price_book), hub.now()))
 
 
-def tell_contract(hub: Hub, order: Order, subscription: Subscription) -> list[OutboxCommand]:
-    """The intents to bring a customer and its contract to the billing system; none where the internal core bills."""
+def tell_contract(hub: Hub, work: Work, account: Account, subscription: Subscription) -> list[OutboxCommand]:
+    """The intents to bring a customer and its contract to the billing system; none where the internal core bills.
+
+    The orders that made and amended the subscription are in ``work``.
+    """
     if not bills_outside(hub):
         return []
+    lines = {charge.order_line_id for charge in subscription.charges}
+    orders = [work.parent_of_child(Order, "lines", id=line) for line in sorted(lines)]
+    ordered = {line.id: line for order in orders if order for line in order.lines}
     told: Mapping[str, Iterable[Noun]] = {
-        "account": [order.account],
+        "account": [account],
         "subscription": [subscription],
-        "contract_charge": contract_charges(order, subscription, hub.price_book),
+        "contract_charge": contract_charges(subscription, ordered, hub.price_book),
     }
     now = hub.now()
     return [command for record, nouns in told.items() for command in _intents(hub, record, nouns, now)]

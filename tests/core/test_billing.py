@@ -112,7 +112,7 @@ def test_every_charge_of_the_price_book_is_told_by_name_and_without_a_price() ->
 def test_a_charge_is_told_at_the_price_of_the_order_and_usage_without_one() -> None:
     """Even at the price that the book lists: what another price list says must not change what was sold."""
     sold = order(line("1", "VC-ENDPOINT", "10", "18.00", "S1"), line("2", "VC-MIN", "1", "250.00", "S1"))
-    endpoint, minutes = contract_charges(sold, activate(sold, BOOK), BOOK)
+    endpoint, minutes = contract_charges(activate(sold, BOOK), {one.id: one for one in sold.lines}, BOOK)
     assert (endpoint.id, endpoint.unit_price, endpoint.last_day) == ("SC-1", Decimal("18.00"), date(2027, 9, 30))
     assert (minutes.unit_price, minutes.account_id, minutes.subscription_id) == (None, "A-1", "SUB-O-1")
 

@@ -17,6 +17,7 @@ from core.money import Money
 from core.rating import RatedLine
 from flows import adjust, deliver, prepare
 from tests.connectors import contract_billingplatform
+from tests.flows.test_amendments import amend, line_of
 from tests.flows.world import CUSTOMERS, MONTH, PERIOD, SETTINGS, USAGE, Company, company
 from tests.sandbox.billing_manager import BillingManager
 
@@ -130,6 +131,22 @@ def test_each_line_is_taxed_where_it_was_used_and_earned_as_its_charge_says(stac
     assert (plan.defer, str(plan.service_period)) == (True, "2026-10-01..2027-09-30")
     assert invoices["A-0003"].tax == Money.zero("USD")
     assert {one.status for one in invoices.values()} == {InvoiceStatus.FINAL}
+
+
+def test_an_amendment_in_the_month_is_told_and_billed_by_days(stack: Stack) -> None:
+    """Four endpoints until 15 October, six from the 16th: 4 x 18 x 15/31 = 34.84 and 6 x 18 x 16/31 = 55.74."""
+    stack.tell()
+    standing = line_of(stack.company, "A-0003", "VC-ENDPOINT")
+    more = {"code": "VC-ENDPOINT", "quantity": 6, "price": 18, "site": "A-0003-S1", "change": "replace"}
+    amend(stack.company, "A-0003", "2026-10-16", {**more, "amends": standing})
+    deliver.deliver_all(stack.company.hub)
+    stack.close()
+    assert stack.company.breaks() == []
+    lines = stack.invoices()["A-0003"].lines
+    assert {str(line.service_period): str(line.amount.amount) for line in lines} == {
+        "2026-10-01..2026-10-15": "34.84",
+        "2026-10-16..2026-10-31": "55.74",
+    }
 
 
 def test_mishaps_on_the_wire_leave_one_record_each(stack: Stack) -> None:
