@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import State
 from core.accounts import Account
 from core.amendments import Amendment
 from core.audit import Act, Deed, id_digest
+from core.currencies import in_currency
 from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
@@ -242,7 +243,7 @@ def _contract(hub: Hub, work: Work, order: Order, known: Order | None) -> tuple[
     Parked until the order that it amends is there; Rejected when that is another customer's.
     """
     if order.amends is None:
-        return activate(order, hub.price_book), []
+        return activate(order, in_currency(hub.price_book, order.currency)), []
     first = order
     while first.amends is not None:
         amended = work.get(Order, first.amends)
@@ -256,7 +257,7 @@ def _contract(hub: Hub, work: Work, order: Order, known: Order | None) -> tuple[
         raise Rejected(why, record=order.id, field="amends", value=order.amends)
     if known is not None:
         return subscription, []
-    made = list(amendments(order, subscription, hub.price_book, hub.now()))
+    made = list(amendments(order, subscription, in_currency(hub.price_book, order.currency), hub.now()))
     return made[-1][1], [amendment for amendment, _ in made]
 
 
