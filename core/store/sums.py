@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, Table, case, func, select
@@ -42,14 +42,13 @@ class Sums:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def ledger_balances(self, start: date, end: date) -> dict[tuple[str, str], Money]:
-        """(ledger account, currency) to debit minus credit of entries posted from ``start`` to before ``end``."""
-        debit, credit = func.coalesce(func.sum(LINE.c.debit_minor), 0), func.coalesce(func.sum(LINE.c.credit_minor), 0)
+    def ledger_balances(self, first: str = "", last: str = "9999-12") -> dict[tuple[str, str], Money]:
+        """(ledger account, currency) to debit minus credit of what was posted in these months, both inclusive."""
+        debit, credit = func.sum(BALANCE.c.debit_minor), func.sum(BALANCE.c.credit_minor)
         query = (
-            select(LINE.c.ledger_account, ENTRY.c.currency, debit, credit)
-            .join(ENTRY, ENTRY.c.id == LINE.c.parent_id)
-            .where(ENTRY.c.posted_on >= start, ENTRY.c.posted_on < end)
-            .group_by(LINE.c.ledger_account, ENTRY.c.currency)
+            select(BALANCE.c.ledger_account, BALANCE.c.currency, debit, credit)
+            .where(BALANCE.c.month >= first, BALANCE.c.month <= last)
+            .group_by(BALANCE.c.ledger_account, BALANCE.c.currency)
         )
         return {
             (account, currency): Money(int(debits) - int(credits), currency)

@@ -35,7 +35,7 @@ def _entry(ident: str, posted_on: date, amount: Money, debit: str = "1100", cred
     )
 
 
-def test_ledger_balances_are_debits_minus_credits_of_the_days_asked_for(database: Database) -> None:
+def test_ledger_balances_are_debits_minus_credits_of_the_months_asked_for(database: Database) -> None:
     with database.work() as work:
         work.add(
             [
@@ -46,7 +46,7 @@ def test_ledger_balances_are_debits_minus_credits_of_the_days_asked_for(database
                 _entry("after", date(2026, 11, 1), usd("7")),
             ]
         )
-        balances = work.sums.ledger_balances(date(2026, 10, 1), date(2026, 11, 1))
+        balances = work.sums.ledger_balances("2026-10", "2026-10")
     assert balances == {
         ("1100", "USD"): Money(LARGE - 1, "USD"),
         ("4000", "USD"): Money(1 - LARGE, "USD"),
