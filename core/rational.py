@@ -19,8 +19,14 @@ else:
 __all__ = ["ExactFraction", "Fraction"]
 
 
+def _read(text: str) -> Fraction:
+    """The fraction of a text. The blank is for quicktions 1.24, which writes a text of one character into the bytes
+    object that the interpreter shares as ``b"\\0"``."""
+    return Fraction(f" {text}")
+
+
 _SCHEMA = core_schema.json_or_python_schema(
-    json_schema=core_schema.no_info_after_validator_function(Fraction, core_schema.str_schema()),
+    json_schema=core_schema.no_info_after_validator_function(_read, core_schema.str_schema()),
     python_schema=core_schema.is_instance_schema(Fraction),
     serialization=core_schema.plain_serializer_function_ser_schema(str, when_used="json"),
 )
