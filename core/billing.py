@@ -16,6 +16,7 @@ from pydantic import model_validator
 
 from core.accounts import Account, Address
 from core.catalog import ChargeKind, PriceBook
+from core.currencies import in_currency
 from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceLine, InvoiceStatus
 from core.money import Money
@@ -179,10 +180,10 @@ def usage_totals(
 def taken_over(billed: BilledInvoice, account: Account, book: PriceBook) -> Invoice:
     """The draft of an outside invoice: what the price book and the account add to it, to be taxed and booked.
 
-    Rejected, naming the field, for another currency, a charge or site that nobody knows, and a total below zero.
+    Rejected, naming the field, for a currency that the book does not sell in, a charge or site that nobody knows, and a
+    total below zero.
     """
-    if billed.currency != book.currency:
-        raise _refused(billed, f"it is not in {book.currency}", "currency", billed.currency)
+    in_currency(book, billed.currency)
     if billed.total.minor < 0:
         raise _refused(billed, "it is below zero; give it back by a credit note", "total", billed.total)
     zero = Money.zero(billed.currency)

@@ -23,6 +23,7 @@ from core.sync import CommandState, InboxState, OutboxCommand
 from flows.bill import by_engine
 from flows.context import Hub
 from flows.measure import contracts, measure
+from flows.outside_billing import bills_outside, measured_usage
 from flows.plan_delivery import noun_of
 from flows.report import sum_by_currency
 from flows.tie_out import tie_out_period
@@ -64,7 +65,12 @@ def _within(day: date | None, span: DateSpan) -> bool:
 
 
 def usage_rated(hub: Hub, close: Close) -> Iterator[Obstacle]:
-    """Every account to which something falls due in the month has it rated."""
+    """Every account to which something falls due in the month has it rated; what bills outside could be told of it."""
+    if bills_outside(hub):
+        for account, found in measured_usage(hub, close.period):
+            if isinstance(found, TieoutError):
+                yield Obstacle(gate=Gate.RATED, record=account.id, what=str(found), cure=found.cure)
+        return
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
         rated = {line.account_id for line in work.find(RatedLine, billing_period=close.period)}
