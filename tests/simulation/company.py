@@ -13,6 +13,7 @@ from typing import Any
 from app.demo.company import PLACES, Customer, Deal, Line, Place, Site
 from app.demo.crm import SalesPerson
 from connectors.wire import dump_json
+from core.accounts import Account, Address
 from sandbox import salesforce
 from sandbox.emulator import Emulator
 from tests.simulation.vendors import URLS, ask
@@ -46,13 +47,14 @@ class Company:
     usage: tuple[UsageFile, ...] = field(default=())
 
 
-def company(rng: Random) -> Company:
+def company(rng: Random, *, uses: bool) -> Company:
+    """``uses``: whether some of the companies have usage."""
     numbers = [f"A-{number:04}" for number in range(1, rng.choice((1, 1, 2, 2, 3)) + 1)]
     if rng.random() < 0.25:
         numbers[-1] = rng.choice(DECLINED)
     people = tuple(_customer(number, rng) for number in numbers)
     malformed = frozenset(number for number in numbers if rng.random() < 0.15)
-    return Company(people, malformed, _usage(people, rng) if rng.random() < 0.3 else ())
+    return Company(people, malformed, _usage(people, rng) if uses and rng.random() < 0.4 else ())
 
 
 def _customer(number: str, rng: Random) -> Customer:
@@ -117,6 +119,15 @@ def _event(people: tuple[Customer, ...], rng: Random, number: int) -> Mapping[st
         f"2026-10-{rng.randint(3, 28):02}T{rng.randint(0, 23):02}:30:00Z",
     )
     return dict(zip(FIELDS, values, strict=True))
+
+
+def as_account(customer: Customer, name: str) -> Account:
+    """A customer as the hub knows it, under that name."""
+    place = customer.place
+    address = Address(
+        line1=place.street, city=place.city, region=place.region, postal_code=place.postal_code, country=place.country
+    )
+    return Account(id=customer.number, name=name, email=customer.email, currency="USD", billing_address=address)
 
 
 class Seller(SalesPerson):

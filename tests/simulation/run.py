@@ -24,6 +24,7 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from app.demo.company import Customer
 from app.webhooks import GroupCommit, Receiver, Waiting, no_notice
 from connectors.registry import SYSTEMS
 from connectors.stripe_gateway import EVENTS
@@ -32,12 +33,13 @@ from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, Tieout
 from core.mapping import MappingBook, load_book
 from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World, is_over
 from core.store import Database
+from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
 from flows.context import Hub
 from flows.settings import Settings
 from sandbox import avalara, netsuite, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
-from tests.simulation.company import Company, Seller, UsageFile, as_entered, company
+from tests.simulation.company import Company, Seller, UsageFile, as_account, as_entered, company
 from tests.simulation.fibers import Crash, Fiber
 from tests.simulation.vendors import RATES, URLS, Posted, Vendors, Wire, ask
 
@@ -87,6 +89,20 @@ OTHER_FAULTS = (
 )
 #: Jobs of the month that are done before the faults begin.
 HEAD_STARTS = (0, 0, 0, 2, 5, 7, 9, 10, 11, 13, 15, 17, 19)
+#: How far the month goes in a seed, and the jobs it goes without: most worlds are small, so that there are many.
+#: ``told``: customers are made known to gateway and ERP, with no CRM.
+_NOT_SOLD = frozenset({"ingest", "rate", "bill", "finalise", "collect", "settle", "recognise", "deliver avalara"})
+REACH: Mapping[str, frozenset[str]] = {
+    "told": _NOT_SOLD | {"write back", "deliver salesforce"},
+    "sold": _NOT_SOLD,
+    "billed": frozenset({"collect", "settle", "recognise"}),
+    "paid": frozenset(),
+}
+SHARES = (14, 3, 1, 2)
+#: What a customer is called; people change their minds, and back.
+NAMES = ("Customer {}", "Customer {} Inc", "Customer {} Group")
+#: How many steps the faults last.
+STEPS = (20, 40, 80, 160, 320)
 #: How often a process is stopped before a unit of work.
 DATABASE_DOORS = 0.25
 #: Kinds of webhooks that the hub listens to.
@@ -358,11 +374,16 @@ class Run:
         self.fault_set = {name for name in (*RATES, *OTHER_FAULTS) if rng.random() < 0.3}
         if rng.random() < 0.05:
             self.fault_set.clear()
+        self.reach = rng.choices(list(REACH), SHARES)[0]
         self.rates = {name: rng.choice(RATES[name]) for name in RATES if name in self.fault_set}
         self.crash_chance = rng.choice((0.01, 0.05, 0.15)) if "crash_at_point" in self.fault_set else 0.0
         self.nets = {name for name in ("polling", "desk retry") if rng.random() < 0.5}
+        self.left_out = REACH[self.reach]
+        if self.reach == "told":
+            self.nets.discard("polling")
+            self.left_out |= {"prepare"} if rng.random() < 0.7 else set()
         self._crashes = self.stream("crashes")
-        self.company: Company = company(self.stream("company"))
+        self.company: Company = company(self.stream("company"), uses=self.reach in ("billed", "paid"))
         self.vendors = Vendors(lambda: self.now)
         (self.folder / "tieout.db").write_bytes(template())
         self.settings = Settings(
@@ -417,11 +438,14 @@ class Run:
     def simulate(self) -> None:
         """Faults, then rest. Raises Violation."""
         people = self.company.customers
-        self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
-        self.names = {one.number: one.name for one in people}
+        if self.reach == "told":
+            self.seller_has_open_deals = False
+        else:
+            self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
+            self.names = {one.number: one.name for one in people}
         rng = self.stream("schedule")
         self._begin_well(rng.choice(HEAD_STARTS), rng)
-        for number in range(rng.choice((60, 120, 240, 400))):
+        for number in range(rng.choice(STEPS)):
             step = self._step(rng)
             self._note(f"{number} {step}")
         self._rest(rng)
@@ -528,16 +552,15 @@ class Run:
             "settle": intake.book_settlements,
             "recognise": lambda hub: recognise.recognise_through(hub, PERIOD),
             "write back": write_back.tell_crm,
+            **{f"deliver {system}": partial(_deliver, system=system) for system in URLS},
         }
-        for system in URLS:
-            jobs[f"deliver {system}"] = partial(_deliver, system=system)
-        if self._sold_and_metered():
+        if "rate" not in self.left_out and self._sold_and_metered():
             jobs["rate"] = lambda hub: rate.rate_period(hub, PERIOD)
             if self._rated():
                 jobs["bill"] = lambda hub: bill.draft_invoices(hub, PERIOD)
         if "desk retry" in self.nets:
             jobs["retry"] = lambda hub: retry_failed.retry_matching(hub)
-        return jobs
+        return {name: work for name, work in jobs.items() if name not in self.left_out}
 
     def count(self, query: str, *values: Any) -> int:
         return int(self.sql.execute(query, values).fetchone()[0])
@@ -647,12 +670,15 @@ class Run:
         deals = self._open_deals()
         if not deals:
             self.seller_has_open_deals = False
+        strangers = [one for one in self.company.customers if one.number not in self.names]
         acts: list[Callable[[], str]] = [lambda: "nobody"] * 2
         if deals:
             acts += [lambda: self._win(rng.choice(deals))] * 5
+        if strangers:
+            acts += [lambda: self._make_known(rng.choice(strangers), NAMES[0])] * 5
         if any(not one.late for one in self.to_come) or (self.to_come and self._rated()):
             acts.append(self._usage_file)
-        if "human_edit" in self.fault_set:
+        if "human_edit" in self.fault_set and self.names:
             acts.append(lambda: self._edit(rng))
         if "period_closed" in self.fault_set:
             acts.append(self._turn_period)
@@ -676,11 +702,25 @@ class Run:
     def _edit(self, rng: Random) -> str:
         """Somebody renames a customer at the CRM, and with it a deal: that is what the CRM tells whoever asks."""
         number = rng.choice(sorted(self.names))
+        customer = next(one for one in self.company.customers if one.number == number)
         self.tell("human_edit")
-        self.names[number] = f"Customer {number} renamed {len(self.trace)}"
+        name = rng.choice([name for name in NAMES if name.format(number) != self.names[number]])
+        if self.reach == "told":
+            return self._make_known(customer, name)
+        self.names[number] = name.format(number)
         self.seller.change_account(number, Name=self.names[number])
         self.seller.rename_deals(number, self.names[number])
         return f"edit {number}"
+
+    def _make_known(self, customer: Customer, name: str) -> str:
+        """Makes a customer, or its new name, known to gateway and ERP, as an order does."""
+        self.names[customer.number] = name.format(customer.number)
+        account = as_account(customer, self.names[customer.number])
+        wanted = [("stripe", "account"), ("stripe", "payment_method"), ("netsuite", "account")]
+        with self.database.work() as work:
+            work.put(account)
+            work.outbox.enqueue(OutboxCommand.of(*where, "account", account, self.now) for where in wanted)
+        return f"known {customer.number}"
 
     def _turn_period(self) -> str:
         self.tell("period_closed")
@@ -730,9 +770,12 @@ class Run:
         for deal in self._open_deals():
             self.seller.win_deal(deal)
         self.seller_has_open_deals = False
+        if self.reach == "told":
+            for customer in self.company.customers:
+                self._make_known(customer, self.names.get(customer.number, NAMES[0]))
 
     def _cure(self) -> None:
-        for number in sorted(self.company.malformed):
+        for number in sorted(self.company.malformed if self.reach != "told" else ()):
             self.seller.change_account(number, Billing_Email__c=f"billing@{number.lower()}.example")
 
     def round(self, retry: bool, jobs: int | None = None) -> None:
@@ -753,9 +796,14 @@ class Run:
     def month(self, retry: bool) -> Iterator[tuple[str, Callable[[Hub], Any]]]:
         """The jobs in their order; each is asked for when the one before has ended."""
         deliveries = [f"deliver {system}" for system in URLS]
-        first = [*(["retry"] if retry else []), "prepare", "intake", "ingest", "rate", "bill", *deliveries]
-        then = ["finalise", "collect", *deliveries, "intake", "settle", "recognise", "write back", *deliveries]
-        for name in [*first, *then]:
+        names = [*(["retry"] if retry else []), "prepare", "intake", "ingest", "rate", "bill", *deliveries]
+        if self.reach in ("billed", "paid"):
+            names += ["finalise", "collect", *deliveries]
+        if self.reach == "paid":
+            names += ["intake", "settle", "recognise"]
+        if self.reach != "told":
+            names += ["write back", *deliveries]
+        for name in names:
             if (work := self.jobs().get(name)) is not None:
                 yield name, work
 

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 
+import duckdb
 import httpx
-from starlette.types import ASGIApp
 
 from connectors import netsuite as netsuite_connector
+from connectors import salesforce as salesforce_connector
+from core.metering import store as usage_store
 from sandbox import netsuite as netsuite_emulator
 from sandbox import netsuite_schema, salesforce
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
@@ -129,7 +133,7 @@ class _Answer:
             self.body += message.get("body", b"")
 
 
-def ask(app: ASGIApp, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes) -> _Answer:
+def ask(app: Any, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes) -> _Answer:
     """One request to an ASGI application, without a socket."""
     parts = httpx.URL(url)
     scope: dict[str, Any] = {
@@ -156,8 +160,21 @@ def ask(app: ASGIApp, method: str, url: str, headers: Mapping[str, str] | httpx.
         return {"type": "http.request", "body": body, "more_body": False}
 
     answer = _Answer()
-    _LOOP.run_until_complete(app(scope, receive, answer.send))
+    answering = app(scope, receive, answer.send)
+    if isinstance(app, Emulator):
+        _at_once(answering)
+    else:
+        _LOOP.run_until_complete(answering)
     return answer
+
+
+def _at_once(answering: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine that never waits."""
+    try:
+        answering.send(None)
+    except StopIteration:
+        return
+    raise AssertionError("an emulator in this process never waits")
 
 
 class Watch(Protocol):
@@ -259,6 +276,17 @@ class Wire(httpx.BaseTransport):
 # --- what is the same in every run is made once ----------------------------------------------------------------------
 
 
+_describe = salesforce_connector.SalesforceConnector._fields
+_described: dict[str, Any] = {}
+
+
+def _fields(connector: Any, sobject: str) -> Any:
+    """The fields of an object at the CRM, asked for once."""
+    if sobject not in _described:
+        _described[sobject] = _describe(connector, sobject)
+    return _described[sobject]
+
+
 @cache
 def _documents() -> Any:
     return _make_documents()
@@ -286,15 +314,30 @@ def _contract(settings: Any, transport: Any) -> Any:
     return changed(known, service=client.create_service(known.service._binding.name, address))
 
 
-async def _at_once(work: Callable[..., Any], *arguments: Any) -> Any:
+@cache
+def _usage_engine() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect(config={"threads": 1})
+
+
+@contextmanager
+def _usage_session(_spill: Path, _memory: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection of one engine for all; its tables are its own."""
+    with _usage_engine().cursor() as connection:
+        connection.execute("set timezone = 'UTC'")
+        yield connection
+
+
+async def _in_this_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
 def hold_still() -> None:
-    """Keeps the WSDL and its schema over all runs, and takes the emulator's worker threads away."""
+    """Keeps what vendors describe of themselves over all runs, and takes the emulator's worker threads away."""
     netsuite_schema.Documents = _documents  # type: ignore[misc,assignment]
     netsuite_connector.Contract.load = staticmethod(_contract)  # type: ignore[method-assign,assignment]
-    netsuite_emulator.run_in_threadpool = _at_once  # type: ignore[assignment]
+    netsuite_emulator.run_in_threadpool = _in_this_thread  # type: ignore[assignment]
+    usage_store.session = _usage_session
+    salesforce_connector.SalesforceConnector._fields = _fields  # type: ignore[method-assign]
 
 
 SALESFORCE_KEYS = {"client_id": salesforce.CLIENT_ID, "client_secret": salesforce.CLIENT_SECRET}
