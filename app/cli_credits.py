@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from app.cli_documents import known
 from app.operators import operator
 from app.printing import AsJson, show
 from core.accounts import Account
-from core.errors import Rejected
-from core.money import Money
-from core.period import local_date
+from core.exact import to_decimal
+from core.money import Money, as_fraction
+from core.period import DateSpan, local_date
+from core.rating.derivation import plain
+from core.units import UnitBalance
 from core.wallets import CreditGrant
 
 app = typer.Typer(help="Credit of accounts, in money and in units.", no_args_is_help=True)
@@ -41,7 +44,7 @@ def grant(
     from flows.context import hub
     from flows.credits import grant_credit
 
-    held = _account(account)
+    held = known(Account, account)
     made = grant_credit(
         hub(),
         account,
@@ -56,13 +59,41 @@ def grant(
     print(f"{made.id}: {made.amount} for {account}, {made.left} left{_until(made.expires_on)}")
 
 
+@app.command()
+def units(
+    account: AccountId,
+    amount: Annotated[str, typer.Argument(help="Units of the charge, like 1000.")],
+    reason: Reason,
+    charge: Annotated[list[str], typer.Option(help="A charge whose usage takes them; may be repeated.")],
+    first: Annotated[str, typer.Option("--from", help="The first billing month, like 2026-11.")],
+    until: Annotated[str | None, typer.Option(help="The first month they are gone; default: never.")] = None,
+    priority: Annotated[int, typer.Option(help="Lower is drawn first.")] = 0,
+) -> None:
+    """Give units beyond what a plan includes, for whole billing months; what a month leaves goes on to the next."""
+    from flows.context import hub
+    from flows.units import grant_units
+
+    made = grant_units(
+        hub(),
+        account,
+        to_decimal(as_fraction(amount)),
+        tuple(charge),
+        reason,
+        _day(None, known(Account, account)),
+        DateSpan.month(first).start,
+        DateSpan.month(until).start if until else None,
+        priority,
+    )
+    print(f"{made.id}: {made.units} units for {account}, from {made.effective_on}{_until(made.expires_on)}")
+
+
 @app.command("top-up")
 def top_up(account: AccountId, amount: Amount, on: Day = None) -> None:
     """Bill prepaid credit on the next draft; it is usable once that invoice is paid."""
     from flows import credits as flow
     from flows.context import hub
 
-    held = _account(account)
+    held = known(Account, account)
     made = flow.top_up(hub(), account, Money.of(amount, held.currency), _day(on, held))
     print(f"{made.id}: {made.amount} of {made.charge_code}, on the next draft of {account}")
 
@@ -71,11 +102,12 @@ def top_up(account: AccountId, amount: Amount, on: Day = None) -> None:
 def list_credits(
     account: Annotated[str | None, typer.Argument(help="Like A-0001; default: all.")] = None, as_json: AsJson = False
 ) -> None:
-    """What each credit was granted for, and what is left of it."""
+    """What each credit was granted for and what is left of it, and what units did month by month."""
     from flows.context import hub
 
     with hub().database.reading() as work:
-        found = work.find(CreditGrant, **({} if account is None else {"account_id": account}))
+        of = {} if account is None else {"account_id": account}
+        found, balances = work.find(CreditGrant, **of), work.find(UnitBalance, **of)
     rows = [
         {
             "credit": one.id,
@@ -89,6 +121,19 @@ def list_credits(
         }
         for one in found
     ]
+    rows += [
+        {
+            "credit": one.source,
+            "account": one.account_id,
+            "kind": f"units, {one.period}",
+            "granted": plain(one.opening + one.granted),
+            "left": plain(one.closing),
+            "expires": one.last or "",
+            "for": one.allowance or "",
+            "reason": "",
+        }
+        for one in balances
+    ]
     show(rows, as_json=as_json, empty="no credit was granted")
 
 
@@ -100,16 +145,6 @@ def void(credit: Annotated[str, typer.Argument(help="Like CR-A-0001-...")], on: 
 
     gone = void_credit(hub(), credit, on.date() if on else hub().now().date())
     print(f"{credit}: {gone.amount} taken back")
-
-
-def _account(ident: str) -> Account:
-    from flows.context import hub
-
-    with hub().database.reading() as work:
-        held = work.get(Account, ident)
-    if held is None:
-        raise Rejected(f"there is no account {ident}", record=ident, field="account")
-    return held
 
 
 def _day(on: datetime | None, account: Account) -> date:

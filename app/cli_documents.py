@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from core.accounts import Account, BillingTerms, ByParent, GroupBy
+from core.accounts import Account, BillingTerms, ByParent, ExemptBy, GroupBy
 from core.errors import Rejected
 from core.invoicing import Invoice
 from core.ledger import JournalEntry
 from core.money import Money
+from core.noun import Noun
 from core.period import DateSpan, local_date
 from core.statement import statement
 
@@ -20,6 +21,21 @@ disputes = typer.Typer(help="Disputes that hold an amount back from collection."
 app.add_typer(disputes, name="dispute")
 
 Day = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Date; default: today there.")]
+
+
+N = TypeVar("N", bound=Noun)
+
+
+def known(kind: type[N], ident: str) -> N:
+    """The noun of that id. Rejected when there is none."""
+    from flows.context import hub
+
+    with hub().database.reading() as work:
+        held = work.get(kind, ident)
+    if held is None:
+        noun = kind.__name__.lower()
+        raise Rejected(f"there is no {noun} {ident}", record=ident, field=noun)
+    return held
 
 
 @app.command("credit-note")
@@ -42,13 +58,10 @@ def credit_note(
         raise ValueError("name lines (--line), or --full for all that is left")
     if amount and len(amount) != len(line or ()):
         raise ValueError("give one --amount for each --line, or none at all")
-    with hub().database.reading() as work:
-        held = work.get(Invoice, invoice)
-        account = held and work.get(Account, held.account_id)
-    if held is None:
-        raise Rejected(f"there is no invoice {invoice}", record=invoice, field="invoice")
+    held = known(Invoice, invoice)
+    account = known(Account, held.account_id)
     amounts = [Money.of(one, held.currency) for one in amount] if amount else [None] * len(line or ())
-    day = on.date() if on else local_date(hub().now(), account.timezone if account else "UTC")
+    day = on.date() if on else local_date(hub().now(), account.timezone)
     leftover = Leftover.REFUND if refund else Leftover.BALANCE
     note = credit_invoice(hub(), invoice, dict(zip(line or (), amounts, strict=True)), reason, day, leftover)
     print(f"{note.id}: {note.total} = {note.subtotal} + tax {note.tax}, dated {note.credit_date}")
@@ -71,7 +84,7 @@ def adjust(
     from flows.adjust import adjust_line
     from flows.context import hub
 
-    made = adjust_line(hub(), invoice, line, Money.of(amount, hub().price_book.currency), reason)
+    made = adjust_line(hub(), invoice, line, Money.of(amount, known(Invoice, invoice).currency), reason)
     where = f"on {made.taken_by}" if made.taken_by else f"on the next draft of {made.account_id}"
     print(f"{made.id}: {made.amount} for {made.service_period}, {where}")
 
@@ -87,7 +100,7 @@ def open_dispute(
     from flows import adjust as flow
     from flows.context import hub
 
-    held = None if amount is None else Money.of(amount, hub().price_book.currency)
+    held = None if amount is None else Money.of(amount, known(Invoice, invoice).currency)
     dispute = flow.open_dispute(hub(), invoice, held, reason, on.date() if on else hub().now().date())
     print(f"{dispute.id}: {dispute.amount} of {dispute.invoice_id} is not collected")
 
@@ -108,14 +121,17 @@ def terms(
     group_by: Annotated[GroupBy, typer.Option(help="What gets an invoice of its own.")] = GroupBy.ACCOUNT,
     by_parent: Annotated[ByParent, typer.Option(help="What the account above takes over.")] = ByParent.NOTHING,
     minimum: Annotated[str | None, typer.Option(help="Smaller drafts are carried to the next month.")] = None,
+    exempt_by: Annotated[ExemptBy, typer.Option(help="Whose exemption holds where the parent owns.")] = ExemptBy.BUYER,
 ) -> None:
     """State how an account is billed, from its next draft on."""
     from flows.adjust import set_terms
     from flows.context import hub
 
-    currency = hub().price_book.currency
+    currency = known(Account, account).currency
     least = None if minimum is None else Money.of(minimum, currency)
-    stated = BillingTerms(id=account, currency=currency, group_by=group_by, by_parent=by_parent, minimum=least)
+    stated = BillingTerms(
+        id=account, currency=currency, group_by=group_by, by_parent=by_parent, minimum=least, exempt_by=exempt_by
+    )
     set_terms(hub(), stated)
     print(f"{account}: an invoice per {group_by.value}; parent: {by_parent.value}; minimum: {least or 'none'}")
 
@@ -131,7 +147,7 @@ def show_statement(
 
     with hub().database.reading() as work:
         entries = work.find(JournalEntry, account_id=account)
-    currency, receivables = hub().price_book.currency, hub().posting.accounts("receivables")
+    currency, receivables = known(Account, account).currency, hub().posting.accounts("receivables")
     told = statement(account, currency, entries, DateSpan.month(period), receivables)
     if as_json:
         print(told.model_dump_json(indent=2))

@@ -90,10 +90,10 @@ class ByParent(StrEnum):
 
 
 class ExemptBy(StrEnum):
-    """Whose exemption from tax holds for lines on a parent's invoice."""
+    """Whose exemption from tax holds for an account whose parent owns its lines."""
 
     BUYER = "buyer"  # the parent's: it is who buys
-    USER = "user"  # each account's own: it buys, and its parent only gets the bill
+    USER = "user"  # its own: it buys, and its parent gets the bill; an invoice apart where the two differ
 
 
 class BillingTerms(Noun):

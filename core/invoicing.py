@@ -64,8 +64,6 @@ class InvoiceLine(Noun):
     defer: bool = False
     """True when the amount is earned over ``service_period``; False when it is earned as invoiced."""
     service_address: Address
-    tax_exemption: str | None = None
-    """Entity use code under which this line is exempt; None: taxable."""
 
 
 class Invoice(Noun):
@@ -219,8 +217,12 @@ def assemble(
     invoice_date: date,
     group: str = "",
     purchase_order: str | None = None,
+    exempt: Account | None = None,
 ) -> Invoice:
-    """The draft of these lines, numbered in their order. ``group``: what tells it from the account's others."""
+    """The draft of these lines, numbered in their order. ``group``: what tells it from the account's others.
+
+    ``exempt``: whose exemption from tax holds (None: the account's own).
+    """
     invoice_id = f"INV-{billing_period.start:%Y-%m}-{account.id}" + (f".{_short(group)}" if group else "")
     numbered = tuple(
         line.model_copy(update={"id": f"{invoice_id}-{position}", "position": position})
@@ -236,7 +238,7 @@ def assemble(
         due_date=invoice_date + timedelta(days=account.payment_terms_days),
         status=InvoiceStatus.DRAFT,
         purchase_order=purchase_order,
-        tax_exemption=account.tax_exemption,
+        tax_exemption=(exempt or account).tax_exemption,
         billing_address=account.billing_address,
         subtotal=subtotal,
         tax=Money.zero(account.currency),
@@ -342,7 +344,6 @@ class CreditNoteLine(Noun):
     tax_code: str
     revenue_account: str
     service_address: Address
-    tax_exemption: str | None = None
 
 
 class CreditApplication(Noun):

@@ -10,7 +10,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.accounts import Account, BillingTerms, GroupBy, owner
+from core.accounts import Account, BillingTerms, ExemptBy, GroupBy, owner
 from core.errors import Rejected, TieoutError
 from core.invoicing import (
     Adjustment,
@@ -182,14 +182,22 @@ def _drafts(
         report.failures.append(entry)
     subscriptions = work.find(Subscription)
     orders = {charge.id: one.purchase_order for one in subscriptions for charge in one.charges if one.purchase_order}
+    users = {charge.id: one.account_id for one in subscriptions for charge in one.charges}
     going_on = {owners.get(one.account_id) for one in subscriptions if one.ends_on is None or one.ends_on > billing.end}
     lines: dict[tuple[str, str], list[InvoiceLine]] = defaultdict(list)
     sources: dict[tuple[str, str], list[Adjustment | CarryForward]] = defaultdict(list)
+    exempt: dict[tuple[str, str], Account] = {}
     account_of: dict[str, str] = {}
 
     def place(line: InvoiceLine, account_id: str) -> tuple[str, str]:
-        own = terms.get(owners[account_id])
-        where = owners[account_id], group_of(line, own.group_by if own else GroupBy.ACCOUNT, orders)
+        above = owners[account_id]
+        account_id = users.get(line.subscription_charge_id or "", account_id)
+        group = group_of(line, terms[above].group_by if above in terms else GroupBy.ACCOUNT, orders)
+        buyer = _buyer(accounts[account_id], accounts[above], terms.get(account_id))
+        if buyer.tax_exemption != accounts[above].tax_exemption:
+            group = ".".join(part for part in (group, buyer.tax_exemption or "taxable") if part)
+        where = above, group
+        exempt[where] = buyer
         lines[where].append(line)
         account_of[line.rated_line_id] = account_id
         return where
@@ -209,11 +217,25 @@ def _drafts(
     for (account_id, group), found in sorted(lines.items()):
         if account_id not in known:
             own = terms.get(account_id)
-            order = group if own and own.group_by is GroupBy.PURCHASE_ORDER and group else None
-            drafted = assemble(accounts[account_id], found, billing, billing.last_day, group, order)
+            order = orders.get(found[0].subscription_charge_id or "")
+            by_order = own is not None and own.group_by is GroupBy.PURCHASE_ORDER
+            drafted = assemble(
+                accounts[account_id],
+                found,
+                billing,
+                billing.last_day,
+                group,
+                order if by_order else None,
+                exempt[account_id, group],
+            )
             minimum = own.minimum if own and account_id in going_on else None
             used_by = {line.rated_line_id: account_of[line.rated_line_id] for line in found}
             yield drafted, Taken(accounts[account_id], minimum, sources[account_id, group], used_by)
+
+
+def _buyer(account: Account, above: Account, own: BillingTerms | None) -> Account:
+    """Whose exemption from tax holds for the lines of an account."""
+    return account if own is not None and own.exempt_by is ExemptBy.USER else above
 
 
 def _row(ident: str, account: Account, lines: Sequence[InvoiceLine], amount: Money, carried: str) -> dict[str, str]:

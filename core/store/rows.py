@@ -215,7 +215,6 @@ class InvoiceLineRow(SQLModel, table=True):
     revenue_account: str
     defer: bool
     service_address: str = _text()
-    tax_exemption: str | None = None
 
 
 class AdjustmentRow(SQLModel, table=True):
@@ -296,7 +295,6 @@ class CreditNoteLineRow(SQLModel, table=True):
     tax_code: str
     revenue_account: str
     service_address: str = _text()
-    tax_exemption: str | None = None
 
 
 class CreditApplicationRow(SQLModel, table=True):

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from core.accounts import BillingTerms, ByParent, GroupBy
+from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy
 from core.errors import Rejected
 from core.invoicing import Adjustment, CarryForward, Invoice
 from core.ledger import JournalEntry
@@ -89,6 +89,32 @@ def test_a_parent_that_owns_has_the_lines_of_the_account_on_its_invoice(world: C
     assert found[EVENTS].subtotal == usd("6176.07")  # 1,280.07 + 4,800.00 + 96.00
     assert world.breaks() == []
     assert rate.rate_period(world.hub, PERIOD).counts["accounts"] == 0
+
+
+def test_a_child_that_buys_for_itself_keeps_its_exemption_on_an_invoice_apart(world: Company) -> None:
+    """The exempt account's 72.00 stand on an invoice of the parent, untaxed; the parent's own lines are taxed."""
+    under(world, "A-0003", "A-0002")
+    world.month(until="rate")
+    owned = BillingTerms(id="A-0003", currency="USD", by_parent=ByParent.OWNS)
+    set_terms(world.hub, owned.model_copy(update={"exempt_by": ExemptBy.USER}))
+    world.month()
+    found = invoices(world)
+    assert sorted(found) == [EVENTS, YEAR, f"{YEAR}.E"]
+    assert (found[f"{YEAR}.E"].tax_exemption, found[f"{YEAR}.E"].total) == ("E", usd("72.00"))
+    assert (found[YEAR].tax_exemption, found[YEAR].tax > usd("0.00")) == (None, True)
+    assert world.breaks() == []
+
+
+def test_a_child_of_a_taxable_buyer_is_taxed_with_it(world: Company) -> None:
+    """Where the parent is who buys, its lines stand on one invoice, whoever uses them."""
+    under(world, "A-0003", "A-0002")
+    world.month(until="rate")
+    set_terms(world.hub, BillingTerms(id="A-0003", currency="USD", by_parent=ByParent.OWNS))
+    world.month(until="finalise")
+    found = invoices(world)
+    assert sorted(found) == [EVENTS, YEAR]
+    assert {line.site_id for line in found[YEAR].lines} >= {"A-0003-S1"}
+    assert found[YEAR].tax_exemption is None
 
 
 def test_a_parent_that_pays_is_charged_for_the_invoice_of_the_account(world: Company) -> None:

@@ -19,8 +19,6 @@ ADDED = (
     ("sales_order_line", "amends", sa.String()),
     ("sales_order_line", "until", sa.Date()),
     ("invoice", "exchange", sa.Text()),
-    ("invoice_line", "tax_exemption", sa.String()),
-    ("credit_note_line", "tax_exemption", sa.String()),
 )
 
 
