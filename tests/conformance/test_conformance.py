@@ -31,6 +31,7 @@ from tests.conformance.scenes import SCENES
 
 pytestmark = [
     pytest.mark.server,
+    pytest.mark.timeout(900),  # a contract suite, months and a scene in one test
     pytest.mark.skipif(not SPECS.exists(), reason="skipped: no vendor specs at hand"),
 ]
 

@@ -15,7 +15,6 @@ import respx
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from connectors.avalara_communications import RESOURCES, Communications, connect, in_cents
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieBroken
@@ -392,68 +391,7 @@ def test_every_product_code_of_the_tables_is_a_pair_of_the_vendor(afc: Communica
         )  # fmt: skip
 
 
-# ---- the published definition
-
-
-class Recorder(httpx.HTTPTransport):
-    """Keeps what crosses the wire."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, str, Any, Any]] = []
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        answer = super().handle_request(request)
-        answer.read()
-        sent = json.loads(request.content) if request.content else None
-        self.calls.append((request.method, request.url.path, sent, answer.json()))
-        return answer
-
-
-def schema(definition: Any) -> Any:
-    """OpenAPI 3.0 as JSON Schema: nullable becomes a type."""
-    if isinstance(definition, list):
-        return [schema(item) for item in definition]
-    if not isinstance(definition, dict):
-        return definition
-    out = {name: schema(value) for name, value in definition.items() if name not in ("nullable", "format")}
-    if definition.get("nullable") and isinstance(out.get("type"), str):
-        out["type"] = [out["type"], "null"]
-    return out
-
-
-@published
-def test_every_call_and_answer_is_as_published(sandbox: Running, vendor: httpx.Client) -> None:
-    wire = Recorder()
-    afc = connect(settings(sandbox.urls["avalara_communications"]), World(transport=wire))
-    assert isinstance(afc, Communications)
-    doc = document(afc).vendor_id
-    commit(afc, doc)
-    void(afc, doc)
-    with pytest.raises(Rejected):
-        document(afc, itms=items(tran=99))
-    reads = [("pcode", "State=CA&ZipCode=94102"), ("location", "377300"), ("primary", "377300")]
-    for resource, vendor_id in [*reads, ("ts_pair", "19:6"), ("tax_type", "162")]:
-        afc.get(resource, vendor_id)
-    afc.check()
-    afc.close()
-    spec = json.loads((SPECS / "afc-openapi-v2-2021.facts.json").read_text())
-    components = schema(spec["components"])
-    by_path = {path.split("{")[0].rstrip("/").lower(): calls for path, calls in spec["paths"].items()}
-    seen = set()
-    for method, path, sent, answer in wire.calls:
-        place = next(p for p in (path.lower(), path.rpartition("/")[0].lower()) if p in by_path)
-        seen.add(place)
-        call = by_path[place][method.lower()]
-        if sent is not None:
-            check(call["requestBody"]["content"]["application/json"]["schema"], components, sent)
-        check(call["responses"]["200"]["content"]["application/json"]["schema"], components, answer)
-    assert {resource.path.lower() for resource in RESOURCES.values()} <= seen
-
-
-def check(definition: Any, components: Any, value: Any) -> None:
-    validator = Draft202012Validator({**schema(definition), "components": components})
-    assert [error.message for error in validator.iter_errors(value)] == []
+# ---- the published examples
 
 
 @published
