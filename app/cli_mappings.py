@@ -178,6 +178,8 @@ def new(
 
     if direction not in ("out", "in"):
         raise typer.BadParameter("out or in", param_hint="--direction")
+    if out is not None and out.exists():
+        raise typer.BadParameter(f"{out} is there already; choose another name, or move it away", param_hint="--out")
     made = new_mapping(hub(), _in_use(system), record, resource or record, direction)
     if out is None:
         typer.echo(made.text)

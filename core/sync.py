@@ -193,7 +193,9 @@ class DeskEntry(Noun):
     """A failed record on the error desk: what failed, why, how much money is at risk, and what would cure it.
 
     ``id`` is the failed thing: ``outbox:<system>/<resource>/<record id>``, ``inbox:<system>/<resource>/<vendor id>``,
-    ``usage:<file>:<cause>``, ``record:<record>:<id>``, ``system:<system>`` when all of a system waits.
+    ``usage:<file>:<cause>``, ``record:<record>:<id>``, ``mapping:<file>/<field>`` when a field changed under a mapping,
+    ``conflict:<system>/<resource>/<record id>/<field>`` when both sides changed it, ``system:<system>`` when all of a
+    system waits.
     """
 
     id: Id

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from core.audit import Act, Deed
 from core.errors import Parked, Rejected, TieoutError
+from core.mapping.merge import without
 from core.mapping.records import RECORDS
 from core.noun import Noun
 from core.plan import WRITES, Plan, Step, Verb, differences, step_digest
@@ -62,9 +63,10 @@ def _step(hub: Hub, work: Work, command: OutboxCommand) -> Step:
     except TieoutError as error:
         return step.model_copy(update={"verb": Verb.BLOCK, "why": hub.mask.text(str(error))})
     last = work.outbox.last_payload(command.system, command.resource, command.record_id)
-    shown = [hub.mask.value(json.loads(text or "{}")) for text in (last, payload)]
-    changes = differences(*shown)
     written = work.outbox.proof(command.system, command.resource, command.record_id) is not None
+    unsent = sorted(mapping.only_create_fields) if written else []
+    shown = [hub.mask.value(without(json.loads(text or "{}"), unsent)) for text in (last, payload)]
+    changes = differences(*shown)
     verb = Verb.LOOK_UP if command.probe else Verb.CREATE if not written else Verb.CHANGE if changes else Verb.REPEAT
     digest = step_digest(command.key, command.probe, mapping.version, payload, last)
     return step.model_copy(update={"verb": verb, "changes": changes, "digest": digest})
