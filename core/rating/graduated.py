@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.exact import exactly
+from core.exact import NOTHING, exactly
 from core.prices import Graduated, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
 from core.rating.tiers import ONE, inside, lower_bounds, refuse_outside
-from core.rational import Fraction
 
 
 def price(model: Graduated, measured: Measured) -> Iterator[Step]:
     quantity = measured.quantity
     refuse_outside(model, quantity)
     if quantity == 0:
-        yield from inside(model.tiers[0], 1, quantity, flat=Fraction(model.when_empty is WhenEmpty.CHARGE_FIRST_TIER))
+        flat = ONE if model.when_empty is WhenEmpty.CHARGE_FIRST_TIER else NOTHING
+        yield from inside(model.tiers[0], 1, quantity, flat=flat)
     for number, (tier, lower) in enumerate(zip(model.tiers, lower_bounds(model), strict=True), start=1):
         if quantity > lower:
             upper = quantity if tier.up_to is None else min(quantity, exactly(tier.up_to))

@@ -61,7 +61,7 @@ def factor(
     """Length of the service over length of the period, up to ``at_most`` (None: no limit)."""
     whole = Fraction(365) if count is DayCount.ACTUAL_365 else length(*period, count)
     if not whole:
-        return Fraction(empty is EmptyPeriod.FULL)
+        return ONE if empty is EmptyPeriod.FULL else NOTHING
     part = length(*service, count) / whole
     return part if at_most is None else min(part, at_most)
 
