@@ -21,6 +21,7 @@ from app import (
     cli_desk,
     cli_documents,
     cli_inbox,
+    cli_ledger,
     cli_mappings,
     cli_plan,
     cli_rate,
@@ -48,6 +49,7 @@ app.add_typer(cli_plan.app)
 app.add_typer(cli_desk.app, name="errors")
 app.add_typer(cli_breaks.app, name="breaks")
 app.add_typer(cli_close.app, name="close")
+app.add_typer(cli_ledger.app, name="ledger")
 
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
 Hidden = Annotated[bool, typer.Option(hidden=True)]

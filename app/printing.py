@@ -13,7 +13,10 @@ from rich.text import Text
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of a table.")]
 
 #: Columns of numbers.
-RIGHT = ("left", "right", "difference", "records", "breaks", "money at risk", "attempts", "amount", "errors", "seq")
+RIGHT = (
+    "left", "right", "difference", "records", "breaks", "money at risk", "attempts", "amount", "debit", "credit",
+    "errors", "seq",
+)  # fmt: skip
 
 
 def show(rows: list[dict[str, str]], *, as_json: bool, empty: str, title: str | None = None) -> None:

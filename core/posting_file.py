@@ -6,8 +6,6 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
-from decimal import Decimal, InvalidOperation
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from pydantic import ValidationError
 from core.errors import Misconfigured
 from core.ledger import JournalEntry, LedgerAccount, Via
 from core.money import Money
-from core.posting_rules import ALWAYS, EVENTS, Example, Fact, Part, PostingRules, Rule, RulesFile
+from core.posting_rules import ALWAYS, EVENTS, Example, PostingRules, Rule, RulesFile
 from core.strict_yaml import Document, Route, YamlProblem, read
 
 DEFAULT = Path(__file__).with_name("posting_rules.yaml")
@@ -174,43 +172,6 @@ def _coverage_problems(rules: PostingRules) -> Iterator[Found]:
                         yield ("rules", i), f"takes every {name} of {event}, so that the rules below it never do"
 
 
-def fact_of(example: Example) -> Fact:
-    """The fact that an example tells. ValueError when an amount is no money."""
-    shapes = EVENTS[example.event]
-    parts = []
-    for number, told in enumerate(example.parts, 1):
-        more = told.model_extra or {}
-        names = shapes[told.part].names
-        try:
-            amount = Money.of(Decimal(told.amount), example.currency)
-        except InvalidOperation:
-            raise ValueError(f"{told.amount!r} is no amount") from None
-        parts.append(
-            Part(
-                name=told.part,
-                amount=amount,
-                memo=told.part,
-                source="example",
-                source_id=str(number),
-                knows={name: value for name, value in more.items() if name not in names},
-                accounts={name: value for name, value in more.items() if name in names},
-            )
-        )
-    return Fact(
-        event=example.event,
-        id="EXAMPLE",
-        entity=example.entity,
-        currency=example.currency,
-        posted_on=date(2026, 10, 31),
-        account_id=None,
-        memo=example.name,
-        source="example",
-        source_id="EXAMPLE",
-        parts=parts,
-        via=example.via,
-    )
-
-
 def _example_problems(rules: PostingRules) -> Iterator[Found]:
     for i, example in enumerate(rules.examples):
         here: Route = ("examples", i)
@@ -239,7 +200,7 @@ def _wrong_parts(here: Route, example: Example) -> Iterator[Found]:
 
 def _wrong_outcome(rules: PostingRules, here: Route, example: Example) -> Iterator[Found]:
     try:
-        entries = {entry.via: entry for entry in rules.book(fact_of(example))}
+        entries = {entry.via: entry for entry in rules.book(example.fact())}
     except ValueError as error:
         yield (*here, "parts"), str(error)
         return
@@ -276,7 +237,7 @@ def _untested_problems(rules: PostingRules) -> Iterator[Found]:
 
 
 def _used(rules: PostingRules, example: Example) -> Iterator[Rule]:
-    fact = fact_of(example)
+    fact = example.fact()
     for part in fact.parts:
         for way in (*Via, "either"):
             if rule := rules.rule(fact, way, part):

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
+from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -217,6 +218,22 @@ class Example(_Data):
     document: Sides | None = None
     journal: Sides | None = None
     segments: dict[str, dict[str, str]] = {}
+
+    def fact(self) -> Fact:
+        """The fact that it tells. ValueError when an amount is no money; KeyError for an event or part unknown."""
+        parts = []
+        for number, told in enumerate(self.parts, 1):
+            names, more = EVENTS[self.event][told.part].names, told.model_extra or {}
+            try:
+                amount = Money.of(Decimal(told.amount), self.currency)
+            except InvalidOperation:
+                raise ValueError(f"{told.amount!r} is no amount") from None
+            known = {name: value for name, value in more.items() if name not in names}
+            accounts = {name: value for name, value in more.items() if name in names}
+            parts.append(Part(told.part, amount, told.part, "example", str(number), known, accounts))
+        day = date(2026, 10, 31)
+        about = ("EXAMPLE", self.entity, self.currency, day, None, self.name, "example", "EXAMPLE")
+        return Fact(self.event, *about, parts, self.via)
 
 
 class RulesFile(_Data):
