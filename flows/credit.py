@@ -12,7 +12,7 @@ from core.invoicing import CreditNote, CreditNoteLine, Invoice, credit
 from core.ledger import Via
 from core.money import Money
 from core.payments import Payment, PaymentStatus, Refund
-from core.posting import credit_entries, refund_entries
+from core.posting import credit_entries, realised_entries, refund_entries
 from core.revenue import RecognitionPart, reduction, unearned
 from core.store import Work
 from core.sync import OutboxCommand
@@ -76,6 +76,8 @@ def credit_invoice(
         for refund in refunds:
             via = _refunds_via(hub)
             post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
+            settled = ("receivables", -refund.amount, note.invoice_date, refund.refunded_on, note.account_id)
+            post(hub, work, realised_entries(books, refund.id, *settled))
         work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds)])
     return note
 

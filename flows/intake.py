@@ -24,7 +24,7 @@ from core.orders import Order, OrderProgress, activate, amendments
 from core.payments import Payment, PaymentStatus, Settlement
 from core.period import local_date
 from core.ports import Change
-from core.posting import payment_entries, settlement_entries
+from core.posting import payment_entries, realised_entries, settlement_entries
 from core.store import Work
 from core.store.codec import dump
 from core.subscriptions import Subscription
@@ -286,7 +286,10 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
             applied_within_open(invoice.id, payment.amount, invoice.total - met)
             books = hub.books(work, payment.account_id)
-            post(hub, work, payment_entries(books, payment, _posted_on(hub, work, payment)))
+            day, paid = _posted_on(hub, work, payment), payment.amount
+            post(hub, work, payment_entries(books, payment, day))
+            settled = ("receivables", paid, invoice.invoice_date, day, payment.account_id)
+            post(hub, work, realised_entries(books, payment.id, *settled))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
             work.desk.resolve(ident)
