@@ -327,17 +327,18 @@ def _aging(folder: Path) -> Iterator[Flaw]:
 
 
 def _ties(folder: Path) -> Iterator[Flaw]:
-    """Both sides of every tie are equal, except where a Break was let pass by a person."""
+    """Both sides of every tie are equal, except where each Break is explained, or was let pass by a person."""
     passed = {row["record"] for row in read_table(folder, "overrides.csv") if row["gate"] == "ties"}
-    broken: dict[str, list[str]] = defaultdict(list)
+    broken: dict[str, list[bool]] = defaultdict(list)
     for row in read_table(folder, "breaks.csv"):
-        broken[row["tie"]].append(row["id"])
+        broken[row["tie"]].append(bool(row["explained"]) or row["id"] in passed)
     for row in read_table(folder, "ties.csv"):
         left, right = _amount(row, "left", "ties.csv"), _amount(row, "right", "ties.csv")
         if left - right != _amount(row, "difference", "ties.csv"):
             yield Flaw("ties.csv", f"{row['tie']}: {left} - {right} is not {row['difference']}")
         known = broken.get(row["tie"], [])
-        if (left != right or row["breaks"] != "0") and not (known and set(known) <= passed):
+        open_ = left - right != _amount(row, "explained", "ties.csv") or row["breaks"] != "0"
+        if open_ and not (known and all(known)):
             yield Flaw("ties.csv", f"{row['tie']} does not close: {left} against {right}")
 
 

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 #: Most accounts that an approver is shown; all of them stand in the preview pack.
 SHOWN = 60
+#: Most characters of an account's name that the form in the UI has room for.
+NAMED = 30
 
 
 @dataclass(frozen=True)
@@ -233,6 +235,11 @@ def shown(hub: Hub, question: Question) -> str:
     """What an approver reads, in Markdown: amounts per account, who approved, what was let pass, where the pack is."""
     close, moved = question.close, amounts(volume(question.entries).values())
     names = stages.account_names(hub)
+
+    def side(row: dict[str, str], name: str) -> str:
+        own = "" if row["currency"] == close.currency else f" {row['currency']}"
+        return "" if row[name] == "0.00" else row[name] + own
+
     rows = amounts_per_account(question)
     with hub.database.reading() as work:
         passed = stages.overrides_of(work, close)
@@ -241,11 +248,11 @@ def shown(hub: Hub, question: Question) -> str:
         f"Close of **{close.period}** for {stages.entity_of(hub, close.entity).name}: "
         f"{counted(len(question.entries), 'journal')}, {moved or 'nothing to post'}.",
         "",
-        "| Account | Name | Debit | Credit |",
-        "|---|---|--:|--:|",
+        "| Account | Debit | Credit |",
+        "|---|--:|--:|",
         *(
-            f"| {row['account']} | {names.get(row['account'], '')} | {row['debit']} {row['currency']} "
-            f"| {row['credit']} {row['currency']} |"
+            f"| {row['account']} {names.get(row['account'], '')[:NAMED]} "
+            f"| {side(row, 'debit')} | {side(row, 'credit')} |"
             for row in rows[:SHOWN]
         ),
         *([f"and {len(rows) - SHOWN} more accounts in the preview pack", ""] if len(rows) > SHOWN else [""]),
@@ -286,7 +293,7 @@ def ask_in_the_ui(question: Question, number: int) -> Answer | None:
     answer = suspend_flow_run(
         wait_for_input=Approval.with_initial_data(description=text),
         timeout=hub().settings.close.approval_hours * 3600,
-        key=f"{close.id}-{close.digest}-{number}",
+        key=f"{close.period}-{close.number}-{close.digest}-{number}",
     )
     return Answer(answer.decision, answer.who, answer.reason, "Prefect UI")
 

@@ -201,18 +201,17 @@ def _day_of(command: OutboxCommand) -> date:
 
 
 def ties_close(hub: Hub, close: Close) -> Iterator[Obstacle]:
-    """Every system says the same of the month."""
+    """Every system says the same of the month, or why it does not is explained."""
     _, breaks = tie_out_period(hub, close.period)
     for one in breaks:
-        if one.explained:
-            continue
-        yield Obstacle(
-            gate=Gate.TIES,
-            record=one.id,
-            what=f"{one.kind}: {one.left_name} has {one.left}, {one.right_name} has {one.right}",
-            cure=f"`tieout explain {one.subject}`; mend the side that is wrong, then run the close again",
-            money=one.left - one.right,
-        )
+        if one.explained is None:
+            yield Obstacle(
+                gate=Gate.TIES,
+                record=one.id,
+                what=f"{one.kind}: {one.left_name} has {one.left}, {one.right_name} has {one.right}; {one.cause}",
+                cure=f"{one.cure}; {one.repair}" if one.repair else one.cure,
+                money=one.difference,
+            )
 
 
 def books_are_open(hub: Hub, close: Close) -> Iterator[Obstacle]:

@@ -96,20 +96,32 @@ def tables(month: Month) -> Iterator[Table]:
     )
     yield Table(
         "ties.csv",
-        ("tie", "left_name", "left", "right_name", "right", "difference", "unit", "records", "breaks"),
         (
-            [t.tie, t.left_name, t.left, t.right_name, t.right, t.difference, t.unit, t.count, t.breaks]
+            "tie", "left_name", "left", "right_name", "right", "difference", "unit", "records", "breaks", "explained",
+            "why",
+        ),
+        (
+            [
+                t.tie, t.left_name, t.left, t.right_name, t.right, t.difference, t.unit, t.count, t.breaks,
+                t.explained, t.why,
+            ]
             for t in month.ties
         ),
-    )
+    )  # fmt: skip
     yield Table(
         "breaks.csv",
-        ("id", "tie", "kind", "subject", "currency", "left", "right", "first_seen"),
         (
-            [b.id, b.tie, b.kind, b.subject, b.currency, b.left.amount, b.right.amount, b.first_seen_at.isoformat()]
+            "id", "tie", "kind", "severity", "subject", "currency", "left", "right", "cause", "cure", "owner",
+            "explained", "explained_by", "first_seen",
+        ),
+        (
+            [
+                b.id, b.tie, b.kind, b.severity, b.subject, b.currency, b.left.amount, b.right.amount, b.cause, b.cure,
+                b.owner, b.explained, b.explained_by, b.first_seen_at.isoformat(),
+            ]
             for b in month.breaks
         ),
-    )
+    )  # fmt: skip
     passed = {(one.gate, one.record): one for one in month.overrides}
     yield Table(
         "gates.csv",

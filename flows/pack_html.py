@@ -188,21 +188,26 @@ def _aging(month: Month) -> str:
 
 def _ties(month: Month) -> str:
     heading = f"<h2>Tie-out</h2><p class=soft>{len(month.ties)} ties, {len(month.breaks)} breaks.</p>"
-    if not month.ties:
-        return heading
-
-    def verdict(broken: bool, text: str) -> str:
-        return f"<span class={'bad' if broken else 'good'}>{text}</span>"
-
-    rows = [
+    rows = []
+    for one in month.ties:
+        style = "good" if one.closes else "bad"
+        difference = f"<span class={style}>{grouped(one.difference)}</span>"
+        sides = [escape(one.left_name), grouped(one.left), escape(one.right_name), grouped(one.right)]
+        rows.append([escape(one.tie), *sides, difference, escape(one.unit), f"{one.count:,}"])
+    found = [
         [
-            escape(t.tie), escape(t.left_name), grouped(t.left), escape(t.right_name), grouped(t.right),
-            verdict(bool(t.difference or t.breaks), grouped(t.difference)), escape(t.unit), f"{t.count:,}",
+            escape(one.kind),
+            escape(one.subject),
+            str(one.left),
+            str(one.right),
+            escape(one.cause),
+            f"<span class={'good' if one.explained else 'bad'}>{escape(one.explained or 'not explained')}</span>",
         ]
-        for t in month.ties
-    ]  # fmt: skip
+        for one in month.breaks
+    ]
     heads = ["tie", "", ">left", "", ">right", ">difference", "unit", ">records"]
-    return heading + _table(heads, rows)
+    told = _table(["break", "record", ">left", ">right", "cause", "explained"], found) if found else ""
+    return heading + (_table(heads, rows) if rows else "") + told
 
 
 def _people(month: Month) -> str:

@@ -17,7 +17,9 @@ def revaluations_due(hub: Hub, work: Work, close: Close, drafted: Sequence[Booke
     """The unrealised gains and losses of the month that no revaluation has booked, with their reversal, and what
     conversions have left over. ``drafted``: what the other journals of the close would book."""
     books = hub.books_of(work, close.entity)
-    held = positions([*work.sums.booked(close.entity, close.period), *drafted], close.period, books.entity.currency)
+    held = positions(
+        books.rules, [*work.sums.booked(close.entity, close.period), *drafted], close.period, books.entity.currency
+    )
     for number in count(1):
         entries = revaluation_entries(books, close.period, held, number)
         if not work.periods.numbers_of([entry.id for entry in entries]):
