@@ -184,7 +184,7 @@ def test_an_invoice_voided_there_after_it_was_taken_over_is_a_break(stack: Stack
     ours = stack.invoices()["A-0003"].id
     shelf = stack.company.running.emulators["billingplatform"].shelf
     shelf.keep("INVOICE", ours[3:], {**(shelf.get("INVOICE", ours[3:]) or {}), "VoidFlag": "1"})
-    assert stack.company.breaks() == [("invoices = billing system", ours, "missing_right")]
+    assert stack.company.breaks() == [("invoices = billing system", ours, "billed_missing")]
 
 
 @pytest.mark.parametrize(
