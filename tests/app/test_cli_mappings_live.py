@@ -58,8 +58,8 @@ def test_a_file_is_started_where_none_is_and_what_is_undecided_ends_with_1(
     before = out.read_text()
     assert tieout("mappings", "new", "salesforce", "account", "--out", str(out)).code != 0
     assert out.read_text() == before
-    org.change("Account", "Region__c", required=True)
+    org.change("Account", "Cost_Centre__c", required=True)
     said = tieout("mappings", "new", "salesforce", "account")
     assert said.code == 1
-    assert "undecided: Region__c" in said.err
-    assert "Region__c: {undecided:" in said.out
+    assert "undecided: Cost_Centre__c" in said.err
+    assert "Cost_Centre__c: {undecided:" in said.out
