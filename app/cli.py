@@ -170,13 +170,14 @@ def explain(
     ident: Annotated[
         str, typer.Argument(help="A journal line, journal, invoice, line, order, ... ours or a vendor's id.")
     ],
+    forward: Annotated[bool, typer.Option("--forward", help="What became of it, to the general ledger.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Walk from any record back to the quote line and the usage events, with each system's ids."""
-    from app.explain import explain_id, tree
+    """Walk from any record back to the quote line and the usage events, or forward, with each system's ids."""
+    from app.explain import explain_id, foretell_id, tree
     from flows.context import hub
 
-    story = explain_id(hub(), ident)
+    story = (foretell_id if forward else explain_id)(hub(), ident)
     if as_json:
         print(json.dumps(story, indent=2, default=str))
     else:

@@ -1,7 +1,12 @@
-"""``tieout explain``: from any record back to the quote line and the usage events, with each system's ids."""
+"""``tieout explain``: from any record back to the quote line and the usage events, or forward to the general ledger.
+
+Backwards a node says what it ``came_from``, forwards what it ``became``; each has the ids by which other systems know
+it, with the moment they were written.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rich.tree import Tree
@@ -29,18 +34,32 @@ SHOWN_EVENTS = 5
 
 
 def explain_id(hub: Hub, ident: str) -> Node:
-    """The story of a record, by our id or by any vendor's. ValueError when nobody knows the id."""
+    """The story of a record, by our id or by any vendor's. ValueError when nobody knows the id.
+
+    A line of a document in another system is its id there and the number of the line: ``5004/2``.
+    """
     with hub.database.reading() as work:
-        story = Story(hub, work)
-        node = story.of(ident)
-        if node is None:
-            for proof in work.outbox.proofs_of_vendor_id(ident):
-                node = story.of(proof.record_id)
-                if node is not None:
-                    break
-        if node is None:
-            raise ValueError(f"nothing here has the id {ident!r}; try an invoice, a journal line or an order")
-        return node
+        return _known(work, ident, Story(hub, work).of)
+
+
+def foretell_id(hub: Hub, ident: str) -> Node:
+    """What became of a record: from an order line or anything made of it to every line of the general ledger."""
+    from app.foretell import Outcome
+
+    with hub.database.reading() as work:
+        return _known(work, ident, Outcome(hub, work).tell)
+
+
+def _known(work: Work, ident: str, find: Callable[[str], Node | None]) -> Node:
+    node = find(ident)
+    document, _, number = ident.rpartition("/")
+    for vendor_id, line in ((ident, ""), (document, f"-{number}")):
+        proofs = work.outbox.proofs_of_vendor_id(vendor_id) if vendor_id and node is None else []
+        for proof in proofs:
+            node = node or find(f"{proof.record_id}{line}")
+    if node is None:
+        raise ValueError(f"nothing here has the id {ident!r}; try an invoice, a journal line or an order")
+    return node
 
 
 class Story:
@@ -72,6 +91,8 @@ class Story:
             return self.rated(rated)
         if payment := work.get(Payment, ident):
             return self.payment(payment)
+        if part := work.get(RecognitionPart, ident):
+            return self.recognition(part)
         if settlement := work.get(Settlement, ident):
             return self.settlement(settlement)
         if order := work.get(Order, ident):
@@ -91,9 +112,14 @@ class Story:
     def journal_line(self, entry: JournalEntry, line: JournalLine, *, whole: bool = True) -> Node:
         side = f"debit {line.debit}" if line.debit else f"credit {line.credit}"
         facts = f"ledger account {line.ledger_account}, {side}, posted on {entry.posted_on}: {line.memo}"
+        if entry.origin:
+            facts += f"; belongs to {entry.origin}, which was closed"
         came_from = self._source(line)
-        known = [entry.id] if whole else []
-        return self._node("journal line", line.id, facts, [came_from] if came_from else [], *known)
+        known = [entry.gl_journal or entry.id] if whole else []
+        node = self._node("journal line", line.id, facts, [came_from] if came_from else [], *known)
+        if line.rule:
+            node["rule"] = {"id": line.rule, "version": entry.rules_version}
+        return node
 
     def _source(self, line: JournalLine) -> Node | None:
         work = self.work
@@ -151,6 +177,8 @@ class Story:
             came_from.append(self.order_line(order, line.order_line_id))
         node = self._node("rated line", line.id, f"{line.amount} for {line.service_period}", came_from)
         node["derivation"] = explain_rated(line).splitlines()
+        told = line.derivation
+        node["price"] = {"book": told.book, "version": told.book_version}
         return node
 
     def _metered(self, line: RatedLine) -> bool:
@@ -231,12 +259,16 @@ def _held(proof: SyncRecord) -> dict[str, str]:
 def tree(node: Node) -> Tree:
     """A story as a tree for the terminal."""
     root = Tree(f"[bold]{node['what']}[/] {node['id']}: {node['facts']}", highlight=False)
+    if rule := node.get("rule"):
+        root.add(f"[magenta]posting rule {rule['id']} of {rule['version']}[/]")
+    if price := node.get("price"):
+        root.add(f"[magenta]price book {price['book']} {price['version']}[/]")
     for held in node.get("held_by", []):
         root.add(f"[dim]{held['system']} {held['resource']} {held['id']}, written {held['written_at']}[/]")
     for line in node.get("derivation", []):
         root.add(f"[green]{line}[/]")
     for event in node.get("events", []):
         root.add(f"[cyan]{event['source']} {event['id']} at {event['occurred_at']}: {event['quantity']}[/]")
-    for came_from in node.get("came_from", []):
-        root.children.append(tree(came_from))
+    for other in (*node.get("came_from", []), *node.get("became", [])):
+        root.children.append(tree(other))
     return root

@@ -7,11 +7,10 @@ Two sides of a record are compared facet by facet; the first facet that differs,
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cached_property
 
 from core.money import Money, total
 from core.noun import Id
@@ -816,12 +815,17 @@ class Moved:
                 after[cell] = left - amount
         if len(after) < len(self.cells):
             self.cells = after
-            for account, _ in effect:
-                self.because.setdefault(account, []).append(one.id)
+            self._say(one, {account for account, _ in effect})
 
-    @cached_property
-    def accounts(self) -> list[str]:
-        return sorted({account for account, _ in self.cells})
+    def absorb(self, one: Break, accounts: Collection[str]) -> None:
+        """Takes away what stands on these accounts: a Break of which nobody can say what it moved on them."""
+        taken = {cell for cell in self.cells if cell[0] in accounts}
+        self.cells = {cell: amount for cell, amount in self.cells.items() if cell not in taken}
+        self._say(one, {account for account, _ in taken})
+
+    def _say(self, one: Break, accounts: Collection[str]) -> None:
+        for account in accounts:
+            self.because.setdefault(account, []).append(one.id)
 
 
 def month_of(day: date) -> str:

@@ -732,7 +732,10 @@ class TieOut:
         )
         raw = dict(moved.cells)
         for one in [one for one in self.breaks if one.system == erp]:
-            moved.explain(one, self._effect(erp, one))
+            if KINDS[one.kind].facet in (Facet.CURRENCY, Facet.RATE):
+                moved.absorb(one, self._accounts_of(one))
+            else:
+                moved.explain(one, self._effect(erp, one))
         self._moved(erp, moved, names)
         for code in {code for code, _ in raw}:
             self._follow(_account_tie(code, names), code, moved, raw)
@@ -773,13 +776,21 @@ class TieOut:
                 why = "follows from " + ", ".join(moved.because[code][:3])
                 self.lines[number] = line.model_copy(update={"explained": explained, "why": why})
 
+    def _entries(self, work: Work, one: Break) -> list[JournalEntry]:
+        """What we booked for the document of a Break, or the entries that its journal sums."""
+        own = work.find(JournalEntry, id=[one.subject, f"DOC-{one.subject}"])
+        return own + work.find(JournalEntry, gl_journal=one.subject)
+
+    def _accounts_of(self, one: Break) -> set[str]:
+        with self.hub.database.reading() as work:
+            return {line.ledger_account for entry in self._entries(work, one) for line in entry.lines}
+
     def _effect(self, erp: str, one: Break) -> Cells:
         """What a Break of a document moves in the general ledger."""
         _, seen = self._pairs.get(one.id, (None, ()))
         record, facet = KINDS[one.kind].record, KINDS[one.kind].facet
         with self.hub.database.reading() as work:
-            entries = work.find(JournalEntry, id=[one.subject, f"DOC-{one.subject}"])
-            entries += work.find(JournalEntry, gl_journal=one.subject)
+            entries = self._entries(work, one)
             codes = {proof.vendor_id: proof.record_id for proof in work.outbox.proofs(erp, "ledger_account")}
             pair = work.sides.accounts_of(_EVENTS[record]) if record in _EVENTS else None
         booked = _booked(entries)

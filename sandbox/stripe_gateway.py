@@ -105,6 +105,8 @@ KINDS = {
     "ch": "charge",
     "txn": "balance_transaction",
     "re": "refund",
+    "dp": "dispute",
+    "po": "payout",
     "evt": "event",
 }
 

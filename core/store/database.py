@@ -343,6 +343,14 @@ class Work:
         parent = self._connection.execute(query).scalar()
         return self.get(kind, parent) if parent else None
 
+    def child_ids(self, kind: type[Noun], child: str, **equal: Any) -> list[str]:
+        """Ids of the ``child`` rows of a noun that have the given columns, in the order of their parents and places."""
+        table = _table(SHAPES[kind].children[child])
+        query = select(table.c.id).order_by(table.c.parent_id, table.c.sequence)
+        for name, value in equal.items():
+            query = query.where(table.c[name] == value)
+        return list(self._connection.execute(query).scalars())
+
     def _children(self, shape: Shape[Any], parents: Sequence[str]) -> dict[str, list[Any]]:
         table = _table(shape)
         by_parent: dict[str, list[Any]] = {}

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from app.explain import explain_id, tree
+from app.explain import explain_id, foretell_id, tree
 from core.invoicing import Invoice
 from core.ledger import JournalEntry
 from core.money import Money
+from core.orders import Order
 from tests.flows.world import Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
@@ -87,3 +88,37 @@ def test_a_story_is_shown_as_a_tree_with_every_node(closed: Company) -> None:
 def test_an_id_that_nobody_knows_is_refused(closed: Company) -> None:
     with pytest.raises(ValueError, match="nothing here has the id 'x'"):
         explain_id(closed.hub, "x")
+
+
+def outcomes(story: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield story
+    for one in story.get("became", []):
+        yield from outcomes(one)
+
+
+def test_every_journal_line_of_what_was_sold_is_found_from_its_opportunity_lines(closed: Company) -> None:
+    """Forward and back lead the same way; what concerns a whole invoice (tax, cash) is found from the invoice."""
+    with closed.hub.database.reading() as work:
+        orders = [line.id for order in work.find(Order) for line in order.lines]
+        entries = [line for entry in work.find(JournalEntry) for line in entry.lines]
+        invoices = [invoice.id for invoice in work.find(Invoice)]
+    found = {one["id"] for ident in orders for one in outcomes(foretell_id(closed.hub, ident))}
+    assert {line.id for line in entries if line.source in ("invoice_line", "recognition")} <= found
+    found |= {one["id"] for ident in invoices for one in outcomes(foretell_id(closed.hub, ident))}
+    assert {line.id for line in entries} <= found
+
+
+def test_a_line_that_a_vendor_shows_is_explained_by_the_vendors_own_numbers(closed: Company) -> None:
+    """NetSuite numbers the lines of a journal from 1."""
+    journal = closed.held("netsuite", "journalEntry", "JE-INV-2026-10-A-0003")
+    story = explain_id(closed.hub, f"{journal['internalId']}/2")
+    assert story["id"] == "JE-INV-2026-10-A-0003-2"
+    assert story["rule"]["version"]
+    (held,) = story["held_by"]
+    assert (held["system"], held["id"]) == ("netsuite", journal["internalId"])
+
+
+def test_a_rated_line_names_the_price_book_that_priced_it(closed: Company) -> None:
+    story = explain_id(closed.hub, "INV-2026-10-A-0003-1")
+    (rated,) = [one for one in nodes(story) if one["what"] == "rated line"]
+    assert rated["price"]["version"] == closed.hub.price_book.version
