@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, Table, create_engine, func, select, update
+from sqlalchemy import MetaData, Table, create_engine, select, update
 
 from core.breaks import KINDS, Severity
 from core.ties import Break
@@ -240,7 +240,8 @@ def one_more(table: str, column: str) -> Damage:
     def damage(world: Company) -> Iterator[None]:
         engine = create_engine(world.hub.settings.database_url)
         rows = Table(table, MetaData(), autoload_with=engine)
-        last = select(func.max(rows.c.id)).where(rows.c[column] > 0).scalar_subquery()
+        latest = rows.c.get("month", rows.c.id).desc()
+        last = select(rows.c.id).where(rows.c[column] > 0).order_by(latest).limit(1).scalar_subquery()
         try:
             for cent in (1, -1):
                 with engine.begin() as connection:
