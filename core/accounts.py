@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,8 +12,8 @@ from pydantic import StringConstraints, field_validator
 
 from core.errors import Rejected
 from core.money import Money
-from core.noun import CurrencyCode, Id, Noun
-from core.period import zone
+from core.noun import CurrencyCode, Id, Instant, Noun
+from core.period import DateSpan, Period, local_date, start_of_day, zone
 
 CountryCode = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
 
@@ -70,6 +72,53 @@ class Account(Noun):
             if site.id == site_id:
                 return site
         raise KeyError(f"account {self.id} has no site {site_id}")
+
+
+class ZoneChange(Noun):
+    """An account's time zone became another one. Days from ``effective_on`` (the first of a month) are in ``timezone``.
+
+    The month in which it became known, and every one before, stays as it was begun, so that it can be measured again.
+    """
+
+    id: Id
+    account_id: Id
+    effective_on: date
+    before: str
+    timezone: str
+    recorded_at: Instant
+
+
+def zone_change(known: Account, timezone: str, now: datetime) -> ZoneChange:
+    """The change of an account's zone to another one that became known at ``now``."""
+    following = DateSpan.month(f"{local_date(now, known.timezone):%Y-%m}").end
+    return ZoneChange(
+        id=f"{known.id}@{following}",
+        account_id=known.id,
+        effective_on=following,
+        before=known.timezone,
+        timezone=timezone,
+        recorded_at=now,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Zones:
+    """The time zones of one account: the one it has now, and its changes in their order."""
+
+    now: str
+    changes: tuple[ZoneChange, ...] = ()
+
+    def on(self, day: date) -> str:
+        """The zone in which a calendar day lies."""
+        before = [one.timezone for one in self.changes if one.effective_on <= day]
+        if before:
+            return before[-1]
+        return self.changes[0].before if self.changes else self.now
+
+    def instants(self, days: DateSpan) -> Period:
+        """The days as instants. Each day begins where the day before ended, in that one's zone: no gap, no overlap."""
+        start, end = (start_of_day(day, self.on(day - timedelta(days=1))) for day in (days.start, days.end))
+        return Period(start, end)
 
 
 class GroupBy(StrEnum):

@@ -86,13 +86,31 @@ class Hub:
         return Books(self.posting, entity, rates, next(iter(self.playing("gateway")), ""))
 
     def keep_price_book(self) -> None:
-        """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed."""
+        """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed.
+
+        Misconfigured when a charge that an earlier version rated has other service periods now: days would be billed
+        twice, or never.
+        """
         kept = self._kept(self.price_book.version)
         if not kept.exists():
+            for before in sorted(kept.parent.glob("*.json")):
+                self._same_periods(PriceBook.model_validate_json(before.read_bytes()))
             kept.parent.mkdir(parents=True, exist_ok=True)
             made = kept.with_suffix(".part")
             made.write_text(self.price_book.model_dump_json(), encoding="utf-8")
             made.replace(kept)
+
+    def _same_periods(self, before: PriceBook) -> None:
+        known = {charge.code: charge for charge in before.charges}
+        for charge in self.price_book.charges:
+            for term in ("every_months", "billing_day", "align", "timing"):
+                was, now = getattr(known.get(charge.code, charge), term), getattr(charge, term)
+                if was != now:
+                    raise Misconfigured(
+                        f"{self.settings.price_book}: charge {charge.code}: {term} was {was} when it was billed, and is "
+                        f"{now}, which would bill days twice or never; keep it, declare a charge of another code, and "
+                        "let amendments end the old one where the new one starts"
+                    )
 
     def price_book_of(self, version: str) -> PriceBook:
         """The price book of a version that rated something. Misconfigured when it was not kept."""

@@ -22,7 +22,7 @@ from core.rating import RatedLine, rate
 from core.sync import CommandState, InboxState, OutboxCommand
 from flows.bill import by_engine
 from flows.context import Hub
-from flows.measure import contracts, measure
+from flows.measure import contracts, measure, zones
 from flows.outside_billing import bills_outside, measured_usage
 from flows.plan_delivery import noun_of
 from flows.report import sum_by_currency
@@ -39,7 +39,8 @@ def usage_reported(hub: Hub, close: Close) -> Iterator[Obstacle]:
     span = DateSpan.month(close.period)
     before = DateSpan.month(f"{span.start - timedelta(days=1):%Y-%m}")
     with hub.database.reading() as work:
-        cuts = [Cut(account_id=one.id, period=span.instants(one.timezone)) for one in work.find(Account)]
+        zone_of = zones(work, work.find(Account))
+        cuts = [Cut(account_id=ident, period=own.instants(span)) for ident, own in zone_of.items()]
     days = hub.usage.completeness(cuts)
     reported = {one.source for one in days if one.day and span.start <= one.day < span.end}
     expected = {one.source for one in days if one.day and before.start <= one.day < before.end}

@@ -13,7 +13,7 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.accounts import Account
+from core.accounts import Account, ZoneChange, zone_change
 from core.amendments import Amendment
 from core.audit import Act, Deed, id_digest
 from core.currencies import in_currency
@@ -211,6 +211,11 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
                 field="lines",
             )
         subscription, amended = _contract(hub, work, order, known)
+        customer = work.get(Account, order.account.id)
+        if customer is not None and customer.timezone != order.account.timezone:
+            move = zone_change(customer, order.account.timezone, now)
+            same = work.get(ZoneChange, move.id)
+            work.put(move if same is None else move.model_copy(update={"before": same.before}))
         work.put(order.account)
         if known is None:
             work.add([order])

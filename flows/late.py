@@ -28,7 +28,7 @@ from core.store import Work
 from core.subscriptions import Subscription
 from flows.commitments import billed_before
 from flows.context import Hub
-from flows.measure import hull, measure, parts_of
+from flows.measure import hull, measure, parts_of, zones
 from flows.units import units_of
 
 #: By account and rated month, what its bill knew.
@@ -133,8 +133,15 @@ def _look(
 ) -> Iterator[tuple[str, Late]]:
     billing = DateSpan.month(earlier)
     base = {one.id: known_since(known[one.id], earlier) for one in accounts}
+    with hub.database.reading() as work:
+        zone_of = zones(work, accounts)
     cuts = [
-        Cut(account_id=one.id, period=days.instants(one.timezone), known_at=base[one.id], timezone=one.timezone)
+        Cut(
+            account_id=one.id,
+            period=zone_of[one.id].instants(days),
+            known_at=base[one.id],
+            timezone=zone_of[one.id].on(days.last_day),
+        )
         for one in accounts
         if base[one.id] < known_at[one.id]
         for days in [hull(usage_windows(hub.price_book, subscriptions[one.id], billing), billing)]

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from core.accounts import Account
+from core.accounts import Account, ZoneChange, Zones
 from core.catalog import PriceBook
 from core.metering import Cut
 from core.period import DateSpan
@@ -26,6 +26,17 @@ def contracts(work: Work, accounts: Iterable[Account]) -> dict[str, list[Subscri
     return found
 
 
+def zones(work: Work, accounts: Iterable[Account]) -> dict[str, Zones]:
+    """The time zones of each account; most never change theirs."""
+    changes: dict[str, list[ZoneChange]] = defaultdict(list)
+    for change in work.find(ZoneChange):
+        changes[change.account_id].append(change)
+    return {
+        one.id: Zones(one.timezone, tuple(sorted(changes[one.id], key=lambda change: change.effective_on)))
+        for one in accounts
+    }
+
+
 def measure(
     hub: Hub,
     book: PriceBook,
@@ -39,6 +50,8 @@ def measure(
     ``known_at``: per account, what was recorded later is left out (None: nothing is). An account whose usage charge
     starts or ends inside the month, or has service periods of its own, is measured once more for each part.
     """
+    with hub.database.reading() as work:
+        zone_of = zones(work, accounts)
     windows = {one.id: usage_windows(book, subscriptions[one.id], billing) for one in accounts}
     spans = {ident: [billing, *sorted({*_flat(cut)} - {billing}, key=_order)] for ident, cut in windows.items()}
     found: dict[str, list[MeteredQuantity]] = defaultdict(list)
@@ -46,9 +59,9 @@ def measure(
         cuts = [
             Cut(
                 account_id=one.id,
-                period=spans[one.id][turn].instants(one.timezone),
+                period=zone_of[one.id].instants(spans[one.id][turn]),
                 known_at=known_at[one.id],
-                timezone=one.timezone,
+                timezone=zone_of[one.id].on(spans[one.id][turn].last_day),
             )
             for one in accounts
             if turn < len(spans[one.id])

@@ -58,7 +58,7 @@ from flows import breaks
 from flows.context import Hub, hub
 from flows.figures import GL, Reading, Sighting, see
 from flows.late import known_since, late_usage, with_late
-from flows.measure import contracts, measure
+from flows.measure import contracts, measure, zones
 from flows.outside_billing import billed_invoices, bills_outside, measured_usage
 from flows.prepare import chart
 from flows.receivables import receivables
@@ -383,11 +383,12 @@ class TieOut:
         accounts = self._held(Account)
         with self.hub.database.reading() as work:
             subscriptions, rated_months = contracts(work, accounts), work.sums.rated_months()
+            zone_of = zones(work, accounts)
         days = self.hub.usage.completeness(
             [
                 Cut(
                     account_id=one.id,
-                    period=DateSpan.month(month).instants(one.timezone),
+                    period=zone_of[one.id].instants(DateSpan.month(month)),
                     known_at=known_since(rated_months[one.id], month),
                 )
                 for one in accounts

@@ -15,7 +15,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
-from core.accounts import Account, BillingTerms
+from core.accounts import Account, BillingTerms, ZoneChange
 from core.amendments import Amendment
 from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.errors import Misconfigured, TieBroken
@@ -91,6 +91,7 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
         Shape(Alert, rows.AlertRow),
         Shape(Amendment, rows.AmendmentRow),
         Shape(FxRate, rows.FxRateRow),
+        Shape(ZoneChange, rows.ZoneChangeRow),
         Shape(TaxDocument, rows.TaxDocumentRow, {"lines": Shape(TaxLine, rows.TaxLineRow)}),
         Shape(Payment, rows.PaymentRow),
         Shape(Settlement, rows.SettlementRow),

@@ -389,6 +389,16 @@ class AmendmentRow(SQLModel, table=True):
     changes: str = _text()
 
 
+class ZoneChangeRow(SQLModel, table=True):
+    __tablename__ = "zone_change"
+    id: str = Field(primary_key=True)
+    account_id: str = Field(index=True)
+    effective_on: date
+    before: str
+    timezone: str
+    recorded_at: datetime = _instant()
+
+
 class FxRateRow(SQLModel, table=True):
     __tablename__ = "fx_rate"
     id: str = Field(primary_key=True)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from app.demo.company import Deal
-from core.accounts import Account, Address, Site
+from core.accounts import Account, Address, Site, zone_change
+from core.errors import Misconfigured
 from core.invoicing import draft
 from core.money import Money
 from core.period import DateSpan
@@ -313,3 +314,29 @@ def test_a_charge_billed_from_the_15th_is_metered_from_the_15th_and_so_is_what_c
         amounts = rated(hub, "2026-11")
         assert sorted(amounts.values()) == ["11.00", "7.00"]
         assert untied(hub, "2026-11") == []
+
+
+def test_usage_around_a_change_of_zone_is_billed_once(tmp_path: Path) -> None:
+    """05:00 UTC on 1 November is still October in Denver, and is November already in New York, where it moved to."""
+    book = MIDMONTH.replace("billing_day: 15", "billing_day: 1")
+    with served(tmp_path, book, bought("TALK")) as hub:
+        with hub.database.work() as work:
+            account = work.get(Account, "A-1")
+            assert account is not None
+            work.put(zone_change(account, "America/New_York", datetime(2026, 10, 20, tzinfo=UTC)))
+            work.put(account.model_copy(update={"timezone": "America/New_York"}))
+        head = "id,account_id,site_id,meter,quantity,occurred_at\n"
+        bring(hub, "switch.1.csv", f"{head}a,A-1,A-1-S1,minutes,3,2026-11-01T05:00:00Z\n")
+        assert (rated(hub), rated(hub, "2026-11")) == ({"TALK@2026-10-01": "3.00"}, {"TALK@2026-11-01": "0.00"})
+        assert untied(hub) == untied(hub, "2026-11") == []
+
+
+def test_a_charge_that_was_billed_keeps_its_service_periods(tmp_path: Path) -> None:
+    """A price book that moves the billing day of a charge under its code would bill days twice: it rates nothing."""
+    with served(tmp_path, MIDMONTH, bought("TALK")) as hub:
+        assert rated(hub) == {"TALK@2026-09-15": "0.00"}
+        (tmp_path / "book.yaml").write_text(MIDMONTH.replace("billing_day: 15", "billing_day: 1"))
+        moved = Hub(hub.settings)
+        with pytest.raises(Misconfigured, match=r"book\.yaml: charge TALK: billing_day was 15 .* declare a charge of"):
+            rate.rate_period(moved, "2026-11")
+        moved.close()

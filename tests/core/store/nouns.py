@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
 
-from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy
+from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy, ZoneChange
 from core.amendments import Amendment, Pause, Start, Stop
 from core.close import Close, CloseState, Decision, Gate, JournalDraft, Override, PeriodLock, Verdict, override_id
 from core.fx import Exchange, FxRate
@@ -118,6 +118,14 @@ DISPUTE = Dispute(
     opened_on=date(2026, 11, 5),
 )
 EXCHANGE = Exchange(base="EUR", quote="USD", on=date(2026, 11, 1), rate=Fraction(12, 11), rates=("ECB:EUR/USD:1",))
+MOVED = ZoneChange(
+    id="A-0001@2026-11-01",
+    account_id=ACCOUNT.id,
+    effective_on=date(2026, 11, 1),
+    before="UTC",
+    timezone="America/Denver",
+    recorded_at=NOON,
+)
 RATE = FxRate(
     id="ECB:EUR/USD:2026-11-01",
     source="ECB",
@@ -246,6 +254,7 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([TERMS, BillingTerms(id="A-0002", currency="USD", by_parent=ByParent.OWNS, exempt_by=ExemptBy.USER)], {}),
     ([ADJUSTMENT, ADJUSTMENT.model_copy(update={"id": "ADJ-2", "taken_by": INVOICE.id})], {}),
     ([carry(DRAFT, "below the minimum")], {}),
+    ([MOVED], {}),
     ([RATE, RATE.model_copy(update={"id": "ECB:EUR/USD:2", "rate": Decimal("0.0000625")})], {}),
     ([GRANT, GRANT.model_copy(update={"id": "CR-2", "charges": (), "expires_on": None})], {}),
     ([drawn(GRANT, usd("30"), INVOICE.id, date(2026, 11, 1), INVOICE.lines[0].rated_line_id)], {}),
