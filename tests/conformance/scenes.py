@@ -16,15 +16,18 @@ from core.ports import ExternalKey, World
 from sandbox import hubspot as portal
 from tests.connectors import (
     contract_avalara_communications,
+    contract_billingplatform,
     contract_dynamics,
     contract_hubspot,
     contract_quickbooks,
     contract_xero,
     test_avalara_communications,
+    test_billingplatform,
     test_dynamics,
     test_quickbooks,
     test_xero,
 )
+from tests.sandbox.billing_manager import BillingManager
 from tests.sandbox.dynamics_seller import Seller
 from tests.sandbox.test_hubspot import Account
 
@@ -53,6 +56,20 @@ def avalara_communications(url: str, _folder: Path) -> None:
     for resource, vendor_id in [*reads, ("ts_pair", "19:6"), ("tax_type", "162")]:
         afc.get(resource, vendor_id)
     afc.close()
+
+
+def billingplatform(url: str, _folder: Path) -> None:
+    manager = BillingManager(url)
+    manager.set_up()
+    core = _connect("billingplatform", contract_billingplatform.settings(url))
+    invoice = test_billingplatform.billed(core, manager)
+    contract = {"AccountObj": {"TieoutKey": "A-0001"}, "StartDate": "2026-10-01", "ContractStatus": "ACTIVE"}
+    core.upsert("subscription", contract, ExternalKey("ContractNumber", "SUB-1"))
+    core.get("invoice", invoice)
+    for resource in core.resources:
+        list(core.changes(resource, _just_now()))
+    manager.http.close()
+    core.close()
 
 
 def dynamics(url: str, _folder: Path) -> None:
@@ -141,6 +158,7 @@ def xero(url: str, folder: Path) -> None:
 #: System to its scene.
 SCENES: Mapping[str, Callable[[str, Path], None]] = {
     "avalara_communications": avalara_communications,
+    "billingplatform": billingplatform,
     "dynamics": dynamics,
     "hubspot": hubspot,
     "quickbooks": quickbooks,

@@ -184,10 +184,9 @@ def test_a_key_with_a_quote_is_looked_up_as_it_is(rest: Stage) -> None:
     assert found.answer["TieoutKey"] == quoted.value
 
 
-def billed(stage: Stage) -> str:
+def billed(connector: BillingPlatform, manager: BillingManager) -> str:
     """An account with usage on a closed invoice; the invoice's id."""
-    connector = stage.connector
-    owner = stage.write(1).vendor_id
+    owner = connector.upsert("account", payload(1), key(1)).vendor_id
     profile = {"AccountId": owner, "BillTo": "x", "Address1": "y", "BillingCycle": "MONTHLY", "BillingMethod": "MAIL"}
     connector.upsert("billing_profile", profile, key(1))
     sold = {"Name": "Minutes", "Rate": "0.05", "RatingMethodObj": {"ExternalKey": "usage-1"}}
@@ -198,11 +197,11 @@ def billed(stage: Stage) -> str:
     for site in ("S1", "S2"):
         given = {**used, "Quantity": "100.5", "TieoutSite": site}
         connector.upsert("usage", given, ExternalKey("TieoutKey", f"U-{site}"))
-    return stage.manager.close("2026-10")[0]
+    return manager.close("2026-10")[0]
 
 
 def test_an_invoice_comes_with_its_activities_and_the_records_that_carry_our_keys(rest: Stage) -> None:
-    ident = billed(rest)
+    ident = billed(rest.connector, rest.manager)
     (change,) = rest.connector.changes("invoice", None)
     assert change.payload == rest.connector.get("invoice", ident)
     invoice = change.payload
@@ -219,7 +218,7 @@ def test_an_invoice_comes_with_its_activities_and_the_records_that_carry_our_key
 
 
 def test_usage_comes_with_the_invoice_that_bills_it(rest: Stage) -> None:
-    billed(rest)
+    billed(rest.connector, rest.manager)
     states = [one.payload["Invoice"]["Status"] for one in rest.connector.changes("usage", None) if one.payload]
     assert states == ["CLOSED", "CLOSED"]
 
