@@ -69,6 +69,7 @@ def inspect_posting_rules(content: bytes, file: str) -> tuple[PostingRules | Non
         segments=data.segments,
         rules=tuple(data.rules),
         examples=tuple(data.examples),
+        text=content.decode(),
         version=hashlib.sha256(content).hexdigest()[:12],
     )
     found = [*_chart_problems(rules), *_rule_problems(rules), *_coverage_problems(rules)]

@@ -245,12 +245,13 @@ class RulesFile(_Data):
 
 @dataclass(frozen=True)
 class PostingRules:
-    """A file of posting rules, checked. ``version`` is the content hash (12 hex digits) of the file."""
+    """A file of posting rules, checked: its ``text``, and as ``version`` the hash of its content (12 hex digits)."""
 
     chart: tuple[LedgerAccount, ...]
     segments: Mapping[str, Segment]
     rules: tuple[Rule, ...]
     examples: tuple[Example, ...]
+    text: str
     version: str
 
     @cached_property

@@ -60,8 +60,13 @@ class Hub:
 
     @cached_property
     def posting(self) -> PostingRules:
-        """Which event books what: the rules that the configuration names, or those that come with the product."""
-        return load_posting_rules(self.settings.posting_rules)
+        """Which event books what: the rules that the configuration names, or those that come with the product.
+
+        A copy of each version is kept, so that it can be told what an entry was booked by.
+        """
+        rules = load_posting_rules(self.settings.posting_rules)
+        _keep(self.settings.state_folder / "posting-rules" / f"{rules.version}.yaml", rules.text)
+        return rules
 
     def books(self, work: Work, account_id: str) -> Books:
         """The books in which what happens to an account stands: those of the legal entity that sells to it.
@@ -95,10 +100,7 @@ class Hub:
         if not kept.exists():
             for before in sorted(kept.parent.glob("*.json")):
                 self._same_periods(PriceBook.model_validate_json(before.read_bytes()))
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            made = kept.with_suffix(".part")
-            made.write_text(self.price_book.model_dump_json(), encoding="utf-8")
-            made.replace(kept)
+        _keep(kept, self.price_book.model_dump_json())
 
     def _same_periods(self, before: PriceBook) -> None:
         known = {charge.code: charge for charge in before.charges}
@@ -192,6 +194,15 @@ class Hub:
         self._connectors.clear()
         if "database" in self.__dict__:
             self.database.close()
+
+
+def _keep(path: Path, text: str) -> None:
+    """Writes a file once and whole."""
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = path.with_suffix(".part")
+        made.write_text(text, encoding="utf-8")
+        made.replace(path)
 
 
 @cache

@@ -18,6 +18,8 @@ def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lan
     it moved other amounts.
     """
     wanted = list(entries)
+    if not wanted:
+        return []
     known = {one.id: one for one in work.find(JournalEntry, id=[one.id for one in wanted])}
     for one in wanted:
         if one.id in known and moved(known[one.id]) != moved(one):

@@ -207,3 +207,17 @@ def test_the_fact_decides_the_way_of_an_event_that_may_go_either() -> None:
     for via, ident in ((Via.DOCUMENT, "DOC-R-1"), (Via.JOURNAL, "JE-R-1")):
         (entry,) = RULES.book(fact("refund", part("whole", "5"), via=via))
         assert (entry.id, entry.via) == (ident, via)
+
+
+def test_the_documentation_shows_every_rule_and_account() -> None:
+    """An accountant reads docs/ledger.md instead of the file, so it says the same."""
+    told = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text(encoding="utf-8")
+    for rule in RULES.rules:
+        sides = [
+            f"{role} (one line)" if rule.total == side else role
+            for side, role in (("debit", rule.debit), ("credit", rule.credit))
+        ]
+        part = rule.part + ", where deferred is true" * bool(rule.when)
+        assert f"| {rule.event} | {part} | {rule.via} | {sides[0]} | {sides[1]} |" in told
+    for one in RULES.chart:
+        assert f"| {one.code} | {one.name} | {one.kind} | {one.role} |" in told
