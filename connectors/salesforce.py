@@ -568,8 +568,10 @@ class SalesforceConnector(BulkConnector):
                 for name, (sobject, kind) in OF_ORDERS.items()
             }
         found = self._described_fields(row.path)
-        only_updated = row.key_field == row.id_field
-        return {name: replace(about, required=False) for name, about in found.items()} if only_updated else found
+        if row.key_field != row.id_field:
+            return found
+        updated = {name for name, about in self._fields(row.path).items() if about["updateable"]}
+        return {name: replace(about, required=False, writable=name in updated) for name, about in found.items()}
 
     def _described_fields(self, sobject: str) -> dict[str, DescribedField]:
         fields = self._fields(sobject)

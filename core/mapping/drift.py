@@ -107,9 +107,11 @@ class _Outgoing:
                 yield from self._fits(one, about, frames, where, given)
             if about.required and any("skip" in (*one.actions, one.otherwise) for one in alternatives(operator)):
                 yield where, DriftKind.REQUIRED, "the field is demanded now, and the mapping may leave it out"
-        key = self.mapping.spec.key
+        key = self.mapping.spec.key.to if self.mapping.spec.key and not at else ""
+        if key and key not in there:
+            yield key, DriftKind.MISSING, "the field that carries our key is gone"
         for name, about in there.items():
-            if about.required and name not in fields and not (key and not at and name == key.to):
+            if about.required and name not in fields and name != key:
                 yield f"{at}{name}", DriftKind.REQUIRED, "the field is demanded now, and the mapping does not send it"
 
     def _fits(

@@ -135,6 +135,13 @@ CHANGES: list[tuple[str, str, str, dict[str, Any], list[tuple[str, str, str]]]] 
         [("salesforce/account.yaml", "BillingCity", "read only")],
     ),
     (
+        "salesforce",
+        "Account",
+        "Tieout_Id__c",
+        {"drop": True},
+        [("salesforce/account.yaml", "Tieout_Id__c", "missing field")],
+    ),
+    (
         "dynamics",
         "account",
         "tieout_timezone",
