@@ -431,6 +431,20 @@ def _definition(call: Call, name: str) -> Answer:
     return Answer(200, about, dict(JSON_TYPE))
 
 
+def _definitions(call: Call) -> Answer:
+    """The one table that ``$filter`` names, as a list; the vendor's own clients begin with it."""
+    asked = re.fullmatch(r"LogicalName eq '(\w+)'", call.query.get("$filter", ""))
+    if asked is None:
+        raise Refusal(400, "0x80060888", "The sandbox lists definitions by LogicalName alone.")
+    found = [_definition(call, asked[1]).body] if asked[1] in TABLES else []
+    context = {"@odata.context": f"{call.root}/$metadata#EntityDefinitions"}
+    return Answer(200, {**context, "value": [_uncontexted(one) for one in found]}, dict(JSON_TYPE))
+
+
+def _uncontexted(about: Json) -> Json:
+    return {name: value for name, value in about.items() if name != "@odata.context"}
+
+
 def _choices(call: Call, name: str) -> Answer:
     """The choices of a table's choice columns."""
     table = TABLES.get(name)
@@ -463,6 +477,8 @@ def route(call: Call) -> Answer:
         return _service(call)
     if call.path in ("WhoAmI", "WhoAmI()") and call.method == "GET":
         return _who_am_i(call)
+    if call.path == "EntityDefinitions":
+        return _definitions(call)
     if match := re.fullmatch(r"EntityDefinitions\(LogicalName='(\w+)'\)", call.path):
         return _definition(call, match[1])
     if match := re.fullmatch(rf"EntityDefinitions\(LogicalName='(\w+)'\)/Attributes/{PICKLISTS}", call.path):

@@ -1,6 +1,6 @@
 """The vendor's own client drives the emulated organisation, so that emulator and connector cannot share one mistake.
 
-Needs xero-python: ``uv run --with xero-python pytest <this file>``.
+Needs the group judges: ``uv run --group judges pytest tests/judges``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A client that others wrote drives the emulated company, so that emulator and connector cannot share one mistake.
 
-Needs python-quickbooks: ``uv run --with python-quickbooks --with intuit-oauth pytest <this file>``.
+Needs the group judges: ``uv run --group judges pytest tests/judges``.
 """
 
 from __future__ import annotations
