@@ -183,8 +183,9 @@ def _is_echo(hub: Hub, system: str, vendor_id: str, noun: Order | Payment) -> bo
     """Whether it is our own write that comes back: we wrote to the object, and nothing that we read of it changed."""
     if not isinstance(noun, Order):
         return False
+    written = {one.resource for one in hub.mappings if (one.system, one.direction) == (system, "out")}
     with hub.database.reading() as work:
-        ours = any(proof.system == system for proof in work.outbox.proofs_of_vendor_id(vendor_id))
+        ours = any(work.outbox.proofs(system, resource, vendor_id=vendor_id) for resource in written)
         return ours and _is_held(work, noun)
 
 
