@@ -145,14 +145,15 @@ class JournalEntry(Noun):
             (line.credit for line in self.lines if line.credit is not None),
             self.currency,
         )
-        own = next((line.functional.currency for line in self.lines if line.functional is not None), self.currency)
-        amounts = [line.functional_amount for line in self.lines]
-        journal_balances(
-            f"{self.id} in {own}",
-            (amount for amount in amounts if amount.minor > 0),
-            (-amount for amount in amounts if amount.minor < 0),
-            own,
-        )
+        own = next((line.functional.currency for line in self.lines if line.functional is not None), None)
+        if own is not None:
+            amounts = [line.functional_amount for line in self.lines]
+            journal_balances(
+                f"{self.id} in {own}",
+                (amount for amount in amounts if amount.minor > 0),
+                (-amount for amount in amounts if amount.minor < 0),
+                own,
+            )
         return self
 
     def late(self, day: date) -> JournalEntry:

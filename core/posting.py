@@ -75,9 +75,10 @@ class Books:
             return []
         currency = parts[0].amount.currency
         exchange = self.exchange(currency, valued_on or posted_on)
-        valued = [part if part.exchange else replace(part, exchange=exchange) for part in parts]
+        if exchange is not None:
+            parts = [part if part.exchange else replace(part, exchange=exchange) for part in parts]
         about = (subject.account_id, subject.memo, subject.source, subject.source_id)
-        return self.rules.book(Fact(event, ident, self.entity.id, currency, posted_on, *about, valued, via))
+        return self.rules.book(Fact(event, ident, self.entity.id, currency, posted_on, *about, parts, via))
 
     def whole(
         self,

@@ -268,6 +268,18 @@ class PostingRules:
             rules[rule.event, rule.via, rule.part].append(rule)
         return {place: tuple(found) for place, found in rules.items()}
 
+    @cached_property
+    def _ways(self) -> frozenset[tuple[str, str]]:
+        return frozenset((event, via) for event, via, _ in self._by_part)
+
+    def asked(self, event: str) -> frozenset[str]:
+        """What the rules and segments of an event ask of its parts."""
+        rules = [rule for rule in self.rules if rule.event == event]
+        return frozenset(
+            [name for rule in rules for name in rule.when]
+            + [self.segments[n].of for rule in rules for n in rule.segments]
+        )
+
     def accounts(self, role: str) -> tuple[str, ...]:
         """The ledger accounts of a role; none when the chart has none."""
         return self._by_role.get(role, ())
@@ -290,7 +302,8 @@ class PostingRules:
 
     def _entry(self, fact: Fact, via: Via) -> JournalEntry | None:
         booked: dict[tuple[object, ...], Booking] = {}
-        ways = (via.value, "either") if fact.via in (None, via) else (via.value,)
+        wanted = (via.value, "either") if fact.via in (None, via) else (via.value,)
+        ways = [way for way in wanted if (fact.event, way) in self._ways]
         ruled = [(part, rule) for way in ways for part in fact.parts if (rule := self.rule(fact, way, part))]
         for number, ((part, rule), own) in enumerate(zip(ruled, _valued([part for part, _ in ruled]), strict=True)):
             for booking in self._pair(fact, part, rule, own):
@@ -316,31 +329,19 @@ class PostingRules:
     def _pair(self, fact: Fact, part: Part, rule: Rule, own: Money | None) -> Iterator[Booking]:
         known = fact.known(part)
         segments = {name: value for name in rule.segments if (value := self.segments[name].value(known))}
-        for side, role, sign in (("debit", rule.debit, 1), ("credit", rule.credit, -1)):
+        for side, role in (("debit", rule.debit), ("credit", rule.credit)):
             if rule.total == side:
                 order, about = _FIRST if side == "debit" else _LAST, (fact.memo, fact.source, fact.source_id)
             else:
                 order, about = _LINES, (part.memo, part.source, part.source_id)
-            yield Booking(
-                order,
-                part.accounts.get(role) or self._code(role),
-                side,
-                _signed(part.amount, sign),
-                *about,
-                (rule.id,),
-                segments,
-                None if own is None else _signed(own, sign),
-            )
+            account = part.accounts.get(role) or self._code(role)
+            yield Booking(order, account, side, part.amount, *about, (rule.id,), segments, own)
 
     def _code(self, role: str) -> str:
         return self._by_role[role][0] if role in self._by_role else role
 
 
 _FIRST, _LINES, _LAST = range(3)
-
-
-def _signed(amount: Money, sign: int) -> Money:
-    return amount if sign > 0 else -amount
 
 
 def _added(one: Money | None, other: Money | None) -> Money | None:
@@ -362,7 +363,7 @@ def _valued(parts: Sequence[Part]) -> list[Money | None]:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """One line before it has a place: ``amount`` above zero is a debit."""
+    """One line before it has a place. ``amount`` is on ``side``; below zero it goes to the other one."""
 
     order: int
     account: str
@@ -385,12 +386,14 @@ class Booking:
         )
 
     def line(self, ident: str, position: int) -> JournalLine:
+        turned = self.amount.minor < 0
+        amount, debits = -self.amount if turned else self.amount, (self.side == "debit") is not turned
         return JournalLine(
             id=ident,
             position=position,
             ledger_account=self.account,
-            debit=self.amount if self.amount.minor > 0 else None,
-            credit=-self.amount if self.amount.minor < 0 else None,
+            debit=amount if debits else None,
+            credit=None if debits else amount,
             memo=self.memo,
             source=self.source,
             source_id=self.source_id,
