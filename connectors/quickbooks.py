@@ -71,7 +71,7 @@ Json = dict[str, Any]
 
 
 def _entity(path: str, key_field: str) -> Resource:
-    return Resource(path, "Id", key_field, Guard.IDEMPOTENCY_KEY, batch=10)
+    return Resource(path, "Id", key_field, Guard.IDEMPOTENCY_KEY, batch=10, tells_deletions=True)
 
 
 RESOURCES: Mapping[str, Resource] = {

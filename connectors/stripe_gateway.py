@@ -72,9 +72,9 @@ THREE_DECIMAL = frozenset({"bhd", "jod", "kwd", "omr", "tnd"})
 RESOURCES: Mapping[str, Resource] = {
     "account": Resource("customers", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY),
     "payment_method": Resource("payment_methods", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY),
-    "payment": Resource("payment_intents", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY),
+    "payment": Resource("payment_intents", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY, tells_deletions=True),
     "refund": Resource("refunds", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY),
-    "settlement": Resource("balance_transactions", "id", "id", Guard.READ_ONLY),
+    "settlement": Resource("balance_transactions", "id", "id", Guard.READ_ONLY, tells_deletions=True),
     "event": Resource("events", "id", "id", Guard.READ_ONLY),
 }
 

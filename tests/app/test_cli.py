@@ -45,7 +45,7 @@ def test_a_tie_out_that_does_not_close_exits_1_and_names_the_break(
         said = tieout("tie-out", "--period", PERIOD, "--json")
         told = tieout("tie-out", "--period", PERIOD)
     assert (said.code, told.code) == (1, 1)
-    assert [(one["subject"], one["kind"]) for one in said.json["breaks"]] == [("INV-2026-10-A-0003", "amount")]
+    assert [(one["subject"], one["kind"]) for one in said.json["breaks"]] == [("INV-2026-10-A-0003", "invoice_amount")]
     assert "INV-2026-10-A-0003: 72.00 USD against 72.01 USD" in told.out
     assert tieout("tie-out", "--period", PERIOD).code == 0
 
