@@ -52,7 +52,7 @@ def credit_invoice(
         whole = dict.fromkeys((line.position for line in invoice.lines), None)
         note = credit(
             invoice,
-            with_discounts(work, invoice, wanted or whole, before),
+            with_discounts(work, invoice, wanted or whole, before, reason),
             before,
             reason,
             credit_date,

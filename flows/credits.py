@@ -7,7 +7,8 @@ The bill run draws: promotional credit when a draft is issued, prepaid credit wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from itertools import count
 from typing import Any
@@ -17,15 +18,14 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account
 from core.errors import Misconfigured, Rejected
-from core.exact import added
-from core.fx import Rates
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceStatus, lowered
 from core.money import Money, Rounding, round_fraction, round_money
 from core.period import DateSpan
+from core.plan_credits import given
 from core.posting import movement_entries
 from core.rational import Fraction
 from core.store import Work
-from core.subscriptions import Subscription, months_on
+from core.subscriptions import Subscription, SubscriptionCharge, months_on
 from core.terms import Credit
 from core.wallets import (
     CreditGrant,
@@ -75,29 +75,18 @@ def _new(grants: Iterable[CreditGrant], work: Work) -> list[CreditGrant]:
 
 
 def _of_plans(hub: Hub, work: Work, billing: DateSpan) -> Iterator[CreditGrant]:
-    """Promotional credit of the price book, by account: for what is bought on the first day that counts."""
-    given = [one for one in hub.price_book.credits if one.kind is CreditKind.PROMOTIONAL]
-    bought: dict[str, list[Any]] = {}
-    for subscription in work.find(Subscription) if given else ():
-        bought.setdefault(subscription.account_id, []).extend(subscription.charges)
-    accounts, rates = {one.id: one for one in work.find(Account)}, hub.rates(work)
-    for account_id, lines in bought.items():
-        for credit in given:
-            held = [line for line in lines if line.charge_code == credit.granted_by and line.in_force(billing)]
-            if held:
-                first = min(line.starts_on for line in held)
-                on = first if credit.every == "once" else max(billing.start, first)
-                units = added(Fraction(line.quantity) for line in held if line.starts_on <= on)
-                yield _granted(hub, rates, credit, accounts[account_id], on, units)
-
-
-def _granted(hub: Hub, rates: Rates, credit: Credit, account: Account, on: date, units: Fraction) -> CreditGrant:
-    """A grant in the currency of the account, at the rate of its day, rounded once."""
+    """Promotional credit of the price book, in the currency of the account at the rate of its day, rounded once."""
     book = hub.price_book
-    rate = rates.exchange(book.currency, account.currency, on).rate
-    amount = round_money(Fraction(credit.amount or 0) * units * rate, account.currency, book.rounding)
-    month = f"-{on:%Y-%m}" if credit.every == "month" else ""
-    return _grant(credit, f"CR-{credit.id}-{account.id}{month}", account.id, amount, on, f"price book: {credit.id}")
+    bought: dict[str, list[SubscriptionCharge]] = defaultdict(list)
+    for subscription in work.find(Subscription) if book.credits else ():
+        bought[subscription.account_id] += subscription.charges
+    accounts, rates = {one.id: one for one in work.find(Account, id=list(bought))}, hub.rates(work)
+    for account_id, lines in bought.items():
+        for one in given(book.credits, account_id, lines, billing):
+            currency = accounts[account_id].currency
+            exact = Fraction(one.credit.amount or 0) * one.units * rates.exchange(book.currency, currency, one.on).rate
+            amount = round_money(exact, currency, book.rounding)
+            yield _grant(one.credit, one.key, account_id, amount, one.on, f"price book: {one.credit.id}")
 
 
 def _grant(credit: Credit, ident: str, account_id: str, amount: Money, on: date, source: str) -> CreditGrant:
@@ -223,34 +212,36 @@ def pay_from_credit(hub: Hub, work: Work, invoice: Invoice) -> list[CreditMoveme
 
 
 def with_discounts(
-    work: Work, invoice: Invoice, wanted: Mapping[int, Money | None], before: Iterable[CreditNote]
+    work: Work, invoice: Invoice, wanted: Mapping[int, Money | None], before: Sequence[CreditNote], reason: str
 ) -> dict[int, Money | None]:
     """What is to be credited, with the promotional credit that lowered those lines: in the same proportion.
 
-    So a customer gets back what was paid, and the grant what it gave.
+    So a customer gets back what was paid, and the grant what it gave. What a credit note gave already stays as it is.
     """
-    drawn = {one.id: one for one in work.find(CreditMovement, document_id=invoice.id) if one.line_id is not None}
+    drawn = [one for one in work.find(CreditMovement, document_id=invoice.id) if one.line_id is not None]
     by_rated = {line.rated_line_id: line for line in invoice.lines}
-    gone: dict[str, Money] = {}
+    position = {line.id: line.position for line in invoice.lines}
+    discounts_at = {by_rated[one.id].position for one in drawn}
+    gone: dict[int, Money] = {}
     for note in before:
-        for given in note.lines:
-            sofar = gone.get(given.invoice_line_id, Money.zero(note.currency))
-            gone[given.invoice_line_id] = sofar + given.amount
-    whole = dict(wanted)
-    for movement in drawn.values():
+        given = {position[one.invoice_line_id]: one.amount for one in note.lines}
+        own = {at: amount for at, amount in given.items() if at not in discounts_at or at in wanted}
+        if note.reason == reason and own == {at: own.get(at) if one is None else one for at, one in wanted.items()}:
+            return dict(given)
+        gone |= {at: gone.get(at, Money.zero(note.currency)) + amount for at, amount in given.items()}
+    whole, zero = dict(wanted), Money.zero(invoice.currency)
+    for movement in drawn:
         line, discount = by_rated[movement.line_id or ""], by_rated[movement.id]
         if line.position not in wanted or discount.position in wanted:
             continue
-        zero = Money.zero(invoice.currency)
-        left = line.amount - gone.get(line.id, zero)
-        part = wanted[line.position]
-        if part is None or part == left:
+        before_it, part = gone.get(line.position, zero), wanted[line.position]
+        if part is None or before_it + part == line.amount:
             whole[discount.position] = None
             continue
-        share = Fraction((gone.get(line.id, zero) + part).minor, line.amount.minor)
+        share = Fraction((before_it + part).minor, line.amount.minor)
         due = Money(round_fraction(discount.amount.minor * share, Rounding.HALF_UP), invoice.currency)
-        if due != gone.get(discount.id, zero):
-            whole[discount.position] = due - gone.get(discount.id, zero)
+        if due != gone.get(discount.position, zero):
+            whole[discount.position] = due - gone.get(discount.position, zero)
     return whole
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
 from core.accounts import Account
 from core.catalog import Charge
@@ -14,7 +15,7 @@ from core.rating.demand import Item
 from core.rating.derivation import Draw
 from core.rating.measured import MeteredQuantity
 from core.rational import Fraction
-from core.subscriptions import Subscription
+from core.subscriptions import Subscription, SubscriptionCharge
 from core.terms import Allowance
 
 
@@ -37,16 +38,26 @@ def granted(
     billing: DateSpan,
     metered: Sequence[MeteredQuantity],
 ) -> Fraction:
-    """The units of an allowance in a billing period: its size times how often it was bought."""
+    """The units of an allowance in a billing period: its size times how often it was bought.
+
+    Of a contract that changed inside the period the most that stood on one day counts, so that no change adds units.
+    """
     bought = Fraction(1)
     if allowance.granted_by is not None:
         lines = [line for subscription in subscriptions for line in subscription.charges]
         served = [line for line in lines if line.charge_code == allowance.granted_by and line.in_force(billing)]
-        bought = added(Fraction(line.quantity) for line in served)
+        days = {max(line.starts_on, billing.start) for line in served}
+        bought = max((_standing(served, day) for day in days), default=NOTHING)
     usage: dict[str, Fraction] = {}
     for one in metered if allowance.steps or allowance.earned else ():
         usage[one.meter] = usage.get(one.meter, NOTHING) + Fraction(one.quantity)
     return size(allowance, usage, len(account.sites), bought)
+
+
+def _standing(lines: Sequence[SubscriptionCharge], day: date) -> Fraction:
+    """How many of the charges' units stand on a day."""
+    standing = (line for line in lines if line.starts_on <= day and (line.ends_on is None or day < line.ends_on))
+    return added(Fraction(line.quantity) for line in standing)
 
 
 def draw(granted: Fraction, used: Sequence[Fraction], places: int) -> list[Fraction]:

@@ -181,6 +181,8 @@ def test_a_credit_note_gives_each_grant_back_what_it_gave(world: Company) -> Non
     event = next(line for line in invoice(world, EVENTS).lines if line.charge_code == "VC-LIVE")
     note = credit_invoice(world.hub, EVENTS, {event.position: usd("375.00")}, "Broke off", DAY, Leftover.REFUND)
     assert note.subtotal == usd("335.00")
+    again = credit_invoice(world.hub, EVENTS, {event.position: usd("375.00")}, "Broke off", DAY, Leftover.REFUND)
+    assert again == note
     (grant,) = grants(world).values()
     assert grant.left == usd("40.00")
     rest = credit_invoice(world.hub, EVENTS, {event.position: None}, "All of it", DAY, Leftover.REFUND)
