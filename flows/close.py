@@ -325,8 +325,7 @@ def book(hub: Hub, close: Close) -> Close:
             OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
             for journal in for_general_ledger(entries)
         )
-        for draft in found:
-            work.put(draft.model_copy(update={"booked": True}))
+        work.periods.keep_drafts(close.id)
         close = close.moved(CloseState.POSTED)
         work.put(close)
         _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(entries)})
@@ -346,10 +345,9 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
     deliver_system(hub, erp)
     hub.world.faults("close.pushed")
     with hub.database.reading() as work:
-        entries = booked_journals(work, close)
-        held = {
-            proof.record_id for proof in work.outbox.proofs(erp, "journal_entry", record_id=[e.id for e in entries])
-        }
+        entries = for_general_ledger(booked_journals(work, close))
+        proofs = work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in entries])
+        held = {proof.record_id for proof in proofs}
         missing = [entry for entry in entries if entry.id not in held]
         waiting = {
             entry.id: command

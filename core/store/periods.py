@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, update
 
 from core.close import first_of_next
 from core.invoicing import InvoiceStatus
@@ -77,6 +77,11 @@ class Periods:
     def drop_drafts(self, close_id: str) -> None:
         """Forgets the journals of a close that were not booked."""
         self._connection.execute(delete(DRAFT).where(DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)))
+
+    def keep_drafts(self, close_id: str) -> None:
+        """Says that the waiting journals of a close were booked."""
+        waiting = DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)
+        self._connection.execute(update(DRAFT).where(*waiting).values(booked=True))
 
     def lines(self, entity: str, start: date, end: date) -> Iterator[BookedLine]:
         """Every line that was posted, entry by entry in the order of their ids; never all in memory."""
