@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 
 from core.accounts import Account
+from core.money import Money
 from core.noun import Noun
+from core.orders import OrderProgress
 from core.sync import CommandState, OutboxCommand
 from flows.context import Hub
 from flows.deliver import deliver_system
 from sandbox import server
 from sandbox.emulator import Shelf
+from sandbox.salesforce_schema import OBJECTS, make_id
 from tests.connectors import (
     contract_dynamics,
     contract_hubspot,
@@ -152,6 +155,44 @@ def test_a_field_of_theirs_that_both_changed_stays_as_they_have_it(tmp_path: Pat
         assert stage.desk() == [("conflict:netsuite/account/A-0001/companyName", "Contested")]
         stage.deliver(customer("ACME"))
         assert stage.desk() == []
+
+
+def test_a_field_of_an_opportunity_that_sales_changed_stays_theirs(tmp_path: Path) -> None:
+    """The same for what is told to the CRM: sales renumbered the contract, and the hub goes on to tell the money."""
+    theirs = ("salesforce/order_progress.yaml", "max: 80, too_long: fail}", "max: 80, too_long: fail, owner: them}")
+    with staged("salesforce", tmp_path, theirs) as stage:
+        ident = make_id("006", 7)
+        blank = dict.fromkeys(OBJECTS["Opportunity"].fields)
+        stamps = {"CurrencyIsoCode": "USD", "SystemModstamp": "2026-10-01T08:00:00.000+0000"}
+        won = (
+            blank | stamps | {"Id": ident, "Name": "Acme", "IsDeleted": False, "StageName": "Closed Won", "IsWon": True}
+        )
+        stage.shelf.keep("Opportunity", ident, won | {"CloseDate": "2026-10-01", "OwnerId": "005"})
+
+        def progress(subscription: str, invoiced: str) -> OrderProgress:
+            money = {"invoiced": Money.of(invoiced, "USD"), "paid": Money.zero("USD")}
+            told = {"id": ident, "status": "invoiced", "currency": "USD", "subscription_id": subscription}
+            return OrderProgress.model_validate(told | money)
+
+        def held() -> tuple[str, str]:
+            record = stage.shelf.get("Opportunity", ident) or {}
+            return record["Tieout_Subscription__c"], str(record["Tieout_Invoiced__c"])
+
+        def renumber(subscription: str) -> None:
+            record = stage.shelf.get("Opportunity", ident) or {}
+            stage.shelf.keep("Opportunity", ident, record | {"Tieout_Subscription__c": subscription})
+
+        def tell(subscription: str, invoiced: str) -> tuple[str, str]:
+            stage.deliver(progress(subscription, invoiced), "order_progress", "order_progress")
+            return held()
+
+        assert tell("SUB-1", "10.25") == ("SUB-1", "10.25")
+        renumber("K-77")
+        assert tell("SUB-1", "20.25") == ("K-77", "20.25")
+        assert stage.desk() == []
+        renumber("K-78")
+        assert tell("SUB-2", "30.25") == ("K-78", "30.25")
+        assert stage.desk() == [(f"conflict:salesforce/order_progress/{ident}/Tieout_Subscription__c", "Contested")]
 
 
 def test_a_field_without_an_owner_is_written_over_as_before(tmp_path: Path) -> None:
