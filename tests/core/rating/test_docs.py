@@ -11,14 +11,24 @@ from typing import Any, get_args
 import pytest
 
 from core.catalog import PriceBook, read_yaml
+from core.currencies import in_currency
+from core.fx import Exchange
 from core.prices import Model
 from core.rating import MeteredQuantity, explain
 from core.rating.engine import rate
+from core.rating.sources import Held
+from core.rational import Fraction
 from tests.core.rating.books import OCTOBER, account, book, bought, subscription, used
 
 DOCS = Path(__file__).parents[3] / "docs"
 EXAMPLES = re.findall(r"### (\w+)\n|^```yaml\n(.*?)^```", (DOCS / "pricing.md").read_text(), re.MULTILINE | re.DOTALL)
 BLOCKS = [block for _, block in EXAMPLES if block]
+
+
+def _rate(currency: str, told: dict[str, Any]) -> Exchange | None:
+    if "rate" not in told:
+        return None
+    return Exchange(base="USD", quote=currency, on=OCTOBER.last_day, rate=Fraction(told["rate"]), rates=("docs",))
 
 
 def _usage(told: dict[str, Any]) -> list[MeteredQuantity]:
@@ -47,8 +57,9 @@ def _usage(told: dict[str, Any]) -> list[MeteredQuantity]:
 def test_an_example_of_the_pricing_page_gives_the_amounts_it_shows(block: str, tmp_path: Path) -> None:
     (tmp_path / "example.yaml").write_text(block)
     told = read_yaml(tmp_path / "example.yaml")
-    parts = {name: told[name] for name in ("allowances", "layers", "rules") if name in told}
-    prices = book(*told["charges"], **parts)
+    parts = {name: told[name] for name in ("currencies", "allowances", "layers", "rules") if name in told}
+    currency = told.get("sold_in", "USD")
+    prices = in_currency(book(*told["charges"], **parts), currency, _rate(currency, told))
     wanted = told.get("bought", [{"charge": charge.code} for charge in prices.charges])
     charges = [
         bought(
@@ -56,7 +67,13 @@ def test_an_example_of_the_pricing_page_gives_the_amounts_it_shows(block: str, t
         )
         for one in wanted
     ]
-    lines = rate(prices, account("S1", "S2", "S3"), [subscription(*charges)], OCTOBER, _usage(told))
+    held = [
+        Held(source, source.split("@")[0], opening=Fraction(units), last="2026-12")
+        for source, units in told.get("held", {}).items()
+    ]
+    customer = account("S1", "S2", "S3", currency=currency)
+    contract = subscription(*charges, currency=currency)
+    lines = rate(prices, customer, [contract], OCTOBER, _usage(told), held=held)
     got = {f"{line.charge_code} {line.site_id or ''}".strip(): line.amount.amount for line in lines}
     assert got == {name: Decimal(amount) for name, amount in told["lines"].items()}, "\n".join(map(explain, lines))
 
