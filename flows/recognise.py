@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import count
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
+from core.invoicing import Invoice
 from core.ledger import JournalEntry
-from core.posting import recognition_entries, recognition_id
+from core.posting import Books, recognition_entries, recognition_id
+from core.posting_rules import ALWAYS
 from core.revenue import RecognitionPart
 from core.store import Work
 from core.sync import Lane
@@ -34,8 +37,21 @@ def recognition_due(hub: Hub, work: Work, period: str) -> list[tuple[list[Journa
         journals = count(1)
         while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
             continue
-        due.append((recognition_entries(hub.books(work, account_id), month, account_id, earned, number), earned))
+        books = hub.books(work, account_id)
+        invoices = _invoices(work, earned) if _asks(books, earned) else []
+        lines = {line.id: line for invoice in invoices for line in invoice.lines}
+        dates = {line.id: invoice.invoice_date for invoice in invoices for line in invoice.lines}
+        due.append((recognition_entries(books, month, account_id, earned, number, lines, dates), earned))
     return due
+
+
+def _asks(books: Books, earned: Sequence[RecognitionPart]) -> bool:
+    """Whether the rules ask what was sold and where, or the rates of the invoices are needed."""
+    return bool(books.rules.asked("recognition") - ALWAYS) or earned[0].currency != books.entity.currency
+
+
+def _invoices(work: Work, earned: Sequence[RecognitionPart]) -> list[Invoice]:
+    return work.parents_of(Invoice, "lines", [part.invoice_line_id for part in earned])
 
 
 def recognise_through(hub: Hub, period: str) -> Report:

@@ -344,6 +344,13 @@ class Work:
         parent = self._connection.execute(query).scalar()
         return self.get(kind, parent) if parent else None
 
+    def parents_of(self, kind: type[N], child: str, ids: Sequence[str]) -> list[N]:
+        """The nouns whose ``child`` rows have these ids, each once, ordered by id."""
+        table, parents = _table(SHAPES[kind].children[child]), set[str]()
+        for part in chunks(ids):
+            parents |= set(self._connection.execute(select(table.c.parent_id).where(table.c.id.in_(part))).scalars())
+        return self.find(kind, id=sorted(parents))
+
     def child_ids(self, kind: type[Noun], child: str, **equal: Any) -> list[str]:
         """Ids of the ``child`` rows of a noun that have the given columns, in the order of their parents and places."""
         table = _table(SHAPES[kind].children[child])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,18 @@ import pytest
 from core.close import PeriodLock
 from core.entities import LegalEntity
 from core.errors import Misconfigured, TieBroken
+from core.fx import FxRate
 from core.ledger import JournalEntry
 from core.money import Money
-from core.posting import Subject
+from core.period import DateSpan
+from core.posting import Subject, invoice_entries
+from core.revenue import straight_line
 from core.store import Work
 from flows.context import Hub
 from flows.post import post
+from flows.recognise import recognise_through
 from tests.connectors import contract_netsuite, contract_stripe_gateway
+from tests.core.store.nouns import INVOICE
 from tests.flows.hubs import account, hub_with
 
 NOON = datetime(2026, 11, 2, 12, tzinfo=UTC)
@@ -93,3 +99,34 @@ def test_an_entity_that_is_not_configured_is_told_with_those_that_are(hub: Hub) 
 def test_a_copy_of_the_rules_in_use_is_kept(hub: Hub) -> None:
     kept = hub.settings.state_folder / "posting-rules" / f"{hub.posting.version}.yaml"
     assert kept.read_text(encoding="utf-8") == hub.posting.text
+
+
+def test_what_is_earned_in_another_currency_keeps_the_rate_of_its_invoice(hub: Hub) -> None:
+    """A German customer's year, billed in dollars in October at 0.90 euros, is earned at 0.90 in December too."""
+    hub.settings = hub.settings.model_copy(update={"legal_entity": LegalEntity(currency="EUR"), "entities": ()})
+    line = INVOICE.lines[0].model_copy(
+        update={
+            "defer": True,
+            "tax": Money.zero("USD"),
+            "service_period": DateSpan(date(2026, 10, 1), date(2027, 1, 1)),
+        }
+    )
+    figures = {"subtotal": line.amount, "tax": Money.zero("USD"), "total": line.amount}
+    invoice = INVOICE.replace(lines=(line,), invoice_date=date(2026, 10, 31), **figures)
+    days = {date(2026, 10, 31): "0.90", date(2026, 12, 31): "0.80"}
+    rates = [
+        FxRate(id=f"{day}", source="bank", base="USD", quote="EUR", valid_on=day, rate=Decimal(rate), recorded_at=NOON)
+        for day, rate in days.items()
+    ]
+    with hub.database.work() as work:
+        work.add(rates)
+        work.add([account(1).model_copy(update={"id": invoice.account_id})])
+        work.add([invoice])
+        post(hub, work, invoice_entries(hub.books(work, invoice.account_id), invoice))
+        work.add(straight_line(line, invoice.account_id))
+    recognise_through(hub, "2026-12")
+    with hub.database.reading() as work:
+        balance = {}
+        for one in work.sums.booked():
+            balance[one.ledger_account] = balance.get(one.ledger_account, 0) + one.own
+    assert abs(balance["2400"]) <= 3  # a minor unit at most for each month; rounding takes it
