@@ -1,0 +1,97 @@
+"""A close that is killed at any stage and run again posts the same journals, each of them once."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import pytest
+
+from core import pack
+from core.close import Verdict
+from core.ledger import JournalEntry
+from core.ports import World, crash_at, system_clock
+from flows.close_books import Answer, Closing
+from flows.deliver import LEASE
+from tests.flows.hubs import hub_with
+from tests.flows.world import CUSTOMERS, MONTH, PERIOD, SETTINGS, USAGE, Company, company
+
+pytestmark = pytest.mark.server
+
+STAGES = [
+    "close.frozen:1",
+    "close.checked:1",
+    "close.previewed:1",
+    "close.packed:1",
+    "close.decided:1",
+    "close.before_booked:1",
+    "close.booked:1",
+    "outbox.claimed:1",
+    "outbox.before_send:1",
+    "outbox.sent:1",
+    "outbox.before_commit:1",
+    "outbox.settled:1",
+    "close.pushed:1",
+    "close.verified:1",
+    "close.locked:1",
+    "close.packed:2",
+    "close.certified:1",
+]
+JOURNALS = [f"JE-REV-{PERIOD}-A-000{number}" for number in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Company]:
+    """The company after its month, before anything of it was earned."""
+    with company(tmp_path_factory.mktemp("company")) as entered:
+        entered.enter(*CUSTOMERS)
+        entered.bring("bridge.2026-10.csv", USAGE)
+        for name, step in MONTH:
+            if name != "recognise":
+                step(entered.hub)
+        entered.hub.close()
+        yield entered
+
+
+def close_once(database: Path, folder: Path, urls: Mapping[str, str], crash: str) -> None:
+    """What runs in the child: one close, approved by anna. The one not to be killed runs when all leases have ended."""
+    ahead = timedelta(0) if crash else LEASE + timedelta(seconds=1)
+    world = World(clock=lambda: system_clock() + ahead, faults=crash_at(crash))
+    systems = {name: make(urls[name]) for name, make in SETTINGS.items()}
+    hub = hub_with(f"sqlite:///{database}", folder, systems, world)
+    Closing(hub, PERIOD, "olga", lambda _question, _number: Answer(Verdict.APPROVE, "anna", "", "test")).run()
+    hub.close()
+
+
+@pytest.mark.parametrize("point", STAGES)
+def test_killed_at_a_stage_and_run_again_each_journal_is_posted_once(
+    point: str, ready: Company, tmp_path: Path, forks: ForkServerContext
+) -> None:
+    folder = ready.hub.settings.state_folder
+    database = tmp_path / "tieout.db"
+    shutil.copyfile(folder / "tieout.db", database)
+    shutil.rmtree(folder / "closes", ignore_errors=True)
+    shelf = ready.running.emulators["netsuite"].shelf
+    for held in shelf.all("journalEntry"):
+        if held["externalId"] in JOURNALS:
+            shelf.drop("journalEntry", str(held["internalId"]))
+    ends = []
+    for crash in (point, ""):
+        child = forks.Process(target=close_once, args=(database, folder, ready.running.urls, crash))
+        child.start()
+        child.join(120)
+        ends.append(child.exitcode)
+    assert ends == [-signal.SIGKILL, 0]
+    assert sorted(one["externalId"] for one in shelf.all("journalEntry") if one["externalId"] in JOURNALS) == JOURNALS
+    hub = hub_with(f"sqlite:///{database}", folder, {})
+    with hub.database.reading() as work:
+        assert [one.id for one in work.find(JournalEntry, event="recognition")] == JOURNALS
+        assert work.periods.locked("main") == {PERIOD}
+        told = [row.act for row in work.audit.rows(record_id=f"CLOSE-main-{PERIOD}-1")]
+    hub.close()
+    assert (told.count("approved"), told.count("booked"), told.count("locked")) == (1, 1, 1)
+    assert pack.verify(folder / "closes" / f"CLOSE-main-{PERIOD}-1") == []
