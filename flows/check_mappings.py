@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,21 +67,19 @@ def check_system(hub: Hub, system: str) -> Report:
     mappings = [one for one in hub.mappings if one.system == system]
     if not isinstance(connector, Describes):
         return Report(f"{system}: no describe at this vendor; its fields are those of its published API version")
-    resources = sorted({one.resource for one in mappings})
-    described = {resource: _described(connector, resource) for resource in resources}
+    described = {resource: _described(connector, resource) for resource in {one.resource for one in mappings}}
+    found: list[tuple[Drift, Affected]] = []
     with hub.database.reading() as work:
         waiting = work.outbox.in_state(*OPEN, system=system)
-        found = [
-            (drift, _affected(work, drift, waiting, sent))
-            for resource in resources
-            for sent in [[json.loads(payload) for _, payload in work.outbox.sent(system, resource)]]
-            for drift in _drifts(connector, [one for one in mappings if one.resource == resource], described, sent)
-        ]
+        for one in mappings:
+            sent = [json.loads(payload) for _, payload in work.outbox.sent(system, one.resource)]
+            differ = _drifts(connector, one, described[one.resource], sent)
+            found += [(drift, _affected(work, drift, waiting, sent)) for drift in differ]
     entries = [_entry(hub, drift, affected) for drift, affected in found]
     resolved = _settle(hub, system, entries)
-    differ = f"{counted(len(found), 'field')} differ" if len(found) != 1 else "1 field differs"
+    outcome = f"{counted(len(found), 'field')} not as the files say" if found else "all fit"
     return Report(
-        f"{system}: {counted(len(mappings), 'mapping')} checked, {differ if found else 'all fit'}",
+        f"{system}: {counted(len(mappings), 'mapping')} checked, {outcome}",
         counts={"mappings": len(mappings), "differences": len(found), "resolved": resolved},
         rows=[_row(drift, affected) for drift, affected in found],
         failures=entries,
@@ -96,16 +94,11 @@ def _described(connector: Describes, resource: str) -> Fields | None:
         return None
 
 
-def _drifts(
-    connector: Connector, mappings: Iterable[MappingFile], described: Mapping[str, Fields | None], sent: Sequence[Any]
-) -> Iterator[Drift]:
-    for one in mappings:
-        there = described[one.resource]
-        if there is None:
-            named = connector.resources[one.resource].path
-            yield Drift(one, named, DriftKind.MISSING, "there is no such record any more")
-        else:
-            yield from drifts(one, there, sent)
+def _drifts(connector: Connector, mapping: MappingFile, there: Fields | None, sent: Sequence[Any]) -> list[Drift]:
+    if there is not None:
+        return drifts(mapping, there, sent)
+    named = connector.resources[mapping.resource].path
+    return [Drift(mapping, named, DriftKind.MISSING, "there is no such record any more")]
 
 
 def _affected(work: Work, drift: Drift, waiting: Iterable[OutboxCommand], sent: Sequence[Any]) -> Affected:
