@@ -112,13 +112,14 @@ def sandbox(
 ) -> None:
     """Run the vendor emulators alone, so that curl or a vendor's own SDK can be pointed at them."""
     from app.processes import end_with_parent, tell
-    from sandbox.server import EMULATORS, start
+    from sandbox.server import emulators, start
 
-    if unknown := set(systems or ()) - EMULATORS.keys():
-        raise ValueError(f"there is no emulator of {', '.join(sorted(unknown))}; there are {', '.join(EMULATORS)}")
+    known = emulators()
+    if unknown := set(systems or ()) - known.keys():
+        raise ValueError(f"there is no emulator of {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if with_parent:
         end_with_parent()
-    ports = {name: port + offset if port else 0 for offset, name in enumerate(EMULATORS)}
+    ports = {name: port + offset if port else 0 for offset, name in enumerate(known)}
     with start(systems, folder=folder, ports=ports) as running:
         tell(ready_file, running.urls)
         for name, url in running.urls.items():

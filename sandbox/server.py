@@ -13,26 +13,22 @@ from pathlib import Path
 
 import uvicorn
 
+import sandbox
 from sandbox.emulator import Emulator, Shelf
 
-#: Vendor name to the module whose ``emulator(shelf)`` builds it.
-EMULATORS: Mapping[str, str] = {
-    "salesforce": "sandbox.salesforce",
-    "avalara": "sandbox.avalara",
-    "avalara_communications": "sandbox.avalara_communications",
-    "stripe": "sandbox.stripe_gateway",
-    "netsuite": "sandbox.netsuite",
-    "dynamics": "sandbox.dynamics",
-    "hubspot": "sandbox.hubspot",
-    "quickbooks": "sandbox.quickbooks",
-    "xero": "sandbox.xero",
-    "billingplatform": "sandbox.billingplatform",
-}
+
+def emulators() -> Mapping[str, str]:
+    """Vendor to the module of its emulator: each of this folder that can build one, by its name; a module that would
+    have the name of a vendor's own package says ``_gateway`` after it.
+    """
+    files = sorted(file for folder in sandbox.__path__ for file in Path(folder).glob("*.py"))
+    known = [file.stem for file in files if "\ndef emulator(shelf" in file.read_text(encoding="utf-8")]
+    return {name.removesuffix("_gateway"): f"sandbox.{name}" for name in known}
 
 
 def build(name: str, shelf: Shelf) -> Emulator:
     """The emulator of that vendor over ``shelf``."""
-    emulator: Emulator = import_module(EMULATORS[name]).emulator(shelf)
+    emulator: Emulator = import_module(emulators()[name]).emulator(shelf)
     return emulator
 
 
@@ -74,7 +70,7 @@ def start(
     sockets: list[tuple[uvicorn.Server, socket.socket]] = []
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
-    for name in names or list(EMULATORS):
+    for name in names or list(emulators()):
         emulator = build(name, Shelf(folder / f"{name}.db" if folder else None))
         # A stated protocol, because asyncio turns off delayed sending (40 ms an answer) only for sockets that state it.
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
