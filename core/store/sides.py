@@ -12,12 +12,15 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Select,
     String,
+    Text,
     and_,
     case,
+    cast,
     exists,
     func,
     literal,
@@ -49,7 +52,7 @@ PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow
 ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
 
 #: What no side says.
-_NOTHING: tuple[ColumnElement[Any], ...] = (null().label("state"), null().label("drift"))
+_NOTHING: tuple[ColumnElement[Any], ...] = tuple(cast(null(), Text).label(name) for name in ("state", "drift"))
 
 #: The key of an entry's journal in the general ledger.
 JOURNAL = func.coalesce(ENTRY.c.gl_journal, ENTRY.c.id)
@@ -59,7 +62,7 @@ CAME_IN = PAYMENT.c.status == "succeeded"
 
 
 def _side(key: Any, currency: Any, amount: Any, beside: Any = None) -> Select[Any]:
-    second = null() if beside is None else beside
+    second = cast(null(), BigInteger) if beside is None else beside
     return select(
         key.label("key"), currency.label("currency"), amount.label("amount"), second.label("beside"), *_NOTHING
     )

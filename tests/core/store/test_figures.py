@@ -1,0 +1,151 @@
+"""What other systems show is kept as it was seen, and the database names every record on which two sides differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from core.breaks import Difference, Facet
+from core.money import Money
+from core.store import Database, figures, sides
+from core.store.figures import Seen
+from core.ties import Figure
+from tests.core.store.nouns import (
+    ACCOUNT,
+    CREDIT_NOTE,
+    INVOICE,
+    NOON,
+    OCTOBER,
+    ORDER,
+    PAYMENT,
+    SUBSCRIPTION,
+    usd,
+)
+
+OURS = INVOICE.id
+
+
+def figure(vendor_id: str = "1", **fields: Any) -> Figure:
+    common = {"record": "invoice", "key": OURS, "currency": "USD", "amount": INVOICE.total, "state": "Open"}
+    return Figure(vendor_id=vendor_id, **{**common, **fields})
+
+
+def see(database: Database, *seen: Figure | Seen, days: int = 0) -> int:
+    """Sees these documents, and nothing else, so many days after noon."""
+    at = NOON + timedelta(days=days)
+    found = [one if isinstance(one, Seen) else Seen(one) for one in seen]
+    with database.work() as work:
+        gone = work.figures.digests("erp", "invoice").keys() - {one.figure.vendor_id for one in found}
+        work.figures.close("erp", "invoice", sorted(gone), at)
+        return work.figures.keep("erp", "invoice", found, at)
+
+
+def test_what_is_as_before_is_not_written_again_and_what_changed_is_kept_beside_it(database: Database) -> None:
+    assert see(database, figure()) == 1
+    assert see(database, figure(), days=1) == 0
+    assert see(database, figure(amount=usd("1")), days=2) == 1
+    with database.reading() as work:
+        versions = work.figures.history("erp", "invoice", "1")
+    assert [(seen_from - NOON, one.amount) for seen_from, _, one in versions] == [
+        (timedelta(0), INVOICE.total),
+        (timedelta(days=2), usd("1")),
+    ]
+    assert [seen_until for _, seen_until, _ in versions] == [NOON + timedelta(days=2), None]
+
+
+def test_a_document_comes_back_as_it_was_seen_at_an_instant(database: Database) -> None:
+    """What is dated later did not count yet."""
+    see(database, figure(dated=NOON.date()))
+    see(database, figure(dated=NOON.date(), amount=usd("1")), days=2)
+    see(database, days=4)
+
+    def amounts(days: int) -> list[Money]:
+        with database.reading() as work:
+            return [one.amount for one in work.figures.all("erp", "invoice", NOON + timedelta(days=days))]
+
+    assert (amounts(1), amounts(3), amounts(5)) == ([INVOICE.total], [usd("1")], [])
+    assert amounts(0) == [INVOICE.total]
+    assert amounts(-1) == []
+
+
+SIDES = {
+    "accounts": sides.accounts(),
+    "orders": sides.orders(),
+    "orders as of": sides.orders(NOON),
+    "subscriptions": sides.subscriptions(),
+    "invoices": sides.invoices(OCTOBER, NOON),
+    "subtotals": sides.subtotals(OCTOBER),
+    "credit notes": sides.credit_notes(OCTOBER, NOON),
+    "payments": sides.payments(OCTOBER, NOON),
+    "payments alone": sides.without_beside(sides.payments(OCTOBER)),
+    "refunds": sides.refunds(OCTOBER),
+    "refunds one by one": sides.refunds_one_by_one(OCTOBER),
+    "disputes": sides.disputes(OCTOBER),
+    "taxes": sides.taxes(OCTOBER, ["D9999999"], NOON),
+    "returned taxes": sides.returned_taxes(OCTOBER, ["D9999999"]),
+    "journals": sides.journals(NOON),
+    "told": sides.told(),
+    "rated": sides.rated("2026-10"),
+    "invoiced": sides.invoiced(OCTOBER),
+    "figures": figures.side("erp", "invoice", NOON, states=["Open"], besides=["Closed"]),
+    "figures together": sides.summed(figures.side("erp", "invoice")),
+}
+
+
+@pytest.mark.parametrize("name", SIDES)
+def test_each_side_is_the_same_as_itself_on_every_database(database: Database, name: str) -> None:
+    with database.work() as work:
+        for noun in (ACCOUNT, ORDER, SUBSCRIPTION, INVOICE, PAYMENT, CREDIT_NOTE):
+            work.put(noun)
+    see(database, figure())
+    side = SIDES[name]
+    with database.reading() as work:
+        for known in (None, *sides.KNOWN.values()):
+            found = work.sides.compare(side, side, known)
+            assert (found.differing, found.unknown, found.ours) == ([], [], found.theirs)
+        sums = work.sides.sums(side)
+        assert {key: one.amount for key, one in work.sides.of(side, list(sums)).items()} == sums
+        assert work.sides.among(side, [*sums, "nobody"]) == set(sums)
+
+
+SAME = figure()
+#: What the other system shows of our one invoice; keys that differ, keys that nobody knows, and the sum of theirs.
+CASES: list[tuple[Sequence[Figure | Seen], list[str], list[str], Money]] = [
+    ([SAME], [], [], INVOICE.total),
+    ([], [OURS], [], usd("0")),
+    ([figure(amount=usd("1"))], [OURS], [], usd("1")),
+    ([SAME, figure("2")], [OURS], [], INVOICE.total + INVOICE.total),
+    ([SAME, figure("2", state="Voided")], [], [], INVOICE.total),
+    ([SAME, figure("2", key="INV-STRANGE", amount=usd("7"))], [], ["INV-STRANGE"], INVOICE.total + usd("7")),
+    ([SAME, figure("2", key="INV-STRANGE", amount=usd("0"))], [], [], INVOICE.total),
+    ([Seen(SAME, [Difference(Facet.MEMO, "a", "b")])], [OURS], [], INVOICE.total),
+]
+
+
+@pytest.mark.parametrize(("theirs", "differing", "unknown", "amount"), CASES)
+def test_only_what_differs_is_named(
+    database: Database, theirs: Sequence[Figure | Seen], differing: list[str], unknown: list[str], amount: Money
+) -> None:
+    with database.work() as work:
+        work.put(INVOICE)
+    see(database, *theirs)
+    with database.reading() as work:
+        found = work.sides.compare(sides.invoices(OCTOBER), figures.side("erp", "invoice"), sides.KNOWN["invoice"])
+        drift = [one.drift for seen in work.figures.under("erp", "invoice", differing).values() for one in seen]
+    assert (found.differing, found.unknown) == (differing, unknown)
+    assert found.ours["USD"].amount == INVOICE.total.minor
+    assert sum(one.amount for one in found.theirs.values()) == amount.minor
+    assert drift == [list(one.drift) if isinstance(one, Seen) else [] for one in theirs if differing]
+
+
+def test_a_document_that_is_not_final_differs_and_does_not_count(database: Database) -> None:
+    with database.work() as work:
+        work.put(INVOICE)
+    see(database, figure(state="Saved"))
+    with database.reading() as work:
+        found = work.sides.compare(sides.invoices(OCTOBER), figures.side("erp", "invoice"), None, "committed")
+    assert (found.differing, replace(found.theirs["USD"], count=0).final) == ([OURS], 0)
