@@ -155,10 +155,11 @@ def outside_drafts(hub: Hub, billing: DateSpan) -> tuple[list[Invoice], list[Des
     with hub.database.work() as work:
         work.desk.resolve(f"system:{system}")
         accounts = {account.id: account for account in work.find(Account)}
+        sold = {charge.id: one.account_id for one in work.find(Subscription) for charge in one.charges}
         for vendor_id, billed in found:
             ident = f"record:billed_invoice:{vendor_id}"
             try:
-                drafts.append(_draft(hub, accounts, billed))
+                drafts.append(_draft(hub, accounts, sold, billed))
                 work.desk.resolve(ident)
             except TieoutError as error:
                 money = billed.total if isinstance(billed, BilledInvoice) else None
@@ -167,15 +168,21 @@ def outside_drafts(hub: Hub, billing: DateSpan) -> tuple[list[Invoice], list[Des
     return drafts, failures
 
 
-def _draft(hub: Hub, accounts: Mapping[str, Account], billed: BilledInvoice | TieoutError) -> Invoice:
+def _draft(
+    hub: Hub, accounts: Mapping[str, Account], sold: Mapping[str, str], billed: BilledInvoice | TieoutError
+) -> Invoice:
+    """The draft of an invoice of an account that we know and of charges that it bought; ``sold``: whose each one is."""
     if isinstance(billed, TieoutError):
         raise billed
+
+    def refused(why: str, field: str, value: str) -> Rejected:
+        text = f"invoice {billed.id} is of {value}, {why}"
+        return Rejected(text, system=hub.system("billing"), record="billed_invoice", field=field, value=value)
+
     if billed.account_id not in accounts:
-        raise Rejected(
-            f"invoice {billed.id} is of {billed.account_id}, an account that no order brought here",
-            system=hub.system("billing"),
-            record="billed_invoice",
-            field="account_id",
-            value=billed.account_id,
-        )
+        raise refused("an account that no order brought here", "account_id", billed.account_id)
+    for line in billed.lines:
+        charge = line.subscription_charge_id
+        if charge is not None and sold.get(charge) != billed.account_id:
+            raise refused(f"which {billed.account_id} did not buy", "subscription_charge_id", charge)
     return taken_over(billed, accounts[billed.account_id], hub.price_book)

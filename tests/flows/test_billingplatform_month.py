@@ -193,6 +193,7 @@ def test_an_invoice_voided_there_after_it_was_taken_over_is_a_break(stack: Stack
         ("INVOICE", {"GrandTotalAmount": "78.00"}, None),  # it carries tax: the total is not the sum of its lines
         ("INVOICE", {"Status": "HALF OPEN"}, "state"),
         ("PRODUCT", {"ExternalKey": "VC-UNHEARD"}, "charge_code"),
+        ("ACCOUNT_PRODUCT", {"TieoutKey": "SC-UNHEARD"}, "subscription_charge_id"),
         ("BILLING_PROFILE", {"TieoutKey": "A-0999"}, "account_id"),
     ],
 )
@@ -207,6 +208,7 @@ def test_an_invoice_that_cannot_be_taken_over_stands_on_the_desk_alone(
     ident = {
         "INVOICE": stack.manager.rows("INVOICE", f"BillingProfileId = '{profile}'")[0]["Id"],
         "PRODUCT": stack.manager.rows("PRODUCT", "ExternalKey = 'VC-PLAN-MIN'")[0]["Id"],
+        "ACCOUNT_PRODUCT": stack.manager.rows("ACCOUNT_PRODUCT", "Name = 'VC-PLAN'")[0]["Id"],
         "BILLING_PROFILE": profile,
     }[entity]
     held = shelf.get(entity, ident) or {}
