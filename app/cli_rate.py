@@ -17,6 +17,7 @@ from rich.table import Table
 from app.rate_files import read_bill
 from core.accounts import Account
 from core.catalog import PriceBook, load_price_book
+from core.currencies import needs_rate
 from core.errors import Misconfigured
 from core.money import Money, total
 from core.period import DateSpan
@@ -47,7 +48,7 @@ def preview(
     """Price a plan file and a usage file, with the derivation of every line. The bill run calls the same function."""
     prices = load_price_book(book)
     lines = read_bill(plan, usage, prices).rated(prices)
-    whole = total((line.amount for line in lines), prices.currency)
+    whole = total((line.amount for line in lines), lines[0].amount.currency if lines else prices.currency)
     if as_json:
         data = {"lines": [line.model_dump(mode="json") for line in lines], "total": str(whole.amount)}
         typer.echo(json.dumps(data, indent=2))
@@ -126,13 +127,31 @@ def _bills_of_hub(period: DateSpan) -> list[Bill]:
     """Every account with its subscriptions and the usage that its bill knew, or all usage where it has none yet."""
     from flows.context import hub
     from flows.measure import contracts, measure
+    from flows.units import held_units
 
+    book = hub().price_book
     with hub().database.reading() as work:
         accounts = work.find(Account)
         subscriptions, rated = contracts(work, accounts), work.sums.rated_months()
+        held, rates = held_units(work, list(subscriptions), f"{period.start:%Y-%m}"), hub().rates(work)
+    exchange = {
+        currency: rates.exchange(book.currency, currency, period.last_day)
+        for currency in {one.currency for one in accounts}
+        if needs_rate(book, currency)
+    }
     known = {one.id: rated.get(one.id, {}).get(f"{period.start:%Y-%m}") for one in accounts}
-    metered = measure(hub(), hub().price_book, period, accounts, subscriptions, known)
-    return [Bill(one, subscriptions[one.id], period, metered.get(one.id, [])) for one in accounts]
+    metered = measure(hub(), book, period, accounts, subscriptions, known)
+    return [
+        Bill(
+            one,
+            subscriptions[one.id],
+            period,
+            metered.get(one.id, []),
+            held=held.get(one.id, ()),
+            exchange=exchange.get(one.currency),
+        )
+        for one in accounts
+    ]
 
 
 def _tell_lines(deltas: Iterable[Delta]) -> None:

@@ -22,11 +22,13 @@ from core.rating import RatedLine, rate
 from core.sync import CommandState, InboxState, OutboxCommand
 from flows.bill import by_engine
 from flows.context import Hub
+from flows.exchange import book_for
 from flows.measure import contracts, measure, zones
 from flows.outside_billing import bills_outside, measured_usage
 from flows.plan_delivery import noun_of
 from flows.report import sum_by_currency
 from flows.tie_out import tie_out_period
+from flows.units import held_units
 
 #: What a command may be while it does not hold a close up.
 SETTLED = (CommandState.DONE, CommandState.CANCELLED)
@@ -76,12 +78,14 @@ def usage_rated(hub: Hub, close: Close) -> Iterator[Obstacle]:
     with hub.database.reading() as work:
         rated = {line.account_id for line in work.find(RatedLine, billing_period=close.period)}
         accounts = [one for one in work.find(Account) if one.id not in rated]
-        subscriptions = contracts(work, accounts)
+        subscriptions, rates = contracts(work, accounts), hub.rates(work)
+        held = held_units(work, list(subscriptions), close.period)
     known = dict.fromkeys(subscriptions, hub.usage.known_at())
     metered = measure(hub, hub.price_book, span, accounts, subscriptions, known)
     for account in accounts:
         try:
-            due = rate(hub.price_book, account, subscriptions[account.id], span, metered.get(account.id, []))
+            book, used = book_for(rates, hub.price_book, account, span.last_day), metered.get(account.id, [])
+            due = rate(book, account, subscriptions[account.id], span, used, held=held.get(account.id, ()))
         except TieoutError as error:
             yield Obstacle(gate=Gate.RATED, record=account.id, what=str(error), cure=error.cure)
             continue
@@ -91,7 +95,7 @@ def usage_rated(hub: Hub, close: Close) -> Iterator[Obstacle]:
                 record=account.id,
                 what=f"{len(due)} lines fall due in {close.period} and none is rated",
                 cure=f"run `rate` and `bill` for {close.period}",
-                money=total((line.amount for line in due), hub.price_book.currency),
+                money=total((line.amount for line in due), account.currency),
             )
 
 
