@@ -72,7 +72,8 @@ def check_system(hub: Hub, system: str) -> Report:
     with hub.database.reading() as work:
         waiting = work.outbox.in_state(*OPEN, system=system)
         for one in mappings:
-            sent = [json.loads(payload) for _, payload in work.outbox.sent(system, one.resource)]
+            kept = work.outbox.sent(system, one.resource) if one.direction == "out" else []
+            sent = [json.loads(payload) for _, payload in kept]
             differ = _drifts(connector, one, described[one.resource], sent)
             found += [(drift, _affected(work, drift, waiting, sent)) for drift in differ]
     entries = [_entry(hub, drift, affected) for drift, affected in found]
