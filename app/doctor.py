@@ -23,6 +23,7 @@ def examine() -> list[Finding]:
     found += _checked("database", lambda: f"reached, schema is current ({hub.database.dialect})")
     found += _checked("mappings", lambda: f"{len(list(hub.mappings))} files load")
     found += _checked("price book", lambda: f"{len(hub.price_book.charges)} charges, version {hub.price_book.version}")
+    found += _checked("posting rules", lambda: f"{len(hub.posting.rules)} rules, version {hub.posting.version}")
     found.append(Finding("billing", True, f"by {', '.join(hub.playing('billing')) or 'the internal core'}"))
     for role in ("crm", "tax", "gateway", "erp"):
         found += _checked(f"{role} system", lambda role=role: hub.system(role))  # type: ignore[misc]

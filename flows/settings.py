@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from connectors.registry import SYSTEMS
 from core.entities import LegalEntity
@@ -129,8 +129,12 @@ class Settings(BaseModel):
 
     @field_validator("entities")
     @classmethod
-    def _own_customers(cls, entities: tuple[LegalEntity, ...]) -> tuple[LegalEntity, ...]:
+    def _own_customers(cls, entities: tuple[LegalEntity, ...], known: ValidationInfo) -> tuple[LegalEntity, ...]:
+        known_ids = {one.id for one in (known.data.get("legal_entity"),) if one}
         for one in entities:
+            if one.id in known_ids:
+                raise ValueError(f"entity {one.id} stands there twice")
+            known_ids.add(one.id)
             if not one.sells_to:
                 raise ValueError(f"entity {one.id} says with sells_to whom it sells to; write {{country = [...]}}")
         return entities

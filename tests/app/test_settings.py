@@ -141,3 +141,48 @@ def test_the_vendor_this_machine_and_an_allowed_host_are_taken(tmp_path: Path, a
     stripe_table = STRIPE.format(key="sk_test_1", hooks="").replace("http://localhost", address)
     path.write_text(f'allowed_hosts = ["proxy.example"]\n{stripe_table}')
     assert load(path, {}).allowed_hosts == ("proxy.example",)
+
+
+ENTITIES = """
+posting_rules = "rules.yaml"
+[legal_entity]
+id = "us"
+currency = "USD"
+[[entities]]
+id = "de"
+currency = "EUR"
+timezone = "Europe/Berlin"
+sells_to = {country = ["DE", "AT"]}
+"""
+
+
+def test_legal_entities_and_posting_rules_are_read(tmp_path: Path) -> None:
+    """Entities keep their order, the one that sells to everybody else comes last, and rules lie beside the file."""
+    path = tmp_path / "tieout.toml"
+    path.write_text(ENTITIES)
+    settings = load(path, {})
+    assert [one.id for one in settings.all_entities] == ["de", "us"]
+    assert settings.entity("de").sells_to == {"country": ["DE", "AT"]}
+    assert settings.posting_rules == tmp_path / "rules.yaml"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('sells_to = {country = ["DE", "AT"]}\n', "", "entity de says with sells_to whom it sells to"),
+        ('id = "de"', 'id = "us"', "entity us stands there twice"),
+        ("{country =", "{colour =", r"entities\.0\.sells_to\.colour"),
+        ('id = "de"', 'id = "d e"', r"entities\.0\.id"),
+        ('timezone = "Europe/Berlin"', 'timezone = "Mars/Base"', "is not an IANA time zone"),
+        (
+            '[[entities]]\nid = "de"',
+            '[[entities]]\nid = "de"\nsells_to = {region = ["X"]}\n[[entities]]\nid = "de"',
+            "twice",
+        ),
+    ],
+)
+def test_a_legal_entity_that_cannot_be_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    path = tmp_path / "tieout.toml"
+    path.write_text(ENTITIES.replace(old, new))
+    with pytest.raises(Misconfigured, match=message):
+        load(path, {})
