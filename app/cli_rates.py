@@ -35,7 +35,10 @@ def list_rates(
     """What one unit of the first currency was worth, with source and day."""
     from flows.context import hub
 
-    wanted = dict(zip(("base", "quote"), pair.split("/"), strict=True)) if pair else {}
+    base, _, quote = (pair or "").partition("/")
+    if pair and not (base and quote):
+        raise ValueError(f"{pair!r} is not a pair of currencies; write it like EUR/USD")
+    wanted = {"base": base, "quote": quote} if pair else {}
     with hub().database.reading() as work:
         found = work.find(FxRate, **wanted)
     rows = [

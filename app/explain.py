@@ -12,6 +12,7 @@ from typing import Any
 from rich.tree import Tree
 
 from core.accounts import Account
+from core.amendments import Amendment
 from core.catalog import ChargeKind
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
@@ -24,6 +25,7 @@ from core.store import Work
 from core.subscriptions import Subscription
 from core.sync import SyncRecord
 from core.tax import TaxDocument
+from core.wallets import CreditGrant, CreditMovement
 from flows.context import Hub
 
 #: A node of the story: what it is, a sentence of facts, and what it came from.
@@ -103,6 +105,12 @@ class Story:
             return self.subscription(subscription)
         if document := work.get(TaxDocument, ident):
             return self.tax(document)
+        if movement := work.get(CreditMovement, ident):
+            return self.movement(movement)
+        if grant := work.get(CreditGrant, ident):
+            return self.grant(grant)
+        if amendment := work.get(Amendment, ident):
+            return self.amendment(amendment)
         return None
 
     def journal(self, entry: JournalEntry) -> Node:
@@ -135,6 +143,25 @@ class Story:
                 part = work.get(RecognitionPart, line.source_id)
                 return self.recognition(part) if part else None
         return self.of(line.source_id)
+
+    def movement(self, movement: CreditMovement) -> Node:
+        grant = self.work.get(CreditGrant, movement.grant_id)
+        what = f" by {movement.document_id}" if movement.document_id else ""
+        facts = f"{movement.amount} {movement.kind.value}{what} on {movement.moved_on}"
+        return self._node("credit movement", movement.id, facts, [self.grant(grant)] if grant else [])
+
+    def grant(self, grant: CreditGrant) -> Node:
+        came_from = self.of(grant.source)
+        until = "" if grant.expires_on is None else f", until {grant.expires_on}"
+        facts = f"{grant.amount} {grant.kind.value} for {grant.account_id}: {grant.reason}, {grant.left} left{until}"
+        node = self._node("credit", grant.id, facts, [came_from] if came_from else [])
+        return node if came_from else {**node, "granted_by": grant.source}
+
+    def amendment(self, amendment: Amendment) -> Node:
+        order = self.work.get(Order, amendment.order_id) if amendment.order_id else None
+        what = ", ".join(one.kind for one in amendment.changes)
+        facts = f"{what} of {amendment.subscription_id} from {amendment.effective_on}"
+        return self._node("amendment", amendment.id, facts, [self.order(order)] if order else [])
 
     def recognition(self, part: RecognitionPart) -> Node:
         facts = f"{part.amount} earned in {part.month} of the deferred line {part.invoice_line_id}"

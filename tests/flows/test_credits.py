@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from typing import Any
 
 import pytest
 
+from app.explain import explain_id
 from core.catalog import PriceBook
 from core.errors import Misconfigured, Rejected
 from core.invoicing import Invoice
@@ -98,6 +100,11 @@ def booked(world: Company, *events: str) -> dict[str, str]:
         return moved(work.find(JournalEntry, event=list(events)))
 
 
+def kinds(node: dict[str, Any]) -> set[str]:
+    """What a story is made of."""
+    return {node["what"]}.union(*map(kinds, node.get("came_from", [])))
+
+
 def paid(world: Company, ident: str) -> list[Money]:
     with world.hub.database.reading() as work:
         return [one.amount for one in work.find(Payment, invoice_id=ident)]
@@ -148,6 +155,8 @@ def test_a_top_up_is_owed_until_it_pays_an_invoice_with_its_tax(world: Company) 
     assert booked(world, "credit drawn") == {"1100": "-50.00", "2300": "50.00"}
     assert "2300" not in booked(world, "invoice", "credit drawn")
     assert world.breaks() == []
+    told = explain_id(world.hub, f"JE-{grant.id}:drawn:{NOVEMBER}")
+    assert {"credit movement", "credit", "invoice line"} <= kinds(told)  # back to the line that was paid for it
 
 
 def test_a_top_up_that_is_not_paid_grants_nothing(world: Company) -> None:
