@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 
+from tests.simulation import processes
 from tests.simulation.campaign import Tally, campaign, find
 from tests.simulation.plants import PLANTS
 
@@ -15,7 +16,8 @@ from tests.simulation.plants import PLANTS
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", default="0:100", help="first:end, the end is not run")
-    parser.add_argument("--layer", type=int, default=1, choices=(1,))
+    parser.add_argument("--layer", type=int, default=1, choices=(1, 2))
+    parser.add_argument("--postgres", action="store_true", help="layer 2 on PostgreSQL instead of SQLite files")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="run with this guard taken away")
     parser.add_argument(
         "--plants", action="store_true", help="take each guard away in turn and tell how soon it is missed"
@@ -24,6 +26,8 @@ def main() -> int:
     options = parser.parse_args()
     first, end = map(int, options.seeds.split(":"))
     seeds = range(first, end)
+    if options.layer == 2:
+        return _kills(seeds, options)
     if options.plants:
         return _plants(seeds)
     with PLANTS[options.plant]() if options.plant else _nothing():
@@ -49,6 +53,20 @@ def _plants(seeds: range) -> int:
         print(f"{name:44} {told[:170]}", flush=True)
     print(f"{len(PLANTS) - missed} of {len(PLANTS)} planted bugs found within {len(seeds)} seeds")
     return 1 if missed else 0
+
+
+def _kills(seeds: range, options: argparse.Namespace) -> int:
+    began = time.monotonic()
+    deaths = processes.campaign(seeds, on_postgres=options.postgres, stop_at_first=not options.keep_going)
+    kills = sum(deaths.kills.values())
+    print(f"{deaths.seeds} months, {kills} kills, {kills / (time.monotonic() - began):.1f} kills a second")
+    _table("killed at", deaths.kills)
+    _table("reached", deaths.sometimes)
+    for seed, violation in deaths.failed:
+        print(f"FAILED seed {seed}: {violation}")
+        again = f"--layer 2 --seeds {seed}:{seed + 1}" + (" --postgres" if options.postgres else "")
+        print(f"  again: uv run python -m tests.simulation {again}")
+    return 1 if deaths.failed else 0
 
 
 def _show(tally: Tally, seconds: float) -> None:

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from sqlite3 import Row
 from typing import Any
 
 from core.sync import COMMAND_TRANSITIONS, CommandState
@@ -42,12 +41,10 @@ def cents(amount: Any) -> int:
     return int(scaled)
 
 
-def rows(run: Run, query: str) -> list[Row]:
-    run.sql.row_factory = Row
-    try:
-        return run.sql.execute(query).fetchall()
-    finally:
-        run.sql.row_factory = None
+def rows(run: Run, query: str) -> list[dict[str, Any]]:
+    cursor = run.sql.execute(query)
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _reachable() -> Mapping[str, frozenset[str]]:
@@ -129,13 +126,13 @@ class Watch:
 
     def what_is_booked_never_changes(self, run: Run) -> None:
         """I5: a journal entry, a final invoice and a settlement stay as they were."""
-        now = {f"journal {row['id']}": str(tuple(row)) for row in rows(run, "SELECT * FROM journal_entry")}
+        now = {f"journal {row['id']}": str(tuple(row.values())) for row in rows(run, "SELECT * FROM journal_entry")}
         for row in rows(run, "SELECT * FROM journal_line"):
-            now[f"journal line {row['id']}"] = str(tuple(row))
+            now[f"journal line {row['id']}"] = str(tuple(row.values()))
         for row in rows(run, "SELECT * FROM invoice WHERE status = 'final'"):
-            now[f"invoice {row['id']}"] = str(tuple(row))
+            now[f"invoice {row['id']}"] = str(tuple(row.values()))
         for row in rows(run, "SELECT * FROM settlement"):
-            now[f"settlement {row['id']}"] = str(tuple(row))
+            now[f"settlement {row['id']}"] = str(tuple(row.values()))
         for key, text in self._kept.items():
             if now.get(key) != text:
                 raise Violation("I5 what is booked never changes", f"{key}: {text} became {now.get(key)}")
@@ -257,7 +254,7 @@ def all_is_delivered(run: Run) -> None:
             continue
         raise Violation("I16 nothing waits without a work item", f"{record} is {state}, it waits for {waits_for}")
     if stuck := rows(run, "SELECT * FROM inbox WHERE state NOT IN ('applied', 'stale', 'rejected')"):
-        raise Violation("I16 nothing waits without a work item", f"inbox {dict(stuck[0])}")
+        raise Violation("I16 nothing waits without a work item", f"inbox {stuck[0]}")
 
 
 def desk_shows_what_is_wrong(run: Run) -> None:
