@@ -75,6 +75,7 @@ RESOURCES: Mapping[str, Resource] = {
     "payment": Resource("payment_intents", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY, tells_deletions=True),
     "refund": Resource("refunds", "id", KEY_FIELD, Guard.IDEMPOTENCY_KEY),
     "settlement": Resource("balance_transactions", "id", "id", Guard.READ_ONLY, tells_deletions=True),
+    "payout": Resource("payouts", "id", "id", Guard.READ_ONLY),
     "event": Resource("events", "id", "id", Guard.READ_ONLY),
 }
 
@@ -95,6 +96,7 @@ READINGS: Mapping[str, Reading] = {
     "payment": Reading(expand=("latest_charge.balance_transaction",), within="customer", searchable=True),
     "refund": Reading(expand=("balance_transaction",), within="payment_intent"),
     "settlement": Reading(expand=("source",)),
+    "payout": Reading(),
     "event": Reading(),
 }
 
@@ -254,6 +256,7 @@ class StripeGateway(BaseConnector):
 
         Balance transactions and events never change: they are listed by when they were made. What does change is found
         through its events and read fresh; without a cursor, or with one older than events are kept, all are listed.
+        A payout comes with ``movements``: the balance transactions that it pays out.
         """
         path, reading = self.resource(resource).path, READINGS[resource]
         if resource == "payment_method":
@@ -269,6 +272,9 @@ class StripeGateway(BaseConnector):
         for item in self._pages(path, params, reading.expand):
             if resource == "settlement" and (item["source"] or {}).get("object") not in SETTLED:
                 continue
+            if resource == "payout":
+                moved = self._pages("balance_transactions", {"payout": item["id"]})
+                item = {**item, "movements": [one for one in moved if one["type"] != "payout"]}
             yield Change(item["id"], _moment(item["created"]), _sound(resource, item))
 
     def _changed(self, resource: str, kinds: Sequence[str], start: datetime) -> Iterator[Change]:

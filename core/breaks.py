@@ -557,11 +557,6 @@ TABLE: tuple[Kind, ...] = (
         "The gateway paid out what is made of no movement.",
         "Look at the payout at the gateway: somebody may have made it by hand.",
     ),
-    _row(
-        "payout_currency", "payout", _F.CURRENCY, _MONEY, _CASH, _R.TALK,
-        "A payout is in another currency than its movements.",
-        "Set the bank account of each currency at the gateway.",
-    ),
     *_document("invoice", "invoice", _AR),
     *_document("credit_note", "credit memo", _AR),
     *_document("payment", "payment", _CASH),

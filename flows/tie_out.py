@@ -320,7 +320,7 @@ class TieOut:
             return Facet.UNREADABLE
         if self.as_of is not None or not self._shows(tie.system, tie.resource):
             return Facet.GONE
-        mapping = self.hub.mappings.find(tie.system, "figure", "in", tie.resource)
+        mapping = self.hub.reading(tie.system, "figure", tie.resource)
         try:
             figure = mapping.into(self.hub.connector(tie.system).get(tie.resource, vendor_id))
         except Rejected:
@@ -619,6 +619,47 @@ class TieOut:
             "disputes = settled disputes", "hub", gateway, "dispute", gateway, "settlement", rare=True, many=True
         )
         self._tie_to(disputes, sides.disputes(self.billing), besides=[*CHARGED, *RETURNED])
+
+    def paid_out(self) -> None:
+        """What the gateway booked for the month's payments, against what it paid out, and what is on its way."""
+        gateway = self.hub.system("gateway")
+        if not self._wanted(gateway) or not self._shows(gateway, "payout"):
+            return
+        self._see(gateway, "payout")
+        tie = Tie("settled net = paid out", "hub", gateway, "payout", gateway, "payout", rare=True)
+        with self.hub.database.reading() as work:
+            payouts = work.figures.all(gateway, "payout", self.as_of)
+            settled = work.sides.settled(self.billing)
+        for payout in payouts:
+            self._check(replace(tie, monthly=False), payout)
+        paid = {part.name: part.amount for one in payouts if one.state not in VOID for part in one.parts}
+        due = self._now() - timedelta(days=self.hub.settings.tie_out.pays_out_within_days)
+        late: dict[str, Money] = {}
+        on_its_way: dict[str, Money] = {}
+        left: dict[str, Money] = {}
+        right: dict[str, Money] = {}
+        for ident, available_on, net in settled:
+            left[ident] = net
+            if ident in paid:
+                right[ident] = paid[ident]
+            elif payouts and available_on < due:
+                _add(late, f"{available_on:%F} {net.currency}", net)
+            else:
+                right[ident] = net
+                _add(on_its_way, net.currency, net)
+        told = "".join(f" + {amount} on its way" for amount in on_its_way.values())
+        self._total(replace(tie, right=f"{gateway}{told}"), _by_currency(left), _by_currency(right))
+        for day, amount in sorted(late.items()):
+            self._add(tie, day, (amount, Money.zero(amount.currency)), [Difference(Facet.MISSING)])
+
+    def _check(self, tie: Tie, payout: Figure) -> None:
+        """A payout is the sum of what it pays out, and reached the bank."""
+        made_of = total((part.amount for part in payout.parts), payout.currency)
+        if payout.state in VOID:
+            self._add(tie, payout.key, (made_of, Money.zero(made_of.currency)), [Difference(Facet.VOIDED)])
+        elif made_of != payout.amount:
+            facet = Facet.AMOUNT if payout.parts else Facet.UNKNOWN
+            self._add(tie, payout.key, (made_of, payout.amount), [Difference(facet, str(made_of), str(payout.amount))])
 
     def _awaited(self) -> dict[str, tuple[Invoice, Money]]:
         """What is still to come of the month's invoices, by the key of its request."""
@@ -949,6 +990,7 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.taxed,
     TieOut.credited,
     TieOut.collected,
+    TieOut.paid_out,
     TieOut.posted,
     TieOut.ledger,
     TieOut.told,

@@ -364,6 +364,7 @@ class Stripe:
     def show(self, item: Json) -> Json:
         if item["object"] == "balance_transaction":
             item["status"] = "available" if item["available_on"] <= self.now() else "pending"
+            item.pop("_payout", None)
         return item
 
     def expand(self, item: Json, paths: list[str]) -> Json:
@@ -921,6 +922,44 @@ class Stripe:
         self.emit("charge.refunded", charge)
         return refund
 
+    def pay_out(self, available_by: int) -> list[Json]:
+        """An automatic payout of each currency: all that is available by an instant and was not paid out yet.
+
+        What a payout is made of is listed by ``payout`` among the balance transactions, its own movement too.
+        """
+        due: dict[str, list[Json]] = {}
+        for item in self.shelf.all("balance_transaction"):
+            if item["available_on"] <= available_by and not item.get("_payout") and item["type"] != "payout":
+                due.setdefault(item["currency"], []).append(item)
+        made = []
+        for code, items in due.items():
+            amount = sum(item["net"] for item in items)
+            payout = self.new(
+                "po",
+                amount=amount,
+                arrival_date=(self.now() + 2 * DAY) // DAY * DAY,
+                automatic=True,
+                balance_transaction=None,
+                currency=code,
+                description="STRIPE PAYOUT",
+                destination="ba_000000000000000000000001",
+                failure_balance_transaction=None,
+                failure_code=None,
+                failure_message=None,
+                metadata={},
+                method="standard",
+                reconciliation_status="completed",
+                source_type="card",
+                statement_descriptor=None,
+                status="paid",
+                type="bank_account",
+            )
+            moved = self._book(payout, -amount, 0, "payout")
+            for item in (*items, moved):
+                self.keep({**item, "_payout": payout["id"]})
+            made.append(self.keep({**payout, "balance_transaction": moved["id"]}))
+        return made
+
     def update_refund(self, params: Json, id: str) -> Json:
         refund = self.held("refund", id, "id", 404)
         self._apply(refund, params)
@@ -1017,7 +1056,7 @@ def operations(stripe: Stripe) -> Iterator[tuple[str, str, Spec, Operation]]:
         def page(params: Json) -> Json:
             equal = {name: params[name] for name in named if name in params}
             return stripe.listed(
-                kind, f"/v1/{path}", params, lambda item: all(item[named[n]] == v for n, v in equal.items())
+                kind, f"/v1/{path}", params, lambda item: all(item.get(named[n]) == v for n, v in equal.items())
             )
 
         yield "GET", f"/v1/{path}", {**PAGE, **filters}, page
@@ -1095,7 +1134,7 @@ def operations(stripe: Stripe) -> Iterator[tuple[str, str, Spec, Operation]]:
         payment_intent="payment_intent",
         charge="charge",
     )
-    words: Spec = {"type": text, "source": text, "currency": currency}
+    words: Spec = {"type": text, "source": text, "currency": currency, "payout": text}
     yield from readers(
         "balance_transaction",
         "balance_transactions",
@@ -1104,7 +1143,9 @@ def operations(stripe: Stripe) -> Iterator[tuple[str, str, Spec, Operation]]:
         type="type",
         source="source",
         currency="currency",
+        payout="_payout",
     )
+    yield from readers("payout", "payouts", "payout", {**created, "status": text}, status="status")
     yield "GET", "/v1/balance", EXPAND, stripe.balance
     yield "GET", "/v1/events", {**PAGE, **created, "type": text, "types": texts}, stripe.list_events
     yield "GET", "/v1/events/{id}", EXPAND, lambda _params, id: stripe.held("event", id, "id", 404)
@@ -1242,7 +1283,13 @@ def emulator(shelf: Shelf, clock: Callable[[], float] | None = None) -> Emulator
             shelf.keep("_sandbox", "stripe", {**stripe.tuning(), **read_json(await request.body())})
         return JSONResponse(stripe.tuning())
 
+    async def pay_out(request: Request) -> Response:
+        body = await request.body()
+        given = read_json(body) if body else {}
+        return JSONResponse(stripe.pay_out(int(given.get("available_by", stripe.now()))))
+
     routes = [
+        Route("/_sandbox/payouts", pay_out, methods=["POST"]),
         Route("/_sandbox/stripe", tune, methods=["GET", "POST"]),
         *(Route(path, serve(stripe, m, spec, act), methods=[m]) for m, path, spec, act in operations(stripe)),
         Route("/{path:path}", unknown_url, methods=["GET", "POST", "DELETE"]),

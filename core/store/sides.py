@@ -421,6 +421,19 @@ class Sides:
         )
         return sorted(self._connection.execute(query).scalars())
 
+    def settled(self, span: DateSpan) -> list[tuple[str, datetime, Money]]:
+        """What the gateway booked for the month's payments: the id there, when it is available, and what it left."""
+        query = (
+            select(SETTLEMENT.c.id, SETTLEMENT.c.available_on, SETTLEMENT.c.currency, SETTLEMENT.c.net_minor)
+            .join(PAYMENT, PAYMENT.c.id == SETTLEMENT.c.payment_id)
+            .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
+            .where(billed_in(span))
+        )
+        return [
+            (ident, available_on, Money(int(minor), currency))
+            for ident, available_on, currency, minor in self._connection.execute(query)
+        ]
+
     def monthly(self) -> dict[tuple[str, str, str], int]:
         """(ledger account, month, legal entity) to debits less credits in the currency of the entity's books, in minor
         units, as the database keeps them."""

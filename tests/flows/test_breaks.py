@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from sqlalchemy import MetaData, Table, create_engine, select, update
 
 from core.breaks import KINDS, Severity
-from core.ties import Break
+from core.ties import Break, TieLine
+from flows.tie_out import tie_out_period
 from sandbox import netsuite
 from sandbox.emulator import Json, Shelf
 from sandbox.stripe_gateway import Stripe
-from tests.flows.world import Company
+from tests.flows.world import PERIOD, Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
 
@@ -217,6 +219,23 @@ def never_settled(world: Company) -> Iterator[None]:
         yield
 
 
+def paid_out(change: Callable[[Json], Json] | None = None) -> Damage:
+    """The gateway pays out what it owes; ``change``: what is wrong with the payout (None: one payment is left out)."""
+
+    @contextmanager
+    def damage(world: Company) -> Iterator[None]:
+        with at(world, "stripe") as shelf:
+            movement = stripe_object(shelf, "balance_transaction", PAYMENT)
+            if change is None:
+                shelf.keep("balance_transaction", movement["id"], {**movement, "_payout": "po_lost"})
+            (payout,) = Stripe(shelf, clock=lambda: movement["available_on"]).pay_out(movement["available_on"])
+            if change is not None:
+                shelf.keep("payout", payout["id"], {**payout, **change(payout)})
+            yield
+
+    return damage
+
+
 def taxed(**fields: Any) -> Damage:
     return kept("avalara", "transaction", TAXED, **fields)
 
@@ -329,6 +348,8 @@ SEEDS: list[tuple[str, Damage]] = [
     ("settlement_gone", never_settled),
     ("refund_at_gateway", refunded_at_the_gateway),
     ("chargeback", disputed_at_the_bank),
+    ("payout_amount", paid_out(lambda payout: {"amount": payout["amount"] - 100})),
+    ("payout_failed", paid_out(lambda _: {"status": "failed"})),
     ("tax_uncommitted", taxed(status="Saved")),
     ("tax_voided", taxed(status="Cancelled")),
     ("tax_amount", taxed(totalTax="310.00")),
@@ -361,9 +382,29 @@ def test_what_somebody_did_is_one_break_of_its_kind(closed: Company, kind: str, 
         assert {line.why for line in lines if line.tie != found.tie} <= {"", f"follows from {found.id}"}
 
 
+def settled_line(world: Company) -> TieLine:
+    lines, _ = tie_out_period(world.hub, PERIOD, "stripe")
+    (line,) = [one for one in lines if one.tie == "settled net = paid out"]
+    return line
+
+
+def test_what_is_on_its_way_to_the_bank_is_told_until_it_is_late(closed: Company) -> None:
+    """Only where the gateway pays out at all, and only after its time."""
+    on_its_way = settled_line(closed)
+    assert (on_its_way.difference, on_its_way.right_name) == (0, f"stripe + {on_its_way.right:,} USD on its way")
+    with paid_out(lambda _: {})(closed):
+        assert (settled_line(closed).difference, settled_line(closed).right_name) == (0, "stripe")
+    with paid_out()(closed):
+        assert settled_line(closed).closes
+        before, closed.time.by = closed.time.by, closed.time.by + timedelta(days=30)
+        _, (late,) = tie_out_period(closed.hub, PERIOD, "stripe")
+        closed.time.by = before
+        assert (late.kind, str(late.left.amount), late.right.minor) == ("payout_missing", "69.61", 0)
+
+
 def test_after_all_of_it_was_undone_nothing_is_found(closed: Company) -> None:
     lines, breaks = closed.tie_out()
     assert breaks == []
-    assert [line.tie for line in lines if line.difference or line.explained] == []
+    assert [line.tie for line in lines if line.difference or line.explained or line.why] == []
     with closed.hub.database.reading() as work:
         assert work.find(Break, closed_at=None) == []
