@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
+from connectors.rounding import Rounding, Stated, foretold, unsent
 from connectors.wire import BulkConnector, Response, Wire, guarded, retrying
 from core.errors import (
     Misconfigured,
@@ -89,6 +90,9 @@ RESOURCES: Mapping[str, Resource] = {
     "subsidiary": _read("Subsidiary", "name"),
     "gl_balance": _read("PostingTransactionSummary", "account"),
 }
+#: With the custom price level (-1) a stated amount stays, whatever quantity and rate are (SuiteAnswers, read 2026-11).
+_SALE = Rounding("itemList.item", "total", "amount", "quantity", "rate", quantity_places=5, stated=Stated.WINS)
+ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +342,11 @@ class NetSuite(BulkConnector):
                 field="externalId",
                 value=str(given),
             )
-        return self.contract.build(resource, self.resource(resource).path, {**payload, "externalId": key.value})
+        told = {**unsent(ROUNDING, resource, payload), "externalId": key.value}
+        record = self.contract.build(resource, self.resource(resource).path, told)
+        if resource in ROUNDING:
+            foretold(SYSTEM, resource, ROUNDING[resource], payload)
+        return record
 
     def _write(
         self, resource: str, items: Sequence[tuple[Payload, ExternalKey]], ready: Sequence[tuple[int, Any]]

@@ -33,7 +33,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from connectors.auth import App, RefreshedSession, TokenFile
+from connectors.rounding import Rounding, foretold
 from connectors.wire import BulkConnector, Response, Wire, dump_json, exact_json, parsed, retry_after
 from core.errors import (
     Misconfigured,
@@ -85,6 +86,9 @@ RESOURCES: Mapping[str, Resource] = {
     "journal_entry": _entity("JournalEntry", "DocNumber"),
     "gl_balance": Resource("reports/GeneralLedger", "account", "account", Guard.READ_ONLY),
 }
+#: A sales line is refused unless its amount is quantity times unit price (page Invoice, read 2026-11).
+_SALE = Rounding("Line", "TotalAmt", "Amount", "SalesItemLineDetail.Qty", "SalesItemLineDetail.UnitPrice")
+ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 NAME_LISTS = frozenset({"Customer", "Item", "Account", "Class"})
 BY_ENTITY = {row.path.lower(): name for name, row in RESOURCES.items() if row.guard is not Guard.READ_ONLY}
 #: Fields that refer to a record of ours by name, and the resource it is of.
@@ -372,7 +376,8 @@ class QuickBooks(BulkConnector):
         row = self._written(resource)
         if payload.get(row.key_field, key.value) != key.value:
             raise self._wrong(resource, row.key_field, payload[row.key_field], f"is not the record's key {key.value}")
-        self._predict(resource, payload)
+        if resource in ROUNDING:
+            foretold(SYSTEM, resource, ROUNDING[resource], payload)
         given = {**_unparted(row, self._with_ids(payload)), row.key_field: key.value}
         if known and _says(known, given):
             return self._receipt(resource, key, known, created=False)
@@ -380,23 +385,6 @@ class QuickBooks(BulkConnector):
         if day and self._closed_through(str(day)):
             raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{str(day)[:7]}")
         return Write(payload, key, known, _shortened(row, {**(known or {}), **given}))
-
-    def _predict(self, resource: str, payload: Payload) -> None:
-        """Rejected unless QuickBooks will come to our amounts: it rounds quantity times price per line, half up."""
-        amounts = []
-        for number, line in enumerate(payload.get("Line") or ()):
-            detail = line.get("SalesItemLineDetail") or {}
-            amounts.append(Decimal(line.get("Amount", 0)))
-            if "Qty" in detail and "UnitPrice" in detail:
-                product = Decimal(detail["Qty"]) * Decimal(detail["UnitPrice"])
-                if product.quantize(Decimal("0.01"), ROUND_HALF_UP) != amounts[-1]:
-                    raise self._wrong(
-                        resource, f"Line.{number}.Amount", amounts[-1], f"is not Qty times UnitPrice, {product}"
-                    )
-        if "TotalAmt" in payload and resource in ("invoice", "credit_note"):
-            whole = sum(amounts, Decimal(0))
-            if whole != Decimal(payload["TotalAmt"]):
-                raise self._wrong(resource, "TotalAmt", payload["TotalAmt"], f"is not the sum of the lines, {whole}")
 
     def _wrong(self, resource: str, field: str, value: Any, why: str) -> Rejected:
         return Rejected(f"{resource}: {field} {why}", system=SYSTEM, record=resource, field=field, value=str(value))

@@ -40,7 +40,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ from urllib.parse import quote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from connectors.auth import App, RefreshedSession, TokenFile
+from connectors.rounding import Rounding, exact, foretold
 from connectors.wire import LONGEST_WAIT, BulkConnector, Response, Wire, chunks, dump_json, exact_json, retry_after
 from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Rejected, TieoutError, Unavailable
 from core.ports import (
@@ -137,7 +138,12 @@ PATIENCE = 2
 #: ``changes`` asks a little further back, for If-Modified-Since has whole seconds.
 OVERLAP = timedelta(seconds=1)
 
-CENT, UNIT = Decimal("0.01"), Decimal("0.0001")
+CENTS = 2
+#: Unit amounts with ``unitdp=4``; a stated line amount must be the product (page Rounding in Xero, read 2026-11).
+_SALE = Rounding(
+    "LineItems", "Total", "LineAmount", "Quantity", "UnitAmount", quantity_places=4, price_places=4, places=CENTS
+)
+ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 
 
 # What the vendor's texts mean ---------------------------------------------------------------------------------------
@@ -422,13 +428,8 @@ class Xero(BulkConnector):
 
     def _predict(self, resource: str, payload: Payload) -> None:
         """Rejected unless Xero will come to our amounts."""
-        amounts = [
-            self._line(resource, f"LineItems.{number}", line)
-            for number, line in enumerate(payload.get("LineItems") or ())
-        ]
-        whole = sum(amounts, Decimal(0))
-        if "Total" in payload and whole != Decimal(payload["Total"]):
-            raise self._wrong(resource, "Total", payload["Total"], f"is not the sum of the lines, {whole}")
+        if resource in ROUNDING:
+            foretold(SYSTEM, resource, ROUNDING[resource], payload)
         sides = [
             self._exact(resource, f"JournalLines.{number}.LineAmount", line.get("LineAmount", 0))
             for number, line in enumerate(payload.get("JournalLines") or ())
@@ -438,25 +439,10 @@ class Xero(BulkConnector):
         if RESOURCES[resource].path == "Payments":
             self._exact(resource, "Amount", payload.get("Amount", 0))
 
-    def _line(self, resource: str, place: str, line: Payload) -> Decimal:
-        """What Xero makes of a line: quantity and unit amount to 4 decimals, their product to 2, half up."""
-        given = line.get("LineAmount")
-        amount = None if given is None else self._exact(resource, f"{place}.LineAmount", given)
-        if "Quantity" not in line or "UnitAmount" not in line:
-            if amount is None:
-                raise self._wrong(resource, f"{place}.LineAmount", given, "is needed without Quantity and UnitAmount")
-            return amount
-        quantity, unit = (Decimal(line[name]).quantize(UNIT, ROUND_HALF_UP) for name in ("Quantity", "UnitAmount"))
-        made = (quantity * unit).quantize(CENT, ROUND_HALF_UP)
-        if amount is not None and made != amount:
-            why = f"is not what Xero makes of Quantity times UnitAmount, {made}"
-            raise self._wrong(resource, f"{place}.LineAmount", given, why)
-        return made
-
     def _exact(self, resource: str, field: str, value: Any) -> Decimal:
-        amount = Decimal(value)
-        if amount != amount.quantize(CENT, ROUND_HALF_UP):
-            raise self._wrong(resource, field, value, "has more than 2 decimals")
+        amount = exact(value, CENTS)
+        if amount is None:
+            raise self._wrong(resource, field, value, f"has more than {CENTS} decimals")
         return amount
 
     def _wrong(self, resource: str, field: str, value: Any, why: str) -> Rejected:

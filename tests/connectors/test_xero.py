@@ -16,7 +16,8 @@ import respx
 from hypothesis import given
 from hypothesis import strategies as some
 
-from connectors.xero import API, Meaning, Refusal, Xero, connect
+from connectors.rounding import foretold
+from connectors.xero import API, ROUNDING, Meaning, Refusal, Xero, connect
 from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Rejected, TieoutError, Unavailable
 from core.mapping import load_book
 from core.ports import ExternalKey, Receipt, World
@@ -349,11 +350,10 @@ def test_a_line_is_foretold_as_xero_rounds_it(quantity: Decimal, unit: Decimal) 
     """Quantity and unit amount to 4 decimals, their product to 2, each half up."""
     four, two = Decimal("0.0001"), Decimal("0.01")
     made = (quantity.quantize(four, ROUND_HALF_UP) * unit.quantize(four, ROUND_HALF_UP)).quantize(two, ROUND_HALF_UP)
-    bare = Xero.__new__(Xero)
     told = {"Quantity": quantity, "UnitAmount": unit}
-    assert bare._line("invoice", "LineItems.0", {**told, "LineAmount": made}) == made
+    assert foretold("xero", "invoice", ROUNDING["invoice"], {"LineItems": [{**told, "LineAmount": made}]}) == made
     with pytest.raises(Rejected) as refused:
-        bare._line("invoice", "LineItems.0", {**told, "LineAmount": made + two})
+        foretold("xero", "invoice", ROUNDING["invoice"], {"LineItems": [{**told, "LineAmount": made + two}]})
     assert refused.value.field == "LineItems.0.LineAmount"
 
 
