@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 from core.audit import Act, Deed
@@ -40,14 +40,16 @@ from core.period import DateSpan, start_of_day
 from core.ports import KeepsBooks
 from core.store import Work
 from core.sync import Lane, OutboxCommand
+from core.ties import Break, TieLine
 from flows.accrue import accruals_due
 from flows.context import Hub
 from flows.deliver import deliver_system
-from flows.gates import GATES
+from flows.gates import GATES, ties_close
 from flows.prepare import chart
 from flows.read_back import Compared, read_back
 from flows.recognise import recognition_due
 from flows.revalue import revaluations_due
+from flows.tie_out import tie_out_period
 
 #: How many months ahead an open one is looked for.
 MOST_MONTHS = 12
@@ -105,24 +107,24 @@ def freeze(hub: Hub, period: str, who: str, entity: str = "") -> Close:
 
 @dataclass
 class Checked:
-    """What the gates found: what stands in the way, and what a person let pass."""
+    """What the gates found: what stands in the way, what a person let pass, and the tie-out."""
 
     left: list[Obstacle] = field(default_factory=list)
-    passed: list[tuple[Obstacle, Override]] = field(default_factory=list)
+    passed: list[Obstacle] = field(default_factory=list)
+    ties: list[TieLine] = field(default_factory=list)
+    breaks: list[Break] = field(default_factory=list)
 
 
 def check(hub: Hub, close: Close) -> Checked:
-    """Asks every gate. The overrides of earlier closes of the month do not count."""
+    """Asks every gate and every system. The overrides of earlier closes of the month do not count."""
     with hub.database.reading() as work:
         overrides = work.find(Override, close_id=close.id)
-    checked = Checked()
-    for gate in GATES.values():
-        for obstacle in gate(hub, close):
-            by = next((one for one in overrides if one.passes(obstacle)), None)
-            if by is None:
-                checked.left.append(obstacle)
-            else:
-                checked.passed.append((obstacle, by))
+    lines, breaks = tie_out_period(hub, close.period)
+    checked = Checked(ties=lines, breaks=breaks)
+    gates = [gate(hub, close) for gate in GATES.values()]
+    for obstacle in chain(*gates, ties_close(breaks)):
+        passes = any(one.passes(obstacle) for one in overrides)
+        (checked.passed if passes else checked.left).append(obstacle)
     hub.world.faults("close.checked")
     return checked
 

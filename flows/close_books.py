@@ -143,9 +143,7 @@ class Closing:
 
 def preview_pack(hub: Hub, close: Close, checked: Checked) -> None:
     """The pack that an approver opens."""
-    lines, breaks = tie_out_period(hub, close.period)
-    found = [*checked.left, *(obstacle for obstacle, _ in checked.passed)]
-    certify(hub, close, ties=lines, breaks=breaks, obstacles=found)
+    certify(hub, close, ties=checked.ties, breaks=checked.breaks, obstacles=[*checked.left, *checked.passed])
 
 
 def final_pack(hub: Hub, close: Close) -> tuple[str, str]:

@@ -1,11 +1,11 @@
 """Gates of a close: what must be complete before a month is closed, told record by record with what cures it.
 
-A gate is a function from a close to its obstacles; it changes nothing but what the tie-out keeps of its Breaks.
+A gate is a function from a close to its obstacles; it changes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, timedelta
 
 from core.accounts import Account
@@ -20,6 +20,7 @@ from core.period import DateSpan, local_date
 from core.ports import KeepsBooks
 from core.rating import RatedLine, rate
 from core.sync import CommandState, InboxState, OutboxCommand
+from core.ties import Break
 from flows.bill import by_engine
 from flows.context import Hub
 from flows.exchange import book_for
@@ -27,7 +28,6 @@ from flows.measure import contracts, measure, zones
 from flows.outside_billing import bills_outside, measured_usage
 from flows.plan_delivery import noun_of
 from flows.report import sum_by_currency
-from flows.tie_out import tie_out_period
 from flows.units import held_units
 
 #: What a command may be while it does not hold a close up.
@@ -205,9 +205,8 @@ def _day_of(command: OutboxCommand) -> date:
     return next((day for name in DAYS if (day := getattr(noun, name, None)) is not None), date.min)
 
 
-def ties_close(hub: Hub, close: Close) -> Iterator[Obstacle]:
+def ties_close(breaks: Iterable[Break]) -> Iterator[Obstacle]:
     """Every system says the same of the month, or why it does not is explained."""
-    _, breaks = tie_out_period(hub, close.period)
     for one in breaks:
         if one.explained is None:
             yield Obstacle(
@@ -241,6 +240,7 @@ def books_are_open(hub: Hub, close: Close) -> Iterator[Obstacle]:
         )
 
 
+#: The gates that look at what we hold; the tie-out asks every system as well.
 GATES: Mapping[Gate, Callable[[Hub, Close], Iterator[Obstacle]]] = {
     Gate.BOOKS: books_are_open,
     Gate.USAGE: usage_reported,
@@ -250,5 +250,4 @@ GATES: Mapping[Gate, Callable[[Hub, Close], Iterator[Obstacle]]] = {
     Gate.SETTLEMENTS: payments_settled,
     Gate.OUTBOX: outbox_is_empty,
     Gate.DESK: desk_is_quiet,
-    Gate.TIES: ties_close,
 }

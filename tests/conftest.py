@@ -83,7 +83,7 @@ def forks() -> multiprocessing.context.ForkServerContext:
     """Child processes that start with the slow imports done; their server ends with this process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["flows.deliver", "app.webhooks", "connectors.stripe_gateway", "connectors.netsuite"]
+        ["flows.deliver", "flows.close_books", "app.webhooks", "connectors.stripe_gateway", "connectors.netsuite"]
     )
     return context
 
