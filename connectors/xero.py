@@ -33,7 +33,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import json
 import re
 import threading
 from collections import Counter, defaultdict
@@ -50,7 +49,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from connectors.auth import App, RefreshedSession, TokenFile
 from connectors.rounding import Rounding, exact, foretold
-from connectors.wire import LONGEST_WAIT, BulkConnector, Response, Wire, chunks, dump_json, exact_json, retry_after
+from connectors.wire import (
+    LONGEST_WAIT,
+    BulkConnector,
+    Response,
+    Wire,
+    chunks,
+    dump_json,
+    exact_json,
+    parsed,
+    retry_after,
+)
 from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
@@ -72,7 +81,7 @@ Json = dict[str, Any]
 
 
 def _entity(path: str, id_field: str, key_field: str) -> Resource:
-    return Resource(path, id_field, key_field, Guard.IDEMPOTENCY_KEY, batch=50)
+    return Resource(path, id_field, key_field, Guard.IDEMPOTENCY_KEY, batch=50, tells_deletions=True)
 
 
 RESOURCES: Mapping[str, Resource] = {
@@ -350,7 +359,7 @@ class Xero(BulkConnector):
         if not hmac.compare_digest(mark, request.headers.get("x-xero-signature", "").encode()):
             raise Rejected(f"{SYSTEM}: a webhook with a wrong signature was refused", system=SYSTEM, code="forged")
         try:
-            return list(self._events(json.loads(request.body)["events"]))
+            return list(self._events(parsed(request.body)["events"]))
         except (ValueError, KeyError, TypeError, AttributeError):
             text = f"{SYSTEM}: a webhook of an unknown form was refused"
             raise Rejected(text, system=SYSTEM, code="malformed") from None
@@ -678,7 +687,7 @@ class Xero(BulkConnector):
         if response.status_code != 400:
             return None
         try:
-            return refusal_in(json.loads(response.content))
+            return refusal_in(parsed(response.content))
         except ValueError:
             return None
 
