@@ -11,7 +11,6 @@ import typer
 from app.operators import operator
 from app.printing import AsJson, plain, show
 from core.breaks import KINDS
-from flows import breaks
 from flows.context import hub
 
 app = typer.Typer(help="Breaks: records on which two systems differ, and what to do about them.", no_args_is_help=True)
@@ -34,6 +33,8 @@ def list_breaks(
     as_json: AsJson = False,
 ) -> None:
     """Breaks that stand: those that nothing explains first, the most money first."""
+    from flows import breaks
+
     found = breaks.standing(hub(), severity=severity, system=system, kind=kind, period=period, owner=owner)
     now = hub().now()
     rows = [breaks.row(one, now) for one in found]
@@ -62,6 +63,8 @@ def kinds(as_json: AsJson = False) -> None:
 @app.command("show")
 def show_break(ident: Id, as_json: AsJson = False) -> None:
     """Everything that is known of one break, and what happened to it."""
+    from flows import breaks
+
     one = breaks.find(hub(), ident)
     with hub().database.reading() as work:
         happened = work.audit.rows(record_id=one.subject, system=one.system, limit=10)
@@ -81,6 +84,8 @@ def show_break(ident: Id, as_json: AsJson = False) -> None:
 @app.command()
 def explain(ident: Id, reason: Annotated[str, typer.Option(help="Why it may stand; it is kept.")]) -> None:
     """Say why a break may stand. It holds as long as its figures stay as they are."""
+    from flows import breaks
+
     breaks.explain(hub(), breaks.find(hub(), ident), operator(), reason)
     print(f"{ident} is explained")
 
@@ -90,6 +95,8 @@ def assign(
     ident: Id, owner: Annotated[str | None, typer.Argument(help="Who; none: the role of its kind.")] = None
 ) -> None:
     """Say who takes care of a break."""
+    from flows import breaks
+
     breaks.assign(hub(), breaks.find(hub(), ident), operator(), owner)
     print(f"{ident} belongs to {breaks.find(hub(), ident).owner}")
 
@@ -97,6 +104,8 @@ def assign(
 @app.command()
 def note(ident: Id, text: Annotated[str, typer.Argument(help="What others should know of it.")]) -> None:
     """Keep a remark on a break, in place of the last one."""
+    from flows import breaks
+
     breaks.note(hub(), breaks.find(hub(), ident), operator(), text)
     print(f"{ident} is noted")
 
@@ -108,6 +117,7 @@ def cure(
     as_json: AsJson = False,
 ) -> None:
     """Intend the document that mends a break, where that is safe, and show what would be written. Nothing is sent."""
+    from flows import breaks
     from flows.plan_delivery import told
 
     plan = breaks.cure(hub(), breaks.find(hub(), ident), operator())
