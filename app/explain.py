@@ -122,27 +122,22 @@ class Story:
         facts = f"ledger account {line.ledger_account}, {side}, posted on {entry.posted_on}: {line.memo}"
         if entry.origin:
             facts += f"; belongs to {entry.origin}, which was closed"
-        came_from = self._source(line)
         known = [entry.gl_journal or entry.id] if whole else []
-        node = self._node("journal line", line.id, facts, [came_from] if came_from else [], *known)
+        node = self._node("journal line", line.id, facts, self._sources(line), *known)
         if line.rule:
             node["rule"] = {"id": line.rule, "version": entry.rules_version}
         return node
 
-    def _source(self, line: JournalLine) -> Node | None:
-        work = self.work
+    def _sources(self, line: JournalLine) -> list[Node]:
+        """What a journal line is about; the tax of an invoice has one document for each engine that was asked."""
         match line.source:
-            case "invoice_line":
-                return self.of(line.source_id)
-            case "invoice":
-                return self.of(line.source_id)
             case "tax_document":
-                document = next(iter(work.find(TaxDocument, invoice_id=line.source_id)), None)
-                return self.tax(document) if document else None
+                return [self.tax(one) for one in self.work.find(TaxDocument, invoice_id=line.source_id)]
             case "recognition":
-                part = work.get(RecognitionPart, line.source_id)
-                return self.recognition(part) if part else None
-        return self.of(line.source_id)
+                part = self.work.get(RecognitionPart, line.source_id)
+                return [self.recognition(part)] if part else []
+        found = self.of(line.source_id)
+        return [found] if found else []
 
     def movement(self, movement: CreditMovement) -> Node:
         grant = self.work.get(CreditGrant, movement.grant_id)

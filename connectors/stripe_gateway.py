@@ -36,7 +36,7 @@ import stripe
 from pydantic import BaseModel, SecretStr, field_validator
 
 from connectors.wire import BaseConnector, Response, Wire, parsed
-from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieoutError, Unavailable
+from core.errors import Misconfigured, OutcomeUnknown, Parked, Rejected, TieoutError, Unavailable
 from core.ports import (
     Change,
     ExternalKey,
@@ -53,6 +53,8 @@ from core.ports import (
 SYSTEM = "stripe"
 API_VERSION = "2026-10-28.endive"
 TAG = "tieout_id"
+#: How the vendor's cards for tests begin; a live key never sends one (docs.stripe.com/testing, read 2026-11).
+TEST_CARDS = "pm_card_"
 KEY_FIELD = f"metadata.{TAG}"
 
 #: How late search may be, on a bad day (docs.stripe.com/search: a minute, up to an hour in an outage).
@@ -396,8 +398,12 @@ class StripeGateway(BaseConnector):
         """Attach, tag, make it the customer's default; a step that is already done is left out.
 
         A test card (``pm_card_visa``) becomes another object when it is attached, so the tag names where it came from.
+        With a live key it is never sent: the account waits for a card of its own.
         """
         source, created = _needed(payload, "payment_method"), False
+        if self._settings.live and str(source).startswith(TEST_CARDS):
+            why = f"{key.value} has no card of its own, and {source} is for tests: put its card into the mapping's table"
+            raise Parked(f"{SYSTEM}: {why}", waits_for=f"approval:card of {key.value}")
         customer = self.get("account", _needed(payload, "customer"))
         tag = {TAG: key.value, "tieout_source": source}
         cards = self._pages("payment_methods", {"customer": customer["id"]})
@@ -540,6 +546,7 @@ class StripeGateway(BaseConnector):
         query = {"query": f"metadata['{TAG}']:'doctor'", "limit": 1}
         return [
             Finding("mode", True, "live money" if self._settings.live else "test mode"),
+            Finding("cards", True, f"test cards ({TEST_CARDS}...) {'park' if self._settings.live else 'are taken'}"),
             *(
                 self._probe(f"reads {row.path}", row.path, {"limit": 1}, rights)
                 for row in RESOURCES.values()

@@ -145,11 +145,11 @@ def _remember(hub: Hub, system: str, resource: str) -> Sighting:
     with hub.database.reading() as work:
         kept = work.find(TaxDocument)
         confirmed = {proof.record_id for proof in work.outbox.proofs(system, "tax_commit")}
-        asked = {proof.record_id for proof in work.outbox.proofs(system, resource)}
+        answered = {proof.vendor_id for proof in work.outbox.proofs(system, resource)}
     figures = [
         _figure(one, TaxStatus.COMMITTED if one.id in confirmed else one.status)
         for one in kept
-        if one.invoice_id in asked
+        if one.vendor_id in answered  # of one invoice another engine may have another document
     ]
     at = hub.now()
     with hub.database.work() as work:

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from connectors.stripe_gateway import (
     KEY_FIELD,
@@ -25,7 +25,7 @@ from connectors.stripe_gateway import (
     connect,
 )
 from core.accounts import Account, Address
-from core.errors import Misconfigured, OutcomeUnknown, Rejected, Unavailable
+from core.errors import Misconfigured, OutcomeUnknown, Parked, Rejected, Unavailable
 from core.mapping import MappingBook, load_book
 from core.money import Money, exponent
 from core.noun import Noun
@@ -633,3 +633,15 @@ def test_answers_carry_no_float(gateway: StripeGateway) -> None:
         for change in gateway.changes(resource, None):
             walk(change.payload)
     assert float not in kinds
+
+
+def test_a_live_key_never_sends_a_test_card(sandbox: Sandbox) -> None:
+    """The account waits on the desk for a card of its own, and the doctor says so."""
+    live = settings(sandbox.url).model_copy(update={"secret_key": SecretStr("sk_live_nothing")})
+    connector = connect(live, World(sleep=lambda _seconds: None))
+    asked = {"customer": "cus_1", "payment_method": "pm_card_visa"}
+    with pytest.raises(Parked, match="A-0001 has no card of its own") as parked:
+        connector.upsert("payment_method", asked, ExternalKey("metadata.tieout_id", "A-0001"))
+    assert parked.value.needs_person
+    assert "test cards (pm_card_...) park" in {finding.detail for finding in connector.check()}
+    connector.close()
