@@ -37,9 +37,10 @@ from core.store import Work
 from core.subscriptions import Subscription
 from core.sync import OutboxCommand
 from core.tax import TaxDocument
+from core.wallets import CreditKind
 from flows import desk
 from flows.context import Hub, hub
-from flows.credits import lower, pay_from_credit
+from flows.credits import credit_held, lower, pay_from_credit
 from flows.outside_billing import bills_outside, outside_drafts
 from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
@@ -56,7 +57,7 @@ def draft_invoices(hub: Hub, period: str) -> Report:
         return _take_over(hub, billing)
     report = Report("")
     with hub.database.work() as work:
-        known = invoiced_accounts(work, billing)
+        known, held = invoiced_accounts(work, billing), credit_held(work, CreditKind.PROMOTIONAL)
         for drafted, taken in _drafts(hub, work, billing, known, report):
             reason = why_carried(drafted.subtotal, taken.minimum)
             stated = drafted if reason else _with_rate(hub, work, drafted, report)
@@ -69,13 +70,15 @@ def draft_invoices(hub: Hub, period: str) -> Report:
                 work.add([kept])
                 report.rows.append(_row(kept.id, taken.account, kept.lines, kept.amount, reason))
                 continue
-            _draft(hub, work, lower(hub, work, stated, taken.account_of), taken.account, report)
+            _draft(hub, work, lower(hub, work, stated, taken.account_of, held), taken.account, report)
     return _told(report, len(known))
 
 
 def _with_rate(hub: Hub, work: Work, drafted: Invoice, report: Report) -> Invoice | None:
     """The draft with the rate of its day into the books of who sells; None, and it stands on the desk, without one."""
     ident = f"record:exchange:{drafted.id}"
+    if all(one.currency == drafted.currency for one in hub.settings.all_entities):
+        return drafted
     try:
         rate = hub.books(work, drafted.account_id).exchange(drafted.currency, drafted.invoice_date)
     except Rejected as error:
@@ -262,6 +265,7 @@ def finalise_invoices(hub: Hub) -> Report:
     report = Report("")
     with hub.database.reading() as work:
         drafts = work.find(Invoice, status=InvoiceStatus.DRAFT.value)
+        held = credit_held(work, CreditKind.PREPAID)
         asked = {invoice.id: list(by_engine(hub, invoice)) for invoice in drafts}
         answers = {
             (proof.system, proof.record_id): proof.answer
@@ -285,7 +289,8 @@ def finalise_invoices(hub: Hub) -> Report:
                 for line in final.lines:
                     if line.defer and line.amount:
                         work.add(straight_line(line, final.account_id))
-                pay_from_credit(hub, work, final)
+                if final.account_id in held:
+                    pay_from_credit(hub, work, final)
                 work.outbox.enqueue(
                     [
                         *(

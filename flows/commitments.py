@@ -9,12 +9,12 @@ from core.money import Money
 from core.period import DateSpan
 from core.prices import Commitment
 from core.rating import RatedLine
-from core.store import Work
+from core.store import Database
 from core.subscriptions import Subscription, due
 
 
 def billed_before(
-    work: Work, book: PriceBook, subscriptions: Sequence[Subscription], billing: DateSpan
+    database: Database, book: PriceBook, subscriptions: Sequence[Subscription], billing: DateSpan
 ) -> dict[str, Money]:
     """By charge code, what an account was charged before the month in the service period of a commitment due in it."""
     starts = [
@@ -28,8 +28,9 @@ def billed_before(
     sums: dict[str, Money] = {}
     if not starts:
         return sums
-    for rated in work.find(RatedLine, account_id=subscriptions[0].account_id):
-        if min(starts) <= rated.service_period.start < billing.start:
-            zero = Money.zero(rated.amount.currency)
-            sums[rated.charge_code] = sums.get(rated.charge_code, zero) + rated.amount
+    with database.reading() as work:
+        for rated in work.find(RatedLine, account_id=subscriptions[0].account_id):
+            if min(starts) <= rated.service_period.start < billing.start:
+                zero = Money.zero(rated.amount.currency)
+                sums[rated.charge_code] = sums.get(rated.charge_code, zero) + rated.amount
     return sums

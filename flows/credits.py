@@ -172,15 +172,20 @@ def _book(hub: Hub, work: Work, movements: Iterable[CreditMovement]) -> None:
             post(hub, work, movement_entries(hub.books(work, movement.account_id), movement, movement.moved_on))
 
 
-def lower(hub: Hub, work: Work, drafted: Invoice, account_of: Mapping[str, str]) -> Invoice:
+def credit_held(work: Work, kind: CreditKind) -> set[str]:
+    """The accounts that have credit of a kind left."""
+    return {one.account_id for one in work.find(CreditGrant, kind=kind.value) if one.left}
+
+
+def lower(hub: Hub, work: Work, drafted: Invoice, account_of: Mapping[str, str], held: set[str]) -> Invoice:
     """The draft less the promotional credit that it draws: of the account of each line, then of the invoice's.
 
-    ``account_of``: by rated line, the account that used it.
+    ``account_of``: by rated line, the account that used it; ``held``: the accounts that have any.
     """
-    accounts = dict.fromkeys([*account_of.values(), drafted.account_id])
-    grants = work.find(CreditGrant, account_id=list(accounts), kind=CreditKind.PROMOTIONAL.value)
-    if not any(one.left for one in grants):
+    accounts = [one for one in dict.fromkeys([*account_of.values(), drafted.account_id]) if one in held]
+    if not accounts:
         return drafted
+    grants = work.find(CreditGrant, account_id=accounts, kind=CreditKind.PROMOTIONAL.value)
     due = {line.rated_line_id: (line.charge_code, line.amount) for line in drafted.lines}
     moved: list[CreditMovement] = []
     for account_id in accounts:

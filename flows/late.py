@@ -162,8 +162,7 @@ def _look(
             usage = before.get(one.id, []), now.get(one.id, [])
             told = (line.derivation.exchange for line in billed[one.id])
             exchange = next((rate for rate in told if rate is not None), None)
-            with hub.database.reading() as work:
-                committed = billed_before(work, book, subscriptions[one.id], billing)
+            committed = billed_before(hub.database, book, subscriptions[one.id], billing)
             yield one.id, Late(earlier, book, billed[one.id], *usage, *units[one.id], exchange, committed)
 
 

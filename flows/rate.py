@@ -94,8 +94,7 @@ def _rate(
     try:
         metered = with_late(hub.price_book, usage.metered, usage.late, subscriptions, billing)
         book = book_for(usage.rates, hub.price_book, account, billing.last_day)
-        with hub.database.reading() as work:
-            billed = billed_before(work, book, subscriptions, billing)
+        billed = billed_before(hub.database, book, subscriptions, billing)
         lines = rate_account(book, account, subscriptions, billing, metered, held=usage.held, billed=billed)
         found = sources(book, account, subscriptions, billing, metered, usage.held)
         units = list(balances(account.id, found, lines, period))
