@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 from core.money import Money
 from core.ties import Break
-from tests.flows.world import Company
+from flows import tie_out
+from flows.figures import Reading, see
+from tests.flows.world import PERIOD, Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
 
@@ -109,3 +112,63 @@ def test_a_booking_changed_in_the_general_ledger_shows_on_its_accounts(closed: C
     with edited_journal(closed):
         assert [(one.tie.split()[0], one.kind) for one in closed.tie_out()[1]] == [("GL", "gl_moved")]
     assert closed.tie_out()[1] == []
+
+
+def test_a_tie_out_of_one_system_leaves_the_breaks_of_others_alone(closed: Company) -> None:
+    with edited_erp_invoice(closed), edited_progress(closed):
+        assert len(closed.tie_out()[1]) == 2
+        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, "netsuite")
+        assert [one.kind for one in breaks] == ["invoice_amount"]
+        assert {"netsuite"} == {line.right_name for line in lines}
+        inside, none = tie_out.tie_out_period(closed.hub, PERIOD, "hub")
+        assert none == []
+        assert {"rated = invoiced", "billing clearing = 0"} <= {line.tie for line in inside}
+        with closed.hub.database.reading() as work:
+            assert len(work.find(Break, closed_at=None)) == 2
+    assert closed.tie_out()[1] == []
+
+
+def test_only_what_changed_is_read_where_the_system_tells_of_it(closed: Company) -> None:
+    """The gateway tells of a changed payment by an event."""
+
+    def kinds() -> list[str]:
+        return [one.kind for one in tie_out.tie_out_period(closed.hub, PERIOD, "stripe", reading=Reading.CHANGED)[1]]
+
+    closed.tie_out()
+    with closed.changed("stripe", "payment_intent", PAYMENT, description="By hand"):
+        intent = closed.held("stripe", "payment_intent", PAYMENT)
+        told = {"type": "payment_intent.succeeded", "created": intent["created"], "data": {"object": intent}}
+        event = {"id": "evt_by_hand", "object": "event", "livemode": False, **told}
+        closed.running.emulators["stripe"].shelf.keep("event", "evt_by_hand", event)
+        assert kinds() == ["charge_text"]
+    closed.running.emulators["stripe"].shelf.drop("event", "evt_by_hand")
+    assert [one.kind for one in closed.tie_out()[1]] == []
+
+
+def test_what_no_system_tells_is_found_when_everything_is_read_again_once_a_day(world: Company) -> None:
+    world.month()
+    see(world.hub, "stripe", "payment")
+    assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.CHANGED
+    see(world.hub, "netsuite", "invoice")
+    assert see(world.hub, "netsuite", "invoice", Reading.CHANGED).reading is Reading.WHOLE
+    world.time.sleep(24 * 3600)
+    assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.WHOLE
+
+
+def test_a_month_is_looked_at_as_it_stood_without_asking_anybody(closed: Company) -> None:
+    """While a Break stood it is found; before and afterwards it is not."""
+    closed.tie_out()
+    before = closed.hub.now()
+    with edited_erp_invoice(closed):
+        closed.tie_out()
+        during = closed.hub.now()
+    closed.tie_out()
+
+    def kinds(as_of: datetime) -> list[str]:
+        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, as_of=as_of)
+        assert {"orders = CRM", "invoice tax = tax committed"} <= {line.tie for line in lines}
+        return [one.kind for one in breaks]
+
+    closed.plant("netsuite", "error", ".*", status=503, times=0)
+    assert (kinds(before), kinds(during), kinds(closed.hub.now())) == ([], ["invoice_amount"], [])
+    closed.running.emulators["netsuite"].faults.clear()

@@ -166,7 +166,7 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
         ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
     ),
     "the tie-out compares ours with ours": (
-        ("flows.tie_out:TieOut._compare", "work.sides.compare(left, shown,", "work.sides.compare(left, left,"),
+        ("flows.comparing:Comparing._compare", "work.sides.compare(left, shown,", "work.sides.compare(left, left,"),
     ),
 }
 
