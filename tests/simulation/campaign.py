@@ -7,13 +7,40 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from tests.simulation import processes
 from tests.simulation.invariants import Watch, at_rest
-from tests.simulation.run import Run, Violation, simulate
+from tests.simulation.plants import Plant
+from tests.simulation.run import Run, Violation, reach_of, simulate
 
 #: One seed in so many is run twice and must end in the same digest.
 TWICE = 100
 #: Garbage is collected once in so many seeds: what a run leaves is small, and its cycles are many.
 COLLECTED = 20
+
+
+#: Situations that a campaign must have been in, else it proves little; asked of campaigns of so many seeds or more.
+ENOUGH = 1000
+SITUATIONS = (
+    "in doubt, then found",
+    "in doubt, then not there",
+    "in doubt, looked up, sent again",
+    "a lease was taken over",
+    "a worker woke after its lease",
+    "a worker came back without its lease",
+    "a closed month refused a booking",
+    "a parked command was woken",
+    "a version was superseded",
+    "a webhook that was known came again",
+    "a forged webhook was refused",
+    "an older event was recognised",
+    "our own write came back from the CRM",
+    "polling found what no webhook told",
+    "a job gave up for now",
+    "command rejected",
+    "everything ties out",
+    "tie-out found what was taken away",
+    *(f"crashed at {point}" for point in (*processes.DELIVERING, *processes.RECEIVING)),
+)
 
 
 @dataclass
@@ -26,6 +53,11 @@ class Tally:
     faults: Counter[str] = field(default_factory=Counter)
     sometimes: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def missed(self) -> list[str]:
+        """Situations that enough seeds should have met and have not."""
+        return [one for one in SITUATIONS if not self.sometimes[one]] if self.runs >= ENOUGH else []
 
 
 def once(seed: int) -> Run:
@@ -66,13 +98,32 @@ def repeatable(seed: int, run: Run) -> None:
             raise Violation("a seed replays identically", f"step {step} was {was!r} and is {now!r}")
 
 
-def find(seeds: Iterable[int]) -> tuple[int | None, str]:
-    """The first seed that breaks a promise, and which; None when none does. An unforeseen error counts: it is seen."""
-    for seed in seeds:
-        try:
-            once(seed)
-        except Violation as violation:
-            return seed, str(violation)
-        except Exception as error:  # noqa: BLE001 a planted bug may break anything
-            return seed, repr(error)
-    return None, ""
+def find(seeds: Iterable[int], plant: Plant) -> tuple[int | None, str, int]:
+    """The first seed that shows a planted bug, what it breaks, and how many worlds that could show it were tried.
+
+    None when no seed does. An unforeseen error counts: it is seen.
+    """
+    tried = 0
+    with plant():
+        for seed in seeds:
+            if plant.world == "killed":
+                lived = processes.campaign([seed])
+                tried, failed = tried + 1, lived.failed
+            elif reach_of(seed) != plant.world:
+                continue
+            else:
+                tried, failed = tried + 1, broken(seed)
+            if failed:
+                return seed, failed[0][1], tried
+    return None, "", tried
+
+
+def broken(seed: int) -> list[tuple[int, str]]:
+    """What a seed breaks, if anything."""
+    try:
+        once(seed)
+    except Violation as violation:
+        return [(seed, str(violation))]
+    except Exception as error:  # noqa: BLE001 a planted bug may break anything
+        return [(seed, repr(error))]
+    return []

@@ -111,6 +111,8 @@ class Watch:
                 raise Violation("I8 done has a proof", key)
             if state == "unknown" and due_at is None:
                 raise Violation("I8 unknown has a next try", key)
+            if self._commands.get(key, ("",))[0] == "parked" and state in ("pending", "sending", "done"):
+                run.sometimes["a parked command was woken"] += 1
             if state in ("unknown", "parked", "rejected"):
                 run.sometimes[f"command {state}"] += 1
         if lost := self._commands.keys() - found.keys():
@@ -428,6 +430,25 @@ def _same(rule: str, subject: str, left: Any, right: Any) -> None:
         raise Violation(rule, f"{subject}: {left} is not {right}")
 
 
+def audit_is_whole(run: Run) -> None:
+    """I18: no row of the audit is missing or changed, and every proof was told to it."""
+    with run.database.reading() as work:
+        if flaw := work.audit.flaw():
+            raise Violation("I18 the audit is whole", str(flaw))
+    told = run.count("SELECT count(*) FROM audit WHERE act IN ('written', 'adopted')")
+    _same("I18 every proof was told to the audit", "all commands", run.count(f"{_COMMANDS} WHERE state = 'done'"), told)
+
+
+_COMMANDS = "SELECT count(*) FROM outbox"
+#: Situations that leave a trace in the database, and how often they did.
+TRACES: Mapping[str, str] = {
+    "a version was superseded": f"{_COMMANDS} WHERE state = 'cancelled'",
+    "an older event was recognised": "SELECT count(*) FROM inbox WHERE state = 'stale' AND resource = 'order'",
+    "our own write came back from the CRM": "SELECT count(*) FROM audit WHERE detail LIKE '%\"echo\"%'",
+    "polling found what no webhook told": "SELECT count(*) FROM inbox WHERE kind = 'poll' AND state = 'applied'",
+}
+
+
 AT_REST: tuple[Callable[[Run], None], ...] = (
     acknowledged_is_stored,
     all_orders_are_in,
@@ -438,6 +459,7 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
     usage_is_conserved,
     newest_name_wins,
     no_secret_is_told,
+    audit_is_whole,
     tie_out_tells_exactly_what_differs,
 )
 
@@ -445,3 +467,5 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
 def at_rest(run: Run) -> None:
     for invariant in AT_REST:
         invariant(run)
+    for situation, query in TRACES.items():
+        run.sometimes[situation] += run.count(query)

@@ -9,9 +9,10 @@ from __future__ import annotations
 import inspect
 import linecache
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from functools import partial, reduce
+from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module
 from typing import Any
 
@@ -61,8 +62,8 @@ def _found(where: str) -> tuple[Any, str]:
 
 _DELIVERY, _OUTBOX, _INBOX = "flows.deliver:Delivery", "core.store.border:Outbox", "core.store.border:Inbox"
 
-_CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
-    # the outbox
+#: Bugs that any small world shows: those of the outbox, and of the wires of gateway and ERP.
+_TOLD: Mapping[str, tuple[Edit, ...]] = {
     "an unknown outcome is sent again without a look-up": (
         (f"{_DELIVERY}._prepare", "if command.probe else None", "if False else None"),
     ),
@@ -76,7 +77,7 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
         (f"{_OUTBOX}.settle", "OUTBOX.c.fence == command.fence", "OUTBOX.c.fence > 0"),
     ),
     "a worker that lost its lease sends all the same": (
-        (f"{_DELIVERY}._held", "return [item for item in items if item[0] in held]", "return items"),
+        (f"{_DELIVERY}._held", "return [item for item in items if item.command in held]", "return items"),
     ),
     "a call is sent when its lease is over": (
         ("connectors.wire:Wire._in_time", "if is_over(self.world.clock()):", "if False:"),
@@ -109,44 +110,52 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     "a server error on a write is a refusal": (
         ("connectors.wire:Wire.error", "OutcomeUnknown(where) if writes else Unavailable(where)", "Rejected(where)"),
     ),
-    # the inbox
-    "a webhook is acknowledged without being stored": (("app.webhooks:Receiver._answer", "if events:", "if False:"),),
     "a forged webhook is taken in": (
         ("connectors.stripe_gateway:StripeGateway._verify", "if not genuine:", "if False:"),
     ),
     "the lease of an event never ends": (
         (f"{_INBOX}.claim", "INBOX.c.lease_until < now", "INBOX.c.lease_until < INBOX.c.received_at"),
     ),
+    "answers of a list are read in the wrong order": (
+        ("connectors.netsuite:NetSuite._write", "zip(ready, answers,", "zip(ready, answers[::-1],"),
+    ),
+    "a secret reaches the desk": (
+        ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
+    ),
+    "a lease that ran out is never taken over": (
+        (f"{_OUTBOX}.claim", "OUTBOX.c.lease_until < now", "OUTBOX.c.lease_until < OUTBOX.c.created_at"),
+    ),
+    "a lease has no fence": ((f"{_OUTBOX}.claim", "fence=OUTBOX.c.fence + 1", "fence=OUTBOX.c.fence"),),
+    "a proof names another object": (
+        (f"{_DELIVERY}._proof", "vendor_id=receipt.vendor_id", "vendor_id=receipt.vendor_id[:-1] + '9'"),
+    ),
+    "what is found is not kept as the proof": (
+        (f"{_DELIVERY}._prepare", "self._settle([(prepared, found)], Act.ADOPTED)", "self._release([command])"),
+    ),
+    "a refusal is tried for ever": (
+        (f"{_DELIVERY}._fail", "CommandState.REJECTED, now, None", "CommandState.PENDING, now, None"),
+    ),
+    "a rate limit is answered at once": (
+        (f"{_DELIVERY}._fail", "max(pause, timedelta(seconds=error.wait_seconds))", "timedelta(days=-1)"),
+    ),
+    "the chain of the audit breaks": (
+        ("core.store.audit:Audit.seal", '"digest": links[-1].hash', '"digest": tip.hash'),
+    ),
+    "what was written is not told to the audit": ((f"{_DELIVERY}._settle", "work.audit.tell(", "str("),),
+}
+
+#: Bugs that need orders of a CRM to be seen.
+_SOLD: Mapping[str, tuple[Edit, ...]] = {
+    "a webhook is acknowledged without being stored": (("app.webhooks:Receiver._answer", "if events:", "if False:"),),
     "an event that is refused counts as applied": (
         ("flows.intake:_apply", "state = InboxState.REJECTED", "state = InboxState.APPLIED"),
     ),
     "an event of a system that is away is dropped": (
         ("flows.intake:_apply", "return False", "state = InboxState.STALE"),
     ),
-    "the cursor passes a settlement that waits": (
-        ("flows.intake:book_settlements", "newest = min(newest, waits) if newest and waits else newest", "pass"),
-    ),
     # the vendors' wires
-    "a charge has no key and is not looked up": (
-        ("connectors.stripe_gateway:StripeGateway._once", "{name}:{attempt}", "tieout:{self._world.ids()}"),
-        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
-    ),
-    "an idempotency key is trusted for ever": (
-        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
-    ),
-    "answers of a list are read in the wrong order": (
-        ("connectors.netsuite:NetSuite._write", "zip(ready, answers,", "zip(ready, answers[::-1],"),
-    ),
     "a session that has ended is not renewed": (
         ("connectors.salesforce:Session.auth_flow", "response.status_code == 401", "response.status_code == 499"),
-    ),
-    # the money
-    "tax is never committed": (
-        ("flows.bill:finalise_invoices", "work.outbox.enqueue(\n", "(lambda all: work.outbox.enqueue(all[1:]))(\n"),
-    ),
-    "the ERP never hears of a payment": (("flows.intake:take_payment", "work.outbox.enqueue(", "list("),),
-    "a settlement is not booked in the ERP": (
-        ("flows.intake:_book_settlement", "for one in entries", "for one in entries[1:]"),
     ),
     "the ERP never hears of a customer": (
         (
@@ -155,6 +164,28 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
             "",
         ),
     ),
+    "the cursor passes a record that is not stored": (
+        ("flows.intake:_poll", 'not listed[change.vendor_id] and work.inbox.store(event, b"")', "False"),
+        ("flows.intake:_completeness", "listed_are_held(", "str("),
+    ),
+    "a change in the second of the one before is known already": (
+        ("flows.intake:_order_known", "if order.changed_at != change.changed_at:", "if True:"),
+        ("flows.intake:_order_known", "return order.changed_at > change", "return order.changed_at >= change"),
+    ),
+    "a name that comes back is taken for our own write": (
+        ("flows.intake:_is_held", "account == order.account and", ""),
+    ),
+}
+
+#: Bugs that need a month to be billed and paid.
+_PAID: Mapping[str, tuple[Edit, ...]] = {
+    "tax is never committed": (
+        ("flows.bill:finalise_invoices", "work.outbox.enqueue(\n", "(lambda all: work.outbox.enqueue(all[1:]))(\n"),
+    ),
+    "the ERP never hears of a payment": (("flows.intake:take_payment", "work.outbox.enqueue(", "list("),),
+    "a settlement is not booked in the ERP": (
+        ("flows.intake:_book_settlement", "post(hub, work,", "(lambda *_: None)(hub, work,"),
+    ),
     "a month is rated again after its invoice": (("flows.rate:rate_period", "if account.id not in closed", "if True"),),
     "an invoice loses its rated lines to a later rating": (
         ("core.store.database:Work.rerate", "first() is not None", "first() is False"),
@@ -162,15 +193,45 @@ _CATALOGUE: Mapping[str, tuple[Edit, ...]] = {
     "usage of an earlier file is forgotten": (
         ("core.metering.store:UsageStore._recorded", "and batch.report.accepted]", "and False]"),
     ),
-    "a secret reaches the desk": (
-        ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
-    ),
     "the tie-out compares ours with ours": (
-        ("flows.comparing:Comparing._compare", "work.sides.compare(left, shown,", "work.sides.compare(left, left,"),
+        ("flows.tie_out:TieOut._compare", "work.sides.compare(left, shown,", "work.sides.compare(left, left,"),
+    ),
+    "the cursor passes a settlement that waits": (
+        ("flows.intake:book_settlements", "newest = min(newest, waits) if newest and waits else newest", "pass"),
+    ),
+    "a charge has no key and is not looked up": (
+        ("connectors.stripe_gateway:StripeGateway._once", "{name}:{attempt}", "tieout:{self._world.ids()}"),
+        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
+    ),
+    "an idempotency key is trusted for ever": (
+        ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
+    ),
+    "what is earned is booked again": (("flows.recognise:recognition_due", "part.id not in booked", "True"),),
+    "a month is drafted again": (("flows.bill:_drafts", "if account_id not in known:", "if True:"),),
+}
+
+#: Bugs that show only where real processes are killed.
+_KILLED: Mapping[str, tuple[Edit, ...]] = {
+    "a webhook is acknowledged before it is committed": (
+        ("app.webhooks:GroupCommit.store", "await waiting.stored", "pass"),
     ),
 }
 
+
+@dataclass(frozen=True)
+class Plant:
+    """A bug, and the smallest world that can show it: a reach of layer 1, or ``killed`` for layer 2."""
+
+    edits: tuple[Edit, ...]
+    world: str
+
+    def __call__(self) -> AbstractContextManager[None]:
+        return planted(*self.edits)
+
+
 #: Name of a bug to what plants it.
-PLANTS: Mapping[str, Callable[[], AbstractContextManager[None]]] = {
-    name: partial(planted, *edits) for name, edits in _CATALOGUE.items()
+PLANTS: Mapping[str, Plant] = {
+    name: Plant(edits, world)
+    for world, catalogue in {"told": _TOLD, "sold": _SOLD, "paid": _PAID, "killed": _KILLED}.items()
+    for name, edits in catalogue.items()
 }

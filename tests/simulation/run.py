@@ -162,6 +162,11 @@ class InlineWriter(GroupCommit):
         await waiting.stored
 
 
+def reach_of(seed: int) -> str:
+    """How far the month goes in a seed."""
+    return Random(f"{seed}/reach").choices(list(REACH), SHARES)[0]
+
+
 @dataclass
 class Crossings:
     """What every process does at the border, seen from outside: which keys are being written, and which are in doubt.
@@ -177,6 +182,8 @@ class Crossings:
     """Which process leased a command last."""
     under_way: dict[tuple[str, str, str], datetime] = field(default_factory=dict)
     doubt: set[tuple[str, str, str]] = field(default_factory=set)
+    not_there: set[tuple[str, str, str]] = field(default_factory=set)
+    """Looked up since, and not found."""
 
     def begin(self, *crossing: str) -> None:
         began = self.under_way.get(crossing)  # type: ignore[arg-type]
@@ -184,6 +191,9 @@ class Crossings:
             raise Violation("no two workers write one record", "/".join(crossing))
         if crossing in self.doubt and not self.proved(*crossing):
             raise Violation("what may have been sent is looked up first", "/".join(crossing))
+        if crossing in self.not_there:
+            self.sometimes["in doubt, looked up, sent again"] += 1
+        self.not_there.discard(crossing)  # type: ignore[arg-type]
         self.under_way[crossing] = self.now()  # type: ignore[index]
         self.doubt.add(crossing)  # type: ignore[arg-type]
 
@@ -197,6 +207,8 @@ class Crossings:
     def look_up(self, found: Receipt | None, *crossing: str) -> None:
         if crossing in self.doubt:
             self.sometimes[f"in doubt, then {'found' if found else 'not there'}"] += 1
+            if found is None:
+                self.not_there.add(crossing)  # type: ignore[arg-type]
         self.doubt.discard(crossing)  # type: ignore[arg-type]
 
 
@@ -374,7 +386,7 @@ class Run:
         self.fault_set = {name for name in (*RATES, *OTHER_FAULTS) if rng.random() < 0.3}
         if rng.random() < 0.05:
             self.fault_set.clear()
-        self.reach = rng.choices(list(REACH), SHARES)[0]
+        self.reach = reach_of(self.seed)
         self.rates = {name: rng.choice(RATES[name]) for name in RATES if name in self.fault_set}
         self.crash_chance = rng.choice((0.01, 0.05, 0.15)) if "crash_at_point" in self.fault_set else 0.0
         self.nets = {name for name in ("polling", "desk retry") if rng.random() < 0.5}
@@ -650,12 +662,15 @@ class Run:
             self.vendors.post.append(_later(post, self.now + timedelta(seconds=5)))
             return "met a crash"
         good = 200 <= answer.status < 300 and emulator.webhooks.delivered(answer.body)
+        self.sometimes["a forged webhook was refused"] += damaged and not good
         if damaged and good:
             raise Violation("no forged webhook is taken in", f"{post.system} {post.kind}")
         if not good:
             self.vendors.post.append(_later(post, self.now + timedelta(seconds=5)))
         elif post.kind in HEARD:
-            self.acknowledged.add((post.system, str(post.event.get("id") or post.event.get("Id"))))
+            ident = post.system, str(post.event.get("id") or post.event.get("Id"))
+            self.sometimes["a webhook that was known came again"] += ident in self.acknowledged
+            self.acknowledged.add(ident)
         return str(answer.status)
 
     def _receiver(self) -> Starlette:
