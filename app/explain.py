@@ -225,8 +225,9 @@ class Story:
 
     def order_line(self, order: Order, ident: str) -> Node:
         line = next(line for line in order.lines if line.id == ident)
-        facts = f"{line.charge_code} x {line.quantity} at {line.unit_price} = {line.amount} on opportunity {order.id}"
-        return self._node("opportunity line", line.id, f"{facts} ({order.name})", [], order.id)
+        sold_as = order.sold_as or "order"
+        facts = f"{line.charge_code} x {line.quantity} at {line.unit_price} = {line.amount} on {sold_as} {order.id}"
+        return self._node(f"{sold_as} line", line.id, f"{facts} ({order.name})", [], order.id)
 
     def order(self, order: Order) -> Node:
         lines = [self.order_line(order, line.id) for line in order.lines]

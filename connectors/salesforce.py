@@ -6,7 +6,8 @@ Vendor facts: REST API Developer Guide, SOQL and SOSL Reference, and the outboun
 - A create by POST has no guard against repeats, so every write is an upsert by an external id field, or an update by
   the vendor's own id (``order_progress``). One composite call writes up to 200 records and reads them back.
 - Which fields are read is what describe lists for the integration user, so a mapping may use any of them.
-- The resource ``order`` is ours: an Opportunity with its Account, Contacts, Sites and LineItems, in vendor names.
+- The resource ``order`` is ours: an Opportunity with its Account, Contacts, Sites and LineItems, in vendor names; or,
+  where ``order_source`` says so, a quote of the managed package Salesforce CPQ with its lines.
 - Numbers of fields without decimals come as ``12.0``; they are handed on as the integers that describe says they are.
 - Outbound messages carry no signature: a token in the URL's query and the organization's id prove the sender.
 """
@@ -18,10 +19,10 @@ import re
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, Literal
 from urllib.parse import quote, urlsplit
 
 import jwt
@@ -47,14 +48,16 @@ from core.ports import (
     World,
 )
 
-T = TypeVar("T")
 Json = dict[str, Any]
 
 SYSTEM = "salesforce"
 OUR_KEY = "Tieout_Id__c"
+#: Objects of the managed package Salesforce CPQ, whose names begin with its namespace.
+QUOTE, QUOTE_LINE = "SBQQ__Quote__c", "SBQQ__QuoteLine__c"
 
 RESOURCES: Mapping[str, Resource] = {
     "order": Resource("Opportunity", "Id", "Id", Guard.READ_ONLY, batch=100),
+    "quote": Resource(QUOTE, "Id", "Id", Guard.READ_ONLY, batch=100),
     "order_progress": Resource("Opportunity", "Id", "Id", Guard.EXTERNAL_ID, batch=200),
     "account": Resource("Account", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
     "product": Resource("Product2", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
@@ -67,15 +70,39 @@ RESOURCES: Mapping[str, Resource] = {
 OF_PARENTS: Mapping[str, tuple[str, ...]] = {
     "Account": ("Parent.AccountNumber",),
     "OpportunityLineItem": ("Product2.Name", "Product2.ProductCode"),
+    QUOTE: ("SBQQ__Opportunity2__r.Name", "SBQQ__Opportunity2__r.CloseDate", "SBQQ__Opportunity2__r.Purchase_Order__c"),
+    QUOTE_LINE: ("SBQQ__Product__r.Name", "SBQQ__Product__r.ProductCode"),
 }
 
-#: The objects that an order is made of, under the names that its payload gives them, and which of them are lists.
-OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
-    "Opportunity": ("Opportunity", FieldKind.OBJECT),
-    "Account": ("Account", FieldKind.OBJECT),
-    "Contacts": ("Contact", FieldKind.LIST),
-    "Sites": ("Site__c", FieldKind.LIST),
-    "LineItems": ("OpportunityLineItem", FieldKind.LIST),
+
+@dataclass(frozen=True, slots=True)
+class Sold:
+    """An object that an order can be read from: its name in the payload and in the org, the field of its account, and
+    the same of its lines, with the field that names what they belong to."""
+
+    name: str
+    sobject: str
+    account: str
+    lines: str
+    line: str
+    of: str
+
+    @property
+    def parts(self) -> Mapping[str, tuple[str, FieldKind]]:
+        """The objects that its payload is made of, by their names there, and which of them are lists."""
+        return {
+            self.name: (self.sobject, FieldKind.OBJECT),
+            "Account": ("Account", FieldKind.OBJECT),
+            "Contacts": ("Contact", FieldKind.LIST),
+            "Sites": ("Site__c", FieldKind.LIST),
+            self.lines: (self.line, FieldKind.LIST),
+        }
+
+
+#: What is read whole, by resource.
+SOLD: Mapping[str, Sold] = {
+    "order": Sold("Opportunity", "Opportunity", "AccountId", "LineItems", "OpportunityLineItem", "OpportunityId"),
+    "quote": Sold("Quote", QUOTE, "SBQQ__Account__c", "QuoteLines", QUOTE_LINE, "SBQQ__Quote__c"),
 }
 
 #: Types of describe that are not text (REST API guide, Field Types, read 2026-11).
@@ -88,7 +115,11 @@ TYPES: Mapping[str, FieldKind] = {
 }
 
 #: Which records of an object a resource lists; all where nothing stands.
-LISTED: Mapping[str, str] = {"order": " AND IsWon = true", "order_progress": " AND Tieout_Status__c != null"}
+LISTED: Mapping[str, str] = {
+    "order": " AND IsWon = true",
+    "quote": " AND SBQQ__Primary__c = true AND SBQQ__Ordered__c = true",
+    "order_progress": " AND Tieout_Status__c != null",
+}
 
 #: What set-up creates in the org, and ``check`` looks for. An external id must also be unique.
 CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -124,8 +155,18 @@ CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
     "OpportunityLineItem": ("Site_Code__c", "Change__c", "Amends_Line__c", "Pause_Until__c"),
 }
 
-#: Objects of outbound messages to the resource that reads them.
-NOTIFIED: Mapping[str, str] = {"Opportunity": "order", "Account": "account", "Site__c": "site"}
+#: The same where orders are read from CPQ quotes. The two sums are formulas of our own: see the page of this system.
+CUSTOM_FIELDS_OF_QUOTES: Mapping[str, tuple[str, ...]] = {
+    QUOTE: (
+        "Amends_Order__c",
+        "Tieout_Period_Total__c",
+        *(name for name in CUSTOM_FIELDS["Opportunity"] if name.startswith("Tieout_")),
+    ),
+    QUOTE_LINE: (*CUSTOM_FIELDS["OpportunityLineItem"], "Tieout_Period_Amount__c"),
+}
+
+#: Objects of outbound messages to the resource that reads them; beside these what orders are read from.
+NOTIFIED: Mapping[str, str] = {"Account": "account", "Site__c": "site"}
 
 #: Compound values, which repeat other fields in a form of their own, and file bodies.
 NOT_READ = frozenset({"address", "location", "base64"})
@@ -146,6 +187,7 @@ class Settings(BaseModel):
 
     ``base_url``: the org's My Domain address, ``https://<domain>.my.salesforce.com``. Plain http is for loopback only.
     ``audience``: of a JWT; ``https://test.salesforce.com`` for a sandbox org. ``page``: most records a query answers.
+    ``order_source``: what is taken in as an order: won opportunities, or primary CPQ quotes that are ordered.
     ``organization_id`` (15 or 18 characters) and ``webhook_token`` are needed to receive outbound messages.
     """
 
@@ -157,6 +199,7 @@ class Settings(BaseModel):
     audience: str = "https://login.salesforce.com"
     api_version: str = Field(default="64.0", pattern=r"^\d+\.0$")
     page: int = Field(default=2000, ge=200, le=2000)
+    order_source: Literal["opportunity", "cpq_quote"] = "opportunity"
     organization_id: str | None = Field(default=None, pattern=r"^00D[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$")
     webhook_token: SecretStr | None = None
 
@@ -330,10 +373,16 @@ class SalesforceConnector(BulkConnector):
     """One org. Thread-safe."""
 
     system = SYSTEM
-    resources = RESOURCES
 
     def __init__(self, settings: Settings, world: World) -> None:
         self._settings, self._world = settings, world
+        self.resources = RESOURCES
+        if settings.order_source == "cpq_quote":
+            self.resources = {
+                **RESOURCES,
+                "order": replace(RESOURCES["quote"], read_as="quote"),
+                "order_progress": replace(RESOURCES["order_progress"], path=QUOTE),
+            }
         self._session = Session(settings, world)
         self._wire = Wire(
             SYSTEM,
@@ -413,67 +462,71 @@ class SalesforceConnector(BulkConnector):
             records += page["records"]
         return [self._plain(sobject, record) for record in records]
 
-    def _orders(self, ids: Sequence[str]) -> dict[str, Payload]:
-        """Orders by Opportunity id, in one call for up to 100 of them; a missing one is left out."""
+    def _sold(self, resource: str) -> Sold | None:
+        return SOLD.get(self.resource(resource).read_as or resource)
+
+    def _orders(self, sold: Sold, ids: Sequence[str]) -> dict[str, Payload]:
+        """Orders by id, in one call for up to 100 of them; a missing one is left out."""
         wanted = format_soql("{}", list(ids))
-        of_account = f"(SELECT AccountId FROM Opportunity WHERE Id IN {wanted})"  # noqa: S608 quoted above
+        of_account = f"(SELECT {sold.account} FROM {sold.sobject} WHERE Id IN {wanted})"  # noqa: S608 quoted above
         asked = {
-            "Opportunity": f"Id IN {wanted}",
+            sold.sobject: f"Id IN {wanted}",
             "Account": f"Id IN {of_account}",
             "Contact": f"AccountId IN {of_account} ORDER BY Id",
             "Site__c": f"Account__c IN {of_account} ORDER BY Site_Code__c",
-            "OpportunityLineItem": f"OpportunityId IN {wanted} ORDER BY Id",
+            sold.line: f"{sold.of} IN {wanted} ORDER BY Id",
         }
         parts = [self._query_part(self._select(sobject, where)) for sobject, where in asked.items()]
-        opportunities, accounts, contacts, sites, lines = (
+        heads, accounts, contacts, sites, lines = (
             self._found(sobject, part) for sobject, part in zip(asked, self._together(self._reads, parts), strict=True)
         )
         account_of = {account["Id"]: account for account in accounts}
         return {
-            opportunity["Id"]: {
-                "Opportunity": opportunity,
-                "Account": account_of.get(opportunity["AccountId"]),
-                "Contacts": [c for c in contacts if c["AccountId"] == opportunity["AccountId"]],
-                "Sites": [s for s in sites if s["Account__c"] == opportunity["AccountId"]],
-                "LineItems": [line for line in lines if line["OpportunityId"] == opportunity["Id"]],
+            head["Id"]: {
+                sold.name: head,
+                "Account": account_of.get(head[sold.account]),
+                "Contacts": [c for c in contacts if c["AccountId"] == head[sold.account]],
+                "Sites": [s for s in sites if s["Account__c"] == head[sold.account]],
+                sold.lines: [line for line in lines if line[sold.of] == head["Id"]],
             }
-            for opportunity in opportunities
+            for head in heads
         }
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """Records by ``SystemModstamp``, oldest first, from ``since`` (ISO 8601 instant, inclusive); deleted ones too.
 
-        ``order``: Opportunities that are won; ``order_progress``: those we wrote to. Stamps are whole seconds and
-        a late commit may carry an earlier one, so a caller overlaps its cursor by some minutes. Changed sites and
-        contacts do not touch the opportunity's stamp; our own write-back does.
+        ``order``: Opportunities that are won, or CPQ quotes that are primary and ordered; ``order_progress``: those we
+        wrote to. Stamps are whole seconds and a late commit may carry an earlier one, so a caller overlaps its cursor
+        by some minutes. Changed sites and contacts do not touch the order's stamp; our own write-back does.
         """
         row = self.resource(resource)
         start = _instant(since) if since else datetime(1970, 1, 1, tzinfo=UTC)
         tail = f"SystemModstamp >= {start.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
-        tail += LISTED.get(resource, "") + " ORDER BY SystemModstamp, Id"
-        if resource != "order":
+        tail += LISTED.get(row.read_as or resource, "") + " ORDER BY SystemModstamp, Id"
+        sold = self._sold(resource)
+        if sold is None:
             for record in self._reads.query_all_iter(self._select(row.path, tail), include_deleted=True):
                 yield _change(record, self._plain(row.path, record))
             return
-        brief = format_soql("SELECT Id, SystemModstamp, IsDeleted FROM Opportunity WHERE {:literal}", tail)
+        brief = format_soql("SELECT Id, SystemModstamp, IsDeleted FROM {:literal} WHERE {:literal}", row.path, tail)
         waiting: list[Json] = []
         for record in self._reads.query_all_iter(brief, include_deleted=True):
             waiting.append(record)
             if len(waiting) == row.batch:
-                yield from self._changed_orders(waiting)
+                yield from self._changed_orders(sold, waiting)
                 waiting = []
-        yield from self._changed_orders(waiting)
+        yield from self._changed_orders(sold, waiting)
 
-    def _changed_orders(self, records: Sequence[Json]) -> Iterator[Change]:
-        orders = self._orders([record["Id"] for record in records]) if records else {}
+    def _changed_orders(self, sold: Sold, records: Sequence[Json]) -> Iterator[Change]:
+        orders = self._orders(sold, [record["Id"] for record in records]) if records else {}
         for record in records:
             order = orders.get(record["Id"])
-            yield _change(order["Opportunity"] if order else {**record, "IsDeleted": True}, order)
+            yield _change(order[sold.name] if order else {**record, "IsDeleted": True}, order)
 
     def get(self, resource: str, vendor_id: str) -> Payload:
         row = self.resource(resource)
-        if resource == "order":
-            found: list[Payload] = list(self._orders([vendor_id]).values())
+        if sold := self._sold(resource):
+            found: list[Payload] = list(self._orders(sold, [vendor_id]).values())
         else:
             found = list(self._where(row, row.id_field, vendor_id))
         if not found:
@@ -507,7 +560,7 @@ class SalesforceConnector(BulkConnector):
             )
         if not found:
             return None
-        answer: Payload = self.get("order", found[0]["Id"]) if resource == "order" else found[0]
+        answer: Payload = self.get(resource, found[0]["Id"]) if self._sold(resource) else found[0]
         return Receipt(SYSTEM, resource, found[0]["Id"], key, created=False, answer=answer)
 
     # -- writing
@@ -559,13 +612,18 @@ class SalesforceConnector(BulkConnector):
     # -- its schema
 
     def describe(self, resource: str) -> Mapping[str, DescribedField]:
-        """What describe lists for the integration user now; of an order, of each object that it is made of."""
+        """What describe lists for the integration user now; of an order, of each object that it is made of.
+
+        Quotes are described where orders are read from them: an org without the package has none.
+        """
         row = self.resource(resource)
         self._described.clear()
-        if resource == "order":
+        if resource == "quote" and self._settings.order_source != "cpq_quote":
+            return {}
+        if resource in SOLD:
             return {
                 name: DescribedField(kind, fields=self._described_fields(sobject))
-                for name, (sobject, kind) in OF_ORDERS.items()
+                for name, (sobject, kind) in SOLD[resource].parts.items()
             }
         found = self._described_fields(row.path)
         if row.key_field != row.id_field:
@@ -612,7 +670,8 @@ class SalesforceConnector(BulkConnector):
         if record is None or not ident:
             raise _malformed("an outbound message lacks its notification")
         kind = record.get(XSI_TYPE, "").rpartition(":")[2]
-        if kind not in NOTIFIED:
+        notified = {**NOTIFIED, self.resources["order"].path: "order"}
+        if kind not in notified:
             raise _malformed(f"no resource listens to outbound messages of {kind!r}")
         fields = {child.tag.rpartition("}")[2]: child.text for child in record}
         if not fields.get("Id"):
@@ -622,7 +681,7 @@ class SalesforceConnector(BulkConnector):
             occurred_at = _instant(stamp) if stamp else received_at
         except ValueError:
             raise _malformed(f"{stamp!r} in an outbound message is not an instant") from None
-        return WebhookEvent(ident, NOTIFIED[kind], str(fields["Id"]), kind, occurred_at, version=stamp)
+        return WebhookEvent(ident, notified[kind], str(fields["Id"]), kind, occurred_at, version=stamp)
 
     def acknowledge(self, _events: Sequence[WebhookEvent]) -> tuple[bytes, str]:
         """Body and content type of the answer that ends the sender's retries; send it once the events are kept."""
@@ -635,7 +694,8 @@ class SalesforceConnector(BulkConnector):
         try:
             offered = exact_json(self._wire.read("GET", "/services/data/"))
             limits = self._reads.limits()["DailyApiRequests"]
-            findings = [self._check_fields(sobject) for sobject in CUSTOM_FIELDS]
+            quotes = CUSTOM_FIELDS_OF_QUOTES if self._settings.order_source == "cpq_quote" else {}
+            findings = [self._check_fields(*wanted) for wanted in {**CUSTOM_FIELDS, **quotes}.items()]
         except TieoutError as error:
             return [Finding("reachable, sign-in accepted", ok=False, detail=str(error), cure=error.cure)]
         known = [item["version"] for item in offered]
@@ -672,12 +732,12 @@ class SalesforceConnector(BulkConnector):
             cure="" if ok else "organization_id is of another org",
         )
 
-    def _check_fields(self, sobject: str) -> Finding:
+    def _check_fields(self, sobject: str, wanted: Sequence[str]) -> Finding:
         try:
             fields = self._fields(sobject)
         except (Rejected, Misconfigured):
             fields = {}
-        missing = [name for name in CUSTOM_FIELDS[sobject] if name not in fields]
+        missing = [name for name in wanted if name not in fields]
         keys = [row.key_field for row in RESOURCES.values() if row.path == sobject and row.key_field != row.id_field]
         loose = [
             name for name in keys if name in fields and not (fields[name]["externalId"] and fields[name]["unique"])

@@ -70,6 +70,8 @@ class Order(Noun):
     changed_at: Instant
     """When the CRM last changed it: the version of the order."""
     amends: Id | None = None
+    sold_as: str | None = None
+    """What its CRM calls it: opportunity, quote, deal."""
 
     @model_validator(mode="after")
     def _ties(self) -> Self:

@@ -17,7 +17,7 @@ from core.catalog import PriceBook, load_price_book
 from core.entities import LegalEntity, selling
 from core.errors import Misconfigured
 from core.fx import FxRate, Rates
-from core.mapping import MappingBook, load_book
+from core.mapping import Mapping, MappingBook, load_book
 from core.masking import Mask
 from core.metering import UsageStore
 from core.ports import Connector, World, crash_at
@@ -53,6 +53,11 @@ class Hub:
     @cached_property
     def mappings(self) -> MappingBook:
         return load_book(self.settings.mappings_folder, self.settings.systems)
+
+    def reading(self, system: str, record: str, resource: str) -> Mapping:
+        """The mapping that makes a record of what a system gives as ``resource``, whatever it is read from there."""
+        row = self.connector(system).resources.get(resource)
+        return self.mappings.find(system, record, "in", row.read_as or resource if row else resource)
 
     @cached_property
     def price_book(self) -> PriceBook:

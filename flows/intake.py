@@ -174,7 +174,7 @@ def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
         why = "was deleted there after it was taken in; restore it, or end its subscription by an amendment"
         told = f"{event.system} {event.resource} {event.vendor_id} {why}"
         raise Rejected(told, system=event.system, record=event.resource, code=error.code) from None
-    noun = hub.mappings.find(event.system, event.resource, "in", event.resource).into(payload)
+    noun = hub.reading(event.system, event.resource, event.resource).into(payload)
     assert isinstance(noun, Order | Payment)
     return noun
 
@@ -342,7 +342,7 @@ def _order_known(hub: Hub, work: Work, system: str, change: Change) -> bool:
     if order.changed_at != change.changed_at:
         return order.changed_at > change.changed_at
     try:
-        now = hub.mappings.find(system, "order", "in", "order").into(change.payload)
+        now = hub.reading(system, "order", "order").into(change.payload)
     except TieoutError:
         return False
     assert isinstance(now, Order)

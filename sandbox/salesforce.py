@@ -6,8 +6,8 @@ CumulusCI (published docs, read 2026-11). Objects stand in ``sandbox.salesforce_
 
 - One connected app, ``CLIENT_ID`` / ``CLIENT_SECRET``, run as ``USERNAME``. For the JWT bearer flow upload its
   certificate first: ``POST /_sandbox/certificate`` with a PEM public key as body.
-- An outbound message of Opportunity goes out when ``StageName`` becomes ``Closed Won`` (on create or update), to the
-  URL registered at ``/_sandbox/webhooks``; put the receiver's token into its query.
+- An outbound message goes out when the ``StageName`` of an Opportunity becomes ``Closed Won`` (on create or update), or
+  a CPQ quote is ordered, to the URL registered at ``/_sandbox/webhooks``; put the receiver's token into its query.
 - ``Retry-After`` on a planted ``rate_limit`` is a courtesy of the sandbox; the vendor sends none.
 """
 
@@ -563,12 +563,12 @@ class Org:
         return ExactJSONResponse(answer.body, answer.status, headers)
 
     def _notify(self, work: Work) -> None:
-        for ident in dict.fromkeys(work.won):
-            record = work.get("Opportunity", ident)
+        for kind, ident in dict.fromkeys(work.won):
+            record = work.get(kind, ident)
             if record:
                 notification = make_id("04l", self.shelf.next("notification"))
-                body = outbound_message(notification, "Opportunity", record)
-                self.send("Opportunity", {"Id": notification}, body, "text/xml; charset=UTF-8")
+                body = outbound_message(notification, kind, record)
+                self.send(kind, {"Id": notification}, body, "text/xml; charset=UTF-8")
 
     async def token(self, request: Request) -> Response:
         form = await _form(request)

@@ -65,7 +65,8 @@ class Work:
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
         self.changed: dict[tuple[str, str], Record] = {}
-        self.won: list[str] = []
+        #: What was won, by kind and id: opportunities, and CPQ quotes that were ordered.
+        self.won: list[tuple[str, str]] = []
         self._kinds: dict[str, dict[str, Record]] = {}
         self._index: dict[tuple[str, str], dict[Any, list[str]]] = {}
 
@@ -320,13 +321,18 @@ def save(work: Work, kind: SObject, body: Json, before: Record | None) -> Record
         record["Id"] = make_id(kind.prefix, work.shelf.next(kind.name))
         record |= {"CreatedDate": now, "CreatedById": USER_ID}
         if "Name" in kind.fields and record.get("Name") is None:
-            record["Name"] = record["Id"]
+            record["Name"] = NUMBERED.get(kind.name, "{ident}").format(
+                ident=record["Id"], n=work.shelf.next(f"Name of {kind.name}")
+            )
     record |= {"LastModifiedDate": now, "SystemModstamp": now, "LastModifiedById": USER_ID}
     work.put(kind.name, record)
     if kind.name == "OpportunityLineItem":
         roll_up(work, record["OpportunityId"])
-    if kind.name == "Opportunity" and record["IsWon"] and not (before or {}).get("IsWon"):
-        work.won.append(record["Id"])
+    if kind.name == "SBQQ__QuoteLine__c":
+        quote_total(work, record["SBQQ__Quote__c"])
+    won = {"Opportunity": "IsWon", "SBQQ__Quote__c": "SBQQ__Ordered__c"}.get(kind.name)
+    if won and record[won] and not (before or {}).get(won):
+        work.won.append((kind.name, record["Id"]))
     return record
 
 
@@ -501,6 +507,66 @@ def _pricebook_rule(_work: Work, record: Record, _given: Record, before: Record 
     record["IsStandard"] = bool(before and before["IsStandard"])
 
 
+def _quote_rule(work: Work, record: Record, _given: Record, before: Record | None) -> None:
+    """Of the quotes of an opportunity one is primary: the last that was made so."""
+    if before:
+        record |= {name: before[name] for name in ("SBQQ__NetAmount__c", "Tieout_Period_Total__c")}
+    if record["SBQQ__Primary__c"] and record.get("SBQQ__Opportunity2__c"):
+        for other in work.by("SBQQ__Quote__c", "SBQQ__Opportunity2__c", record["SBQQ__Opportunity2__c"]):
+            if other["SBQQ__Primary__c"] and other["Id"] != record.get("Id"):
+                work.put("SBQQ__Quote__c", other | {"SBQQ__Primary__c": False, **_stamped(work)})
+
+
+def _quote_line_rule(work: Work, record: Record, given: Record, _before: Record | None) -> None:
+    """What the package calculates: a price less its discount, and of what recurs as often as the term has periods."""
+    quote = work.get("SBQQ__Quote__c", record.get("SBQQ__Quote__c") or "")
+    product = work.get("Product2", record.get("SBQQ__Product__c") or "") or {}
+    if quote is None:
+        return
+    record |= {
+        "SBQQ__ProductCode__c": product.get("ProductCode"),
+        "SBQQ__ProductName__c": product.get("Name"),
+        "CurrencyIsoCode": quote["CurrencyIsoCode"],
+    }
+    if given.get("SBQQ__ProrateMultiplier__c") is None:
+        periods = quote.get("SBQQ__SubscriptionTerm__c") if record.get("SBQQ__ChargeType__c") == "Recurring" else None
+        record["SBQQ__ProrateMultiplier__c"] = as_double(Decimal(periods or 1), 4, ROUND_HALF_UP)
+    if given.get("SBQQ__UnproratedNetPrice__c") is None:
+        kept = 1 - (record.get("SBQQ__Discount__c") or Decimal(0)) / 100
+        record["SBQQ__UnproratedNetPrice__c"] = _cents((record.get("SBQQ__ListPrice__c") or Decimal(0)) * kept)
+    quantity, unprorated = Decimal(record.get("SBQQ__Quantity__c") or 0), record["SBQQ__UnproratedNetPrice__c"]
+    record["SBQQ__NetPrice__c"] = _cents(unprorated * record["SBQQ__ProrateMultiplier__c"])
+    record["SBQQ__NetTotal__c"] = _cents(record["SBQQ__NetPrice__c"] * quantity)
+    record["Tieout_Period_Amount__c"] = _cents(unprorated * quantity)
+
+
+def _cents(value: Decimal) -> Decimal:
+    return as_double(value, 2, ROUND_HALF_EVEN)
+
+
+def _stamped(work: Work) -> Record:
+    return dict.fromkeys(("LastModifiedDate", "SystemModstamp"), stamp(work.shelf.now()))
+
+
+def quote_total(work: Work, quote_id: str) -> None:
+    """The sums of a quote over its lines."""
+    quote = work.get("SBQQ__Quote__c", quote_id)
+    if quote is None:
+        return
+    lines = work.by("SBQQ__QuoteLine__c", "SBQQ__Quote__c", quote_id)
+    sums = {
+        total: _cents(sum((line[part] for line in lines), Decimal(0)))
+        for total, part in (
+            ("SBQQ__NetAmount__c", "SBQQ__NetTotal__c"),
+            ("Tieout_Period_Total__c", "Tieout_Period_Amount__c"),
+        )
+    }
+    work.put("SBQQ__Quote__c", quote | sums | _stamped(work))
+
+
+#: Names that the org counts itself.
+NUMBERED: Mapping[str, str] = {"SBQQ__Quote__c": "Q-{n:05}", "SBQQ__QuoteLine__c": "QL-{n:07}"}
+
 RULES: Mapping[str, Callable[[Work, Record, Record, Record | None], None]] = {
     "Account": _account_rule,
     "Contact": _contact_rule,
@@ -508,6 +574,8 @@ RULES: Mapping[str, Callable[[Work, Record, Record, Record | None], None]] = {
     "OpportunityLineItem": _line_rule,
     "PricebookEntry": _entry_rule,
     "Pricebook2": _pricebook_rule,
+    "SBQQ__Quote__c": _quote_rule,
+    "SBQQ__QuoteLine__c": _quote_line_rule,
 }
 
 
@@ -534,3 +602,5 @@ def remove(work: Work, kind: SObject, record: Record) -> None:
             remove(work, OBJECTS[child], below)
     if kind.name == "OpportunityLineItem":
         roll_up(work, record["OpportunityId"])
+    if kind.name == "SBQQ__QuoteLine__c":
+        quote_total(work, record["SBQQ__Quote__c"])

@@ -2,8 +2,8 @@
 
 Standard fields follow describe results recorded by Salesforce's own test suite (CumulusCI, 2026-06) for Account,
 Contact and Opportunity, and the Object Reference for the others (read 2026-11). The org is multi-currency, has state
-and country picklists switched on, and the custom fields and the object ``Site__c`` that
-``docs/connectors/salesforce.md`` asks for.
+and country picklists switched on, the custom fields and the object ``Site__c`` that ``docs/connectors/salesforce.md``
+asks for, and of the managed package Salesforce CPQ the quote and its lines, under the package's own field names.
 """
 
 from __future__ import annotations
@@ -175,6 +175,25 @@ LAST = [
 OWNER = link("OwnerId", "User", required=True, default="")
 
 
+#: What is told of an order, on whatever it was sold as, and the order that it amends.
+PROGRESS = [
+    text("Amends_Order__c", 18),
+    picklist("Tieout_Status__c", ("provisioned", "invoiced", "paid")),
+    text("Tieout_Subscription__c", 80),
+    money("Tieout_Invoiced__c"),
+    money("Tieout_Paid__c"),
+    text("Tieout_Invoice_Numbers__c", 32768, "textarea"),
+]
+#: What a line says beside product and price: its site, and what it does to a line that was sold before.
+OF_LINES = [
+    text("Site_Code__c", 80),
+    picklist("Change__c", ("replace", "stop", "pause")),
+    text("Amends_Line__c", 18),
+    Field("Pause_Until__c", "date"),
+]
+FREQUENCIES = ("Monthly", "Quarterly", "Semiannual", "Annual", "Invoice Plan")
+
+
 @dataclass(frozen=True, slots=True)
 class SObject:
     """One object: ``prefix`` of its ids, fields, and ``children``: relationship name to (object, its link field)."""
@@ -303,13 +322,11 @@ STANDARD: Mapping[str, SObject] = {
             text("Purchase_Order__c", 60),
             Field("Service_Start__c", "date"),
             number("Term_Months__c", 3, 0),
-            text("Amends_Order__c", 18),
-            picklist("Tieout_Status__c", ("provisioned", "invoiced", "paid")),
-            text("Tieout_Subscription__c", 80),
-            money("Tieout_Invoiced__c"),
-            money("Tieout_Paid__c"),
-            text("Tieout_Invoice_Numbers__c", 32768, "textarea"),
-            children={"OpportunityLineItems": ("OpportunityLineItem", "OpportunityId")},
+            *PROGRESS,
+            children={
+                "OpportunityLineItems": ("OpportunityLineItem", "OpportunityId"),
+                "SBQQ__Quotes2__r": ("SBQQ__Quote__c", "SBQQ__Opportunity2__c"),
+            },
         ),
         _object(
             "OpportunityLineItem",
@@ -328,10 +345,60 @@ STANDARD: Mapping[str, SObject] = {
             by_system(money("ListPrice")),
             Field("ServiceDate", "date"),
             text("Description"),
-            text("Site_Code__c", 80),
-            picklist("Change__c", ("replace", "stop", "pause")),
-            text("Amends_Line__c", 18),
-            Field("Pause_Until__c", "date"),
+            *OF_LINES,
+        ),
+        _object(
+            "SBQQ__Quote__c",
+            "a02",
+            by_system(text("Name", 80, is_name=True)),
+            link("SBQQ__Account__c", "Account"),
+            link("SBQQ__Opportunity2__c", "Opportunity"),
+            Field("SBQQ__Primary__c", "boolean", required=True, default=False),
+            Field("SBQQ__Ordered__c", "boolean", required=True, default=False),
+            picklist(
+                "SBQQ__Status__c",
+                ("Draft", "In Review", "Approved", "Denied", "Presented", "Accepted", "Rejected"),
+                default="Draft",
+            ),
+            picklist("SBQQ__Type__c", ("Quote", "Renewal", "Amendment", "Re-Quote", "Change Order"), default="Quote"),
+            Field("SBQQ__StartDate__c", "date"),
+            Field("SBQQ__EndDate__c", "date"),
+            number("SBQQ__SubscriptionTerm__c", 5, 0),
+            picklist("SBQQ__PaymentTerms__c", ("Due on receipt", "Net 15", "Net 30", "Net 45", "Net 60", "Net 90")),
+            picklist("SBQQ__BillingFrequency__c", FREQUENCIES),
+            text("SBQQ__PricebookId__c", 18),
+            text("SBQQ__Key__c", 80, external=True, unique=True),
+            by_system(money("SBQQ__NetAmount__c")),
+            by_system(money("Tieout_Period_Total__c")),
+            CURRENCY,
+            OWNER,
+            *PROGRESS,
+            children={"SBQQ__LineItems__r": ("SBQQ__QuoteLine__c", "SBQQ__Quote__c")},
+        ),
+        _object(
+            "SBQQ__QuoteLine__c",
+            "a03",
+            by_system(text("Name", 80, is_name=True)),
+            link("SBQQ__Quote__c", "SBQQ__Quote__c", required=True, update=False),
+            link("SBQQ__Product__c", "Product2"),
+            by_system(text("SBQQ__ProductCode__c")),
+            by_system(text("SBQQ__ProductName__c")),
+            number("SBQQ__Number__c", 5, 0),
+            number("SBQQ__Quantity__c", 12, 2, default=1),
+            money("SBQQ__ListPrice__c", 14),
+            number("SBQQ__Discount__c", 11, 2, "percent"),
+            number("SBQQ__ProrateMultiplier__c", 12, 4),
+            money("SBQQ__UnproratedNetPrice__c", 16),
+            money("SBQQ__NetPrice__c", 14),
+            by_system(money("SBQQ__NetTotal__c")),
+            picklist("SBQQ__ChargeType__c", ("One-Time", "Recurring", "Usage")),
+            picklist("SBQQ__BillingType__c", ("Advance", "Arrears")),
+            picklist("SBQQ__BillingFrequency__c", FREQUENCIES),
+            Field("SBQQ__StartDate__c", "date"),
+            Field("SBQQ__EndDate__c", "date"),
+            by_system(money("Tieout_Period_Amount__c")),
+            by_system(CURRENCY),
+            *OF_LINES,
         ),
         _object(
             "Product2",

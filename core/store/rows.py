@@ -101,6 +101,7 @@ class OrderRow(SQLModel, table=True):
     total_minor: int = _minor()
     changed_at: datetime = _instant()
     amends: str | None = None
+    sold_as: str | None = None
 
 
 class OrderLineRow(SQLModel, table=True):
