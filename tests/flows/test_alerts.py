@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from datetime import date
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from prefect.blocks.abstract import NotificationBlock, NotificationError
 
-from core.errors import Unavailable
+from core.errors import Misconfigured, Unavailable
 from core.money import Money
 from core.rating.alerts import Alert
-from flows.alerts import raise_alerts, tell_alerts
+from core.rational import Fraction
+from flows.alerts import raise_alerts, sender, tell_alerts
+from flows.context import Hub
 from flows.credits import grant_credit
+from tests.flows.hubs import START, hub_with
 from tests.flows.world import PERIOD, Company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
+
+ONE = Fraction(1)
 
 
 def test_an_allowance_that_is_used_up_and_credit_that_runs_low_are_told_once(world: Company) -> None:
@@ -47,3 +55,40 @@ def test_an_alert_that_could_not_be_sent_stops_no_other_and_is_sent_later(world:
     assert tell_alerts(world.hub, broken).counts == {"told": 2, "not_sent": 1}
     assert tell_alerts(world.hub, lambda alert: heard.append(alert.id[-3:])).counts == {"told": 1, "not_sent": 0}
     assert sorted(heard) == ["100", ":50", ":80"]
+
+
+class Bell(NotificationBlock):
+    """A notification block as anybody may write one; it does not ring for the account ``deaf``."""
+
+    deaf: str = ""
+    rung: ClassVar[list[str]] = []
+
+    async def notify(self, body: str, subject: str | None = None) -> None:
+        if self.deaf and self.deaf in str(subject):
+            raise NotificationError("no answer")
+        self.rung.append(f"{subject}: {body}")
+
+
+def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, block: object) -> Hub:
+    monkeypatch.setattr("flows.alerts.Block.load", lambda _name: block)
+    hub = hub_with(f"sqlite:///{tmp_path / 'tieout.db'}", tmp_path, {})
+    hub.settings = hub.settings.model_copy(update={"alerts_block": "bell/ops"})
+    alerts = [
+        Alert(id=f"{account}:x", account_id=account, subject="x", threshold=ONE, used=ONE, limit=ONE, raised_at=START)
+        for account in ("A-0001", "A-0002")
+    ]
+    with hub.database.work() as work:
+        work.add(alerts)
+    return hub
+
+
+def test_an_alert_goes_through_the_block_of_the_configuration(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub = configured(monkeypatch, tmp_path, Bell(deaf="A-0001"))
+    assert tell_alerts(hub, sender(hub)).counts == {"told": 1, "not_sent": 1}
+    assert Bell.rung == ["Account A-0002: x: 1 of 1 used, 100 % passed"]
+
+
+def test_a_block_that_sends_nothing_stops_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub = configured(monkeypatch, tmp_path, object())
+    with pytest.raises(Misconfigured, match="bell/ops, which sends no notifications"):
+        sender(hub)
