@@ -402,7 +402,7 @@ class StripeGateway(BaseConnector):
         """
         source, created = _needed(payload, "payment_method"), False
         if self._settings.live and str(source).startswith(TEST_CARDS):
-            why = f"{key.value} has no card of its own, and {source} is for tests: put its card into the mapping's table"
+            why = f"{key.value} has no card of its own, and {source} is for tests: put its card into the table"
             raise Parked(f"{SYSTEM}: {why}", waits_for=f"approval:card of {key.value}")
         customer = self.get("account", _needed(payload, "customer"))
         tag = {TAG: key.value, "tieout_source": source}
