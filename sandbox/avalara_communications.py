@@ -389,7 +389,7 @@ def _check_exemption(exemption: Json) -> None:
             engine.locate(exemption["loc"])
         except LocationError as error:
             raise refuse(error.message) from None
-    elif not exemption["loc"].get("st"):
+    elif not exemption["loc"].get("st") and not engine.is_abroad(exemption["loc"]):
         raise refuse("Insufficient information provided to determine taxing jurisdiction.")
 
 

@@ -100,6 +100,12 @@ def whole_country(code: str) -> Place:
     return Place(code, "", "", "", pcd, 0, pcd, True)
 
 
+def is_abroad(location: Json) -> bool:
+    """Whether the country alone tells the jurisdiction."""
+    country = (location.get("ctry") or "USA").upper()
+    return country != "USA" and country in facts()["countries"]
+
+
 def by_pcode(pcd: int) -> Place | None:
     candidates = [
         *(place for place, _ in places()),
@@ -130,7 +136,7 @@ def locate(location: Json) -> Place:
 def by_address(location: Json) -> Place:
     country = (location.get("ctry") or "USA").upper()
     state, city, postal = ((location.get(name) or "").strip().upper() for name in ("st", "city", "zip"))
-    if country != "USA" and country in facts()["countries"]:
+    if is_abroad(location):
         return whole_country(country)
     if country != "USA":
         raise LocationError(-16, "County/State/Zip not found.")
@@ -244,7 +250,8 @@ def exempts(exemption: Json, tax: Json, place: Place) -> bool:
             return True
         case 1:
             state = holds_in.state if holds_in else (exemption["loc"].get("st") or "").upper()
-            return state == place.state
+            country = holds_in.country if holds_in else (exemption["loc"].get("ctry") or "USA").upper()
+            return (country, state) == (place.country, place.state)
         case 2:
             return holds_in is not None and holds_in.county_pcd == place.county_pcd
         case _:

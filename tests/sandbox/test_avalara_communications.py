@@ -271,3 +271,12 @@ def test_a_published_example_is_answered_to_the_last_bit(api: httpx.Client, exam
 
 def _sorted(item: Any) -> Any:
     return {**item, "txs": sorted(item.get("txs", []), key=lambda tax: (tax["tid"], tax["lvl"]))}
+
+
+def test_an_exemption_abroad_is_told_by_its_country_and_at_home_by_its_state(api: httpx.Client) -> None:
+    def exempt(**location: str) -> Any:
+        return calc(api, exms=[{"loc": location, "cat": 1, "dom": 1, "scp": 1920}])
+
+    assert "err" not in exempt(ctry="GBR")
+    assert "Insufficient information" in json.dumps(exempt(ctry="USA"))
+    assert "Insufficient information" in json.dumps(exempt(st=""))
