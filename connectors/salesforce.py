@@ -4,7 +4,8 @@ Vendor facts: REST API Developer Guide, SOQL and SOSL Reference, and the outboun
 (published docs, read 2026-11). What is peculiar here:
 
 - A create by POST has no guard against repeats, so every write is an upsert by an external id field, or an update by
-  the vendor's own id (``order_progress``). One composite call writes up to 200 records and reads them back.
+  the vendor's own id (``order_progress``). One composite call writes up to 200 records and reads them back; more than
+  ``bulk_above`` at once go as one job of Bulk API 2.0, by the same key, and are read back then.
 - Which fields are read is what describe lists for the integration user, so a mapping may use any of them.
 - The resource ``order`` is ours: an Opportunity with its Account, Contacts, Sites and LineItems, in vendor names; or,
   where ``order_source`` says so, a quote of the managed package Salesforce CPQ with its lines.
@@ -30,8 +31,20 @@ from pydantic import BaseModel, Field, SecretStr, field_validator, model_validat
 from simple_salesforce.api import Salesforce
 from simple_salesforce.format import format_soql
 
-from connectors.wire import Auth, BulkConnector, Request, Response, SdkSession, Wire, exact_json, parsed, retry_after
-from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, TieoutError, Unavailable
+from connectors.salesforce_bulk import Jobs
+from connectors.wire import (
+    Auth,
+    BulkConnector,
+    Request,
+    Response,
+    SdkSession,
+    Wire,
+    chunks,
+    exact_json,
+    parsed,
+    retry_after,
+)
+from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
     DescribedField,
@@ -58,9 +71,9 @@ QUOTE, QUOTE_LINE = "SBQQ__Quote__c", "SBQQ__QuoteLine__c"
 RESOURCES: Mapping[str, Resource] = {
     "order": Resource("Opportunity", "Id", "Id", Guard.READ_ONLY, batch=100),
     "quote": Resource(QUOTE, "Id", "Id", Guard.READ_ONLY, batch=100),
-    "order_progress": Resource("Opportunity", "Id", "Id", Guard.EXTERNAL_ID, batch=200),
-    "account": Resource("Account", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
-    "product": Resource("Product2", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200),
+    "order_progress": Resource("Opportunity", "Id", "Id", Guard.EXTERNAL_ID, batch=200, bulk=10_000),
+    "account": Resource("Account", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200, bulk=10_000),
+    "product": Resource("Product2", "Id", OUR_KEY, Guard.EXTERNAL_ID, batch=200, bulk=10_000),
     "contact": Resource("Contact", "Id", "Id", Guard.READ_ONLY),
     "site": Resource("Site__c", "Id", "Site_Code__c", Guard.READ_ONLY),
     "price": Resource("PricebookEntry", "Id", "Id", Guard.READ_ONLY),
@@ -187,6 +200,7 @@ class Settings(BaseModel):
 
     ``base_url``: the org's My Domain address, ``https://<domain>.my.salesforce.com``. Plain http is for loopback only.
     ``audience``: of a JWT; ``https://test.salesforce.com`` for a sandbox org. ``page``: most records a query answers.
+    ``bulk_above``: more records than that in one write go as a job of Bulk API 2.0 (the vendor advises 2000).
     ``order_source``: what is taken in as an order: won opportunities, or primary CPQ quotes that are ordered.
     ``organization_id`` (15 or 18 characters) and ``webhook_token`` are needed to receive outbound messages.
     """
@@ -199,6 +213,7 @@ class Settings(BaseModel):
     audience: str = "https://login.salesforce.com"
     api_version: str = Field(default="64.0", pattern=r"^\d+\.0$")
     page: int = Field(default=2000, ge=200, le=2000)
+    bulk_above: int = Field(default=2000, ge=1)
     order_source: Literal["opportunity", "cpq_quote"] = "opportunity"
     organization_id: str | None = Field(default=None, pattern=r"^00D[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$")
     webhook_token: SecretStr | None = None
@@ -394,6 +409,8 @@ class SalesforceConnector(BulkConnector):
         )
         self._reads, self._writes = self._client(self._wire.read), self._client(self._wire.write)
         self._described: dict[str, dict[str, Json]] = {}
+        self._jobs = Jobs(self._wire, world, self._path(""))
+        self._idle: set[str] = set()
 
     def _client(self, send: Callable[..., Response]) -> Salesforce:
         session: Any = SdkSession(send)
@@ -565,14 +582,72 @@ class SalesforceConnector(BulkConnector):
 
     # -- writing
 
-    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
-        """Writes records and reads them back, in one call; in halves when one of them spoils the whole request."""
+    def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """One composite call per 200 records, or one job for all when they are many and no two have one key."""
+        keys = {key.value for _, key in items}
+        if len(items) <= self._settings.bulk_above or len(keys) < len(items):
+            return super().upsert_many(resource, items)
+        try:
+            return self._write_job(resource, items)
+        except Retryable as fault:
+            return [fault] * len(items)
+
+    def _writable(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> Resource:
+        """The row of what may be written now: no job that was lost sight of runs on its records any more.
+
+        Such a job would put older values over what is written meanwhile. It is looked for at the first write of a
+        process, and after one that was lost.
+        """
         row = self._row(resource, items[0][1])
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)
-        keys = [self._row(resource, key) and key.value for _, key in items]
+        for _, key in items:
+            self._row(resource, key)
         if row.key_field not in self._fields(row.path):
             raise Misconfigured(f"{SYSTEM}: {row.path} has no field {row.key_field}; see tieout doctor", system=SYSTEM)
+        if resource not in self._idle:
+            for job in self._jobs.unfinished(row.path, row.key_field):
+                try:
+                    self._jobs.wait(job)
+                except OutcomeUnknown:
+                    raise Unavailable(f"{SYSTEM}: job {job} still writes {row.path}; nothing new was sent") from None
+            self._idle.add(resource)
+        return row
+
+    def _write_job(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """Writes records as one job; what the job never came to is written as if there were few."""
+        row = self._writable(resource, items)
+        self._idle.discard(resource)
+        done = self._jobs.run(
+            row.path, row.key_field, [{**payload, row.key_field: key.value} for payload, key in items]
+        )
+        self._idle.add(resource)
+        kept = self._kept(row, list(done.written))
+        outcomes: dict[str, Outcome] = {}
+        for payload, key in items:
+            if error := done.refused.get(key.value):
+                outcomes[key.value] = _fault(error, record=resource, payload=payload)
+            elif written := done.written.get(key.value):
+                result = {"success": True, "id": written[0], "created": written[1]}
+                outcomes[key.value] = self._outcome(resource, (payload, key), result, kept)
+        left = [item for item in items if item[1].value not in outcomes]
+        outcomes |= zip([key.value for _, key in left], super().upsert_many(resource, left), strict=True)
+        return [outcomes[key.value] for _, key in items]
+
+    def _kept(self, row: Resource, keys: Sequence[str]) -> dict[str, Json]:
+        """Records by their id, as they are now, a thousand in a call."""
+        kept: dict[str, Json] = {}
+        for few in chunks(keys, 5 * row.batch):
+            asked = [format_soql("{:literal} IN {}", row.key_field, part) for part in chunks(few, row.batch)]
+            parts = [self._query_part(self._select(row.path, where)) for where in asked]
+            for part in self._together(self._reads, parts):
+                kept |= {record["Id"]: record for record in self._found(row.path, part)}
+        return kept
+
+    def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
+        """Writes records and reads them back, in one call; in halves when one of them spoils the whole request."""
+        row = self._writable(resource, items)
+        keys = [key.value for _, key in items]
         by_key = "" if row.key_field == row.id_field else f"/{row.path}/{row.key_field}"
         records = [{"attributes": {"type": row.path}, **payload, row.key_field: key.value} for payload, key in items]
         written, read = self._together(

@@ -246,6 +246,7 @@ class Resource:
     ``path``: the vendor's name or path; ``id_field`` and ``key_field``: vendor fields of its id and of our key;
     ``guard``: how a duplicate is prevented; ``batch``: most records one ``upsert_many`` call to the vendor may carry;
     ``tells_deletions``: whether ``changes`` since a cursor also tells what is gone, or nothing of it ever goes;
+    ``bulk``: most records of one ``upsert_many`` where a larger number than a batch goes another way; 0: it does not;
     ``read_as``: the resource whose mappings read its payload, where a setting says what it is read from; empty: its own.
     """
 
@@ -255,6 +256,7 @@ class Resource:
     guard: Guard
     batch: int = 1
     tells_deletions: bool = False
+    bulk: int = 0
     read_as: str = ""
 
 

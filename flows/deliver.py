@@ -118,7 +118,8 @@ class Delivery:
         self.leased_at = self.hub.now()
         self.leased_until = self.leased_at + self.lease
         with self.hub.database.work() as work:
-            claimed = work.outbox.claim(self.system, BATCH, self.leased_at, self.lease, only)
+            most = max([BATCH, *(row.bulk for row in self.connector.resources.values())])
+            claimed = work.outbox.claim(self.system, most, self.leased_at, self.lease, only)
         self.hub.world.faults("outbox.claimed")
         by_resource: dict[str, list[Prepared]] = {}
         for command in claimed:
@@ -127,7 +128,7 @@ class Delivery:
                 by_resource.setdefault(command.resource, []).append(prepared)
         for resource, items in by_resource.items():
             known = self.connector.resources.get(resource)
-            size = known.batch if known else 1
+            size = max(known.batch, known.bulk) if known else 1
             for start in range(0, len(items), size):
                 self._send(resource, items[start : start + size])
         return claimed

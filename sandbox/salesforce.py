@@ -14,10 +14,13 @@ CumulusCI (published docs, read 2026-11). Objects stand in ``sandbox.salesforce_
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import re
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
@@ -45,7 +48,7 @@ from sandbox.salesforce_records import (
     save,
     stamp,
 )
-from sandbox.salesforce_schema import BY_PREFIX, OBJECTS, SObject, as_changed, find_object, full_id, make_id
+from sandbox.salesforce_schema import BY_PREFIX, OBJECTS, Field, SObject, as_changed, find_object, full_id, make_id
 
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
@@ -356,6 +359,172 @@ def _delete_many(call: Call) -> Answer:
     return _each(call, idents, one, call.query.get("allOrNone") == "true")
 
 
+# -- Bulk API 2.0 ------------------------------------------------------------------------------------------------------
+
+#: What is kept of a job beside what is shown of it: what was uploaded, and its results.
+NOT_SHOWN = frozenset({"csv", "successfulResults", "failedResults", "unprocessedrecords"})
+OPERATIONS = frozenset({"insert", "update", "upsert", "delete", "hardDelete"})
+#: Results of a job: its list of them, and the columns before those that were sent.
+RESULTS: Mapping[str, tuple[str, ...]] = {
+    "successfulResults": ("sf__Id", "sf__Created"),
+    "failedResults": ("sf__Id", "sf__Error"),
+    "unprocessedrecords": (),
+}
+
+
+def _job(call: Call, ident: str) -> Json:
+    job = call.org.shelf.get("_job", full_id(ident) or "")
+    if job is None:
+        raise Refusal(404, "NOT_FOUND", "The requested resource does not exist")
+    return job
+
+
+def _shown(job: Json) -> Json:
+    return {name: value for name, value in job.items() if name not in NOT_SHOWN}
+
+
+def _open_job(call: Call) -> Answer:
+    asked = call.fields_of_body()
+    kind = find_object(str(asked.get("object")))
+    if kind is None:
+        raise bad("INVALIDENTITY", f"Unable to find object: {asked.get('object')}")
+    if asked.get("operation") not in OPERATIONS or asked.get("contentType", "CSV") != "CSV":
+        raise bad("INVALIDJOB", "operation or contentType is not one of the values that are offered")
+    if asked["operation"] == "upsert":
+        key = kind.field(str(asked.get("externalIdFieldName")))
+        if key is None or not (key.external or key.type == "id"):
+            raise bad("INVALIDJOB", f"External ID field not found: {asked.get('externalIdFieldName')}")
+    shelf = call.org.shelf
+    ident, now = make_id("750", shelf.next("job")), stamp(shelf.now())
+    job = {
+        **{name: asked[name] for name in ("operation", "externalIdFieldName") if name in asked},
+        "id": ident,
+        "object": kind.name,
+        "createdById": USER_ID,
+        "createdDate": now,
+        "systemModstamp": now,
+        "state": "Open",
+        "concurrencyMode": "Parallel",
+        "contentType": "CSV",
+        "apiVersion": Decimal(call.version),
+        "contentUrl": f"services/data/v{call.version}/jobs/ingest/{ident}/batches",
+        "lineEnding": asked.get("lineEnding", "LF"),
+        "columnDelimiter": asked.get("columnDelimiter", "COMMA"),
+        "jobType": "V2Ingest",
+    }
+    shelf.keep("_job", ident, job)
+    return Answer(200, _shown(job))
+
+
+def _upload(call: Call, ident: str) -> Answer:
+    job = _job(call, ident)
+    if job["state"] != "Open" or "csv" in job:
+        raise bad("INVALIDJOBSTATE", "a job takes one upload, while it is open")
+    if not isinstance(call.body, str):
+        raise bad("INVALIDBATCH", "the content type of an upload is text/csv")
+    call.org.shelf.keep("_job", job["id"], job | {"csv": call.body})
+    return Answer(201)
+
+
+def _set_job_state(call: Call, ident: str) -> Answer:
+    job, wanted = _job(call, ident), call.fields_of_body().get("state")
+    if wanted not in ("UploadComplete", "Aborted") or job["state"] in ("JobComplete", "Failed", "Aborted"):
+        raise bad("INVALIDJOBSTATE", f"a job that is {job['state']} cannot become {wanted}")
+    if wanted == "UploadComplete" and "csv" not in job:
+        raise bad("INVALIDJOBSTATE", "nothing was uploaded")
+    job = job | {"state": wanted}
+    call.org.shelf.keep("_job", job["id"], job)
+    return Answer(200, _shown(job))
+
+
+def _look_at_job(call: Call, ident: str) -> Answer:
+    """The org works between two looks: first a job is in progress, then it is done."""
+    return Answer(200, _shown(_work_on(call, _job(call, ident))))
+
+
+def _list_jobs(call: Call) -> Answer:
+    jobs = [_shown(_work_on(call, job)) for job in call.org.shelf.all("_job")]
+    return Answer(200, {"done": True, "records": jobs, "nextRecordsUrl": None})
+
+
+def _work_on(call: Call, job: Json) -> Json:
+    if job["state"] == "UploadComplete":
+        job = job | {"state": "InProgress"}
+    elif job["state"] == "InProgress":
+        job = _processed(call, job)
+    call.org.shelf.keep("_job", job["id"], job)
+    return job
+
+
+def _processed(call: Call, job: Json) -> Json:
+    rows = list(csv.DictReader(io.StringIO(job["csv"], newline="")))
+    kind = OBJECTS[job["object"]]
+    unknown = [name for name in (rows[0] if rows else ()) if _column(kind, name) is None]
+    if unknown:
+        message = f"InvalidBatch : Field name not found : {unknown[0]}"
+        return job | {"state": "Failed", "errorMessage": message, "unprocessedrecords": rows}
+    done: list[Json] = []
+    failed: list[Json] = []
+    for row in rows:
+        try:
+            saved, created = _ingest(call, kind, job, row)
+            done.append({"sf__Id": saved["Id"], "sf__Created": str(created).lower(), **row})
+        except Refusal as refusal:
+            code = "INVALID_TYPE_ON_FIELD_IN_RECORD" if refusal.code == "JSON_PARSER_ERROR" else refusal.code
+            failed.append(
+                {"sf__Id": "", "sf__Error": f"{code}:{refusal.message}:{', '.join(refusal.fields)} --", **row}
+            )
+        except SeveralMatch:
+            failed.append({"sf__Id": "", "sf__Error": "DUPLICATE_EXTERNAL_ID:more than one record found: --", **row})
+    counts = {"numberRecordsProcessed": len(rows), "numberRecordsFailed": len(failed)}
+    return job | counts | {"state": "JobComplete", "successfulResults": done, "failedResults": failed}
+
+
+def _column(kind: SObject, name: str) -> Field | None:
+    """The field that a column sets: its own, or the reference whose parent ``Account.Tieout_Id__c`` names."""
+    relation, _, _ = name.partition(".")
+    return kind.field(name) or next(
+        (f for f in kind.fields.values() if "." in name and f.relationship == relation), None
+    )
+
+
+def _ingest(call: Call, kind: SObject, job: Json, row: Mapping[str, str]) -> tuple[Record, bool]:
+    """Writes one row: an empty value says nothing, and #N/A empties the field."""
+    body: Json = {}
+    for name, text in row.items():
+        if not text:
+            continue
+        value: Any = None if text == "#N/A" else text
+        about = _column(kind, name)
+        if about is not None and about.type == "boolean" and text.lower() in ("true", "false"):
+            value = text.lower() == "true"
+        relation, dot, key = name.partition(".")
+        body[relation if dot else name] = {key: value} if dot else value
+    if job["operation"] == "upsert":
+        name = job["externalIdFieldName"]
+        key = body.pop(name, None)
+        if key is None:
+            raise bad("MISSING_ARGUMENT", f"{name} not specified", name)
+        return _upsert(call, kind, name, key, body)
+    if job["operation"] != "update":
+        return save(call.work, kind, body, None), True
+    ident = full_id(str(body.pop("Id", "")))
+    before = call.work.get(kind.name, ident) if ident else None
+    if before is None:
+        raise bad("INVALID_CROSS_REFERENCE_KEY", "invalid cross reference id")
+    return save(call.work, kind, body, before), False
+
+
+def _job_results(call: Call, ident: str, which: str) -> Answer:
+    job = _job(call, ident)
+    sent = csv.DictReader(io.StringIO(job.get("csv", ""), newline="")).fieldnames or ()
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [*RESULTS[which], *sent], lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(job.get(which, ()))
+    return Answer(200, text.getvalue(), {"Content-Type": "text/csv"})
+
+
 def _read_many(call: Call, kind: str) -> Answer:
     asked = call.body if call.method == "POST" else {k: v.split(",") for k, v in call.query.items()}
     if not isinstance(asked, dict) or not asked.get("ids") or not asked.get("fields"):
@@ -447,6 +616,12 @@ ROUTES: tuple[tuple[str, str, Callable[..., Answer]], ...] = (
     ("GET", r"limits/recordCount", _record_count),
     ("GET", r"sobjects", _describe_all),
     ("GET", r"sobjects/(\w+)/describe", _describe),
+    ("POST", r"jobs/ingest", _open_job),
+    ("GET", r"jobs/ingest", _list_jobs),
+    ("PATCH", r"jobs/ingest/(\w+)", _set_job_state),
+    ("GET", r"jobs/ingest/(\w+)", _look_at_job),
+    ("PUT", r"jobs/ingest/(\w+)/batches", _upload),
+    ("GET", rf"jobs/ingest/(\w+)/({'|'.join(RESULTS)})", _job_results),
     ("POST", r"sobjects/(\w+)", _create),
     ("GET", r"sobjects/(\w+)/(\w+)", _read),
     ("PATCH", r"sobjects/(\w+)/(\w+)", _update),
@@ -544,8 +719,10 @@ class Org:
         self.stand()
         self.used = self.shelf.next("api_requests")
         raw = await request.body()
-        body = None
-        if raw:
+        body: Any = None
+        if request.headers.get("content-type", "").startswith("text/csv"):
+            body = raw.decode()
+        elif raw:
             try:
                 body = read_json(raw)
             except ValueError:
@@ -558,8 +735,10 @@ class Org:
             work.commit()
             self._notify(work)
         headers = answer.headers | {"Sforce-Limit-Info": f"api-usage={self.used}/{DAILY_REQUESTS}"}
-        if answer.status == 204:
-            return Response(status_code=204, headers=headers)
+        if answer.body is None:
+            return Response(status_code=answer.status, headers=headers)
+        if isinstance(answer.body, str):
+            return Response(answer.body, answer.status, headers)
         return ExactJSONResponse(answer.body, answer.status, headers)
 
     def _notify(self, work: Work) -> None:

@@ -65,6 +65,11 @@ class Unpublished:
 UNPUBLISHED: Sequence[Unpublished] = (
     Unpublished("salesforce", r"GET /services/data/(v[\d.]+/limits/)?", "REST API guide, Versions and Limits"),
     Unpublished("salesforce", r"GET \S+/sobjects/\w+/describe", "recorded answers; REST API guide, Describe"),
+    Unpublished("salesforce", r"GET /services/data/v[\d.]+/jobs/ingest", "Bulk API 2.0 guide, Get All Jobs"),
+    Unpublished("salesforce", r"PUT \S+/jobs/ingest/\w+/batches", "Bulk API 2.0 guide, Upload Job Data"),
+    Unpublished(
+        "salesforce", r"GET \S+/jobs/ingest/\w+/(\w+Results|unprocessedrecords)", "Bulk API 2.0 guide, Get Job Results"
+    ),
     Unpublished("netsuite", r"GET /wsdl/\S+", "a cut of the WSDL, see test_netsuite.py"),
     Unpublished("quickbooks", r"POST /oauth2/v1/tokens/bearer", "Intuit's page OAuth 2.0"),
     Unpublished("xero", r"POST /connect/token", "Xero's page Refreshing access and refresh tokens"),

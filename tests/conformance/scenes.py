@@ -20,6 +20,7 @@ from tests.connectors import (
     contract_dynamics,
     contract_hubspot,
     contract_quickbooks,
+    contract_salesforce,
     contract_xero,
     test_avalara_communications,
     test_billingplatform,
@@ -133,6 +134,16 @@ def quickbooks(url: str, folder: Path) -> None:
     ledger.close()
 
 
+def salesforce(url: str, _folder: Path) -> None:
+    org = _connect("salesforce", contract_salesforce.settings(url, bulk_above=2))
+    records = [(contract_salesforce.payload(n), contract_salesforce.key(n)) for n in range(1, 4)]
+    org.upsert_many("account", [*records, (contract_salesforce.bad_payload()[0], contract_salesforce.key(9))])
+    org.close()
+    quotes = _connect("salesforce", contract_salesforce.settings(url, order_source="cpq_quote"))
+    list(quotes.changes("order", _just_now()))
+    quotes.close()
+
+
 def xero(url: str, folder: Path) -> None:
     ledger = _connect("xero", contract_xero.settings(url, token_file=folder / "tokens.json"))
     put = test_xero.put
@@ -162,5 +173,6 @@ SCENES: Mapping[str, Callable[[str, Path], None]] = {
     "dynamics": dynamics,
     "hubspot": hubspot,
     "quickbooks": quickbooks,
+    "salesforce": salesforce,
     "xero": xero,
 }

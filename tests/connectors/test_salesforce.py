@@ -201,6 +201,101 @@ def test_a_lost_reply_to_a_bulk_write_is_unknown_for_each_of_its_records(org: Or
     assert org.count("Account") == 4
 
 
+def bulk(org: Org, above: int = 3) -> SalesforceConnector:
+    """A connector that makes a job of more than ``above`` records."""
+    return connect(settings(org.url, bulk_above=above), org.world)
+
+
+def jobs(org: Org) -> list[dict[str, Any]]:
+    return list(org.emulator.shelf.all("_job"))
+
+
+def test_many_records_go_as_one_job_and_each_has_its_own_outcome(org: Org) -> None:
+    """Above the threshold one upsert job writes all; a bad record alone is refused, and what is kept is read back."""
+    connector = bulk(org)
+    before = connector.upsert("account", payload(1), key(1))
+    items = [(payload(n), key(n)) for n in range(1, 251)]
+    items[9] = ({**payload(10), "Billing_Email__c": "not an address"}, key(10))
+    items[10] = ({**payload(11), "Phone": None, "Name": 'Acme, "the" first\nof two'}, key(11))
+    outcomes = connector.upsert_many("account", items)
+    assert [job["operation"] for job in jobs(org)] == ["upsert"]
+    refused = outcomes.pop(9)
+    assert isinstance(refused, Rejected)
+    assert (refused.code, refused.field, refused.value) == (
+        "INVALID_EMAIL_ADDRESS", "Billing_Email__c", "not an address",
+    )  # fmt: skip
+    assert [one.created for one in outcomes if not isinstance(one, Exception)] == [False] + [True] * 248
+    assert (outcomes[0].vendor_id, org.count("Account")) == (before.vendor_id, 249)  # type: ignore[union-attr]
+    assert outcomes[9].answer["Name"] == 'Acme, "the" first\nof two'  # type: ignore[union-attr]
+    assert outcomes[2].answer == connector.get("account", outcomes[2].vendor_id)  # type: ignore[union-attr]
+    connector.close()
+
+
+def test_a_job_updates_by_id_where_that_is_the_key(org: Org) -> None:
+    deals = [org.sell({"Quantity": 1, "UnitPrice": n}) for n in range(1, 5)]
+    connector = bulk(org)
+    told = {"Tieout_Status__c": "paid", "Tieout_Invoiced__c": Decimal("10.50"), "Tieout_Paid__c": Decimal(0)}
+    outcomes = connector.upsert_many("order_progress", [(told, ExternalKey("Id", ident)) for ident in deals])
+    assert [one.answer["Tieout_Invoiced__c"] for one in outcomes if not isinstance(one, Exception)] == [
+        Decimal("10.5")
+    ] * 4
+    assert [job["operation"] for job in jobs(org)] == ["update"]
+    connector.close()
+
+
+@pytest.mark.parametrize("lost", [r"POST \S+/jobs/ingest$", r"PUT \S+/batches"])
+def test_a_job_that_was_never_started_wrote_nothing(org: Org, lost: str) -> None:
+    """A lost answer before the upload is complete is no unknown outcome: the records may be sent again."""
+    connector = bulk(org)
+    connector.upsert("account", payload(1), key(1))
+    org.plant(kind="lose_reply", match=lost)
+    items = [(payload(n), key(n)) for n in range(1, 6)]
+    assert all(isinstance(one, Unavailable) for one in connector.upsert_many("account", items))
+    assert org.count("Account") == 1
+    assert not any(isinstance(one, Exception) for one in connector.upsert_many("account", items))
+    assert org.count("Account") == 5
+    connector.close()
+
+
+def test_a_lost_start_of_a_job_is_looked_up_by_its_id(org: Org) -> None:
+    """The answer to the start is lost, the job runs nevertheless, and its own results settle each record."""
+    connector = bulk(org)
+    org.plant(kind="lose_reply", match=r"PATCH \S+/jobs/ingest/")
+    outcomes = connector.upsert_many("account", [(payload(n), key(n)) for n in range(1, 6)])
+    assert [one.created for one in outcomes if not isinstance(one, Exception)] == [True] * 5
+    assert len(jobs(org)) == 1
+    connector.close()
+
+
+def test_no_write_overtakes_a_job_that_was_lost_sight_of(org: Org) -> None:
+    """A job whose end was not seen ends before anything newer is sent, even by another process."""
+    connector = bulk(org)
+    org.plant(kind="reset", match=r"GET \S+/jobs/ingest/\w+$", times=4)
+    items = [({**payload(n), "Phone": "old"}, key(n)) for n in range(1, 6)]
+    assert all(isinstance(one, OutcomeUnknown) for one in connector.upsert_many("account", items))
+    assert org.count("Account") == 0
+    connector.close()
+    other = bulk(org)
+    newer = other.upsert("account", {**payload(1), "Phone": "new"}, key(1))
+    assert (newer.created, jobs(org)[0]["state"], org.count("Account")) == (False, "JobComplete", 5)
+    found = other.find("account", key(1))
+    assert found is not None
+    assert found.answer["Phone"] == "new"
+    other.close()
+
+
+def test_what_a_failed_job_never_came_to_is_written_by_collections(org: Org) -> None:
+    """A column that the org does not have fails the job; each record then tells its own outcome."""
+    connector = bulk(org)
+    items = [(payload(n), key(n)) for n in range(1, 6)]
+    items[2] = ({**payload(3), "Colour__c": "red"}, key(3))
+    outcomes = connector.upsert_many("account", items)
+    assert [job["state"] for job in jobs(org)] == ["Failed"]
+    assert [isinstance(one, Rejected) for one in outcomes] == [False, False, True, False, False]
+    assert org.count("Account") == 4
+    connector.close()
+
+
 @pytest.mark.parametrize(
     ("change", "field", "code"),
     [
