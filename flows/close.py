@@ -315,13 +315,11 @@ def book(hub: Hub, close: Close) -> Close:
         close = _again(work, close)
         if close.state is not CloseState.PREVIEWED:
             return close
-        found = drafts(work, close)
-        now = digest_of(entry.model_dump(mode="json") for entry in due_journals(hub, work, close))
-        if now != close.digest:
+        entries = due_journals(hub, work, close)
+        if digest_of(entry.model_dump(mode="json") for entry in entries) != close.digest:
             close = close.moved(CloseState.OPEN)
             work.put(close)
             return close
-        entries = [draft.entry for draft in found]
         work.add(entries)
         work.outbox.enqueue(
             OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
@@ -336,9 +334,15 @@ def book(hub: Hub, close: Close) -> Close:
     return close
 
 
-def booked_journals(work: Work, close: Close) -> list[JournalEntry]:
-    """The journals of a close that stand in our ledger, of all its rounds."""
-    return [draft.entry for draft in work.find(JournalDraft, close_id=close.id, booked=True)]
+def posted_journals(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
+    """The journals of a close as they were intended for the general ledger, of all its rounds."""
+    erp, found = hub.system("erp"), []
+    for ident in work.periods.journals_of(close.id):
+        intents = work.outbox.of_record(erp, "journal_entry", ident)
+        if not intents:
+            raise TieBroken("a booked journal is intended for the general ledger", subject=ident, left=1, right=0)
+        found.append(JournalEntry.model_validate_json(intents[-1].body))
+    return found
 
 
 def push(hub: Hub, close: Close) -> list[Obstacle]:
@@ -347,20 +351,16 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
     deliver_system(hub, erp)
     hub.world.faults("close.pushed")
     with hub.database.reading() as work:
-        entries = for_general_ledger(booked_journals(work, close))
+        entries = posted_journals(hub, work, close)
         proofs = work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in entries])
         held = {proof.record_id for proof in proofs}
         missing = [entry for entry in entries if entry.id not in held]
-        waiting = {
-            entry.id: command
-            for entry in missing
-            for command in work.outbox.of_record(erp, "journal_entry", entry.id)[-1:]
-        }
+        waiting = {entry.id: work.outbox.of_record(erp, "journal_entry", entry.id)[-1] for entry in missing}
     return [
         Obstacle(
             gate=Gate.OUTBOX,
             record=entry.id,
-            what=f"{erp} does not hold it: {_state_of(waiting.get(entry.id))}",
+            what=f"{erp} does not hold it: {_state_of(waiting[entry.id])}",
             cure="`tieout errors list --record journal_entry`; cure it, retry, and run the close again",
             money=volume([entry]).get(entry.currency),
         )
@@ -368,16 +368,14 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
     ]
 
 
-def _state_of(command: OutboxCommand | None) -> str:
-    if command is None:
-        return "it was never intended"
+def _state_of(command: OutboxCommand) -> str:
     return command.state.value + (f", waits for {command.waits_for}" if command.waits_for else "")
 
 
 def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
     """Reads every journal back, line by line; the close is verified when nothing differs."""
     with hub.database.reading() as work:
-        entries = for_general_ledger(booked_journals(work, close))
+        entries = posted_journals(hub, work, close)
     compared = read_back(hub, entries)
     if any(one.wrong for one in compared):
         return close, compared

@@ -30,7 +30,6 @@ from pydantic import Field
 
 from core.close import Close, CloseState, Obstacle, Verdict, volume
 from core.errors import Rejected
-from core.journals import for_general_ledger
 from core.ports import urgent
 from flows import close as stages
 from flows.close import Checked, Question
@@ -153,7 +152,7 @@ def final_pack(hub: Hub, close: Close) -> tuple[str, str]:
         return standing
     lines, breaks = tie_out_period(hub, close.period)
     with hub.database.reading() as work:
-        entries = for_general_ledger(stages.booked_journals(work, close))
+        entries = stages.posted_journals(hub, work, close)
     folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=read_back(hub, entries))
     return str(folder), digest
 
@@ -214,7 +213,7 @@ def differs(close: Close, compared: list[Compared]) -> Report:
 
 def certified(hub: Hub, close: Close, pack: tuple[str, str]) -> Report:
     with hub.database.reading() as work:
-        entries = stages.booked_journals(work, close)
+        entries = stages.posted_journals(hub, work, close)
     moved = list(volume(entries).values())
     told = f"{counted(len(entries), 'journal')}" + (f", {amounts(moved)}" if moved else "")
     folder, digest = pack

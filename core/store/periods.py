@@ -83,6 +83,12 @@ class Periods:
         waiting = DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)
         self._connection.execute(update(DRAFT).where(*waiting).values(booked=True))
 
+    def journals_of(self, close_id: str) -> list[str]:
+        """Ids of the journals by which the general ledger knows what a close has booked."""
+        carrier = func.coalesce(ENTRY.c.gl_journal, ENTRY.c.id)
+        query = select(carrier).distinct().join(DRAFT, DRAFT.c.id == ENTRY.c.id).where(DRAFT.c.close_id == close_id)
+        return sorted(self._connection.execute(query).scalars())
+
     def lines(self, entity: str, start: date, end: date) -> Iterator[BookedLine]:
         """Every line that was posted, entry by entry in the order of their ids; never all in memory."""
         query = (

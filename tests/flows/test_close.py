@@ -289,7 +289,7 @@ def test_long_journals_go_in_balanced_parts(ready: Company) -> None:
 
 def test_in_summary_one_journal_carries_all_and_each_entry_names_it(ready: Company) -> None:
     policy(ready, journals="summary")
-    assert "certified: 3 journals, $734.20" in run_close(ready.hub, ANNA)
+    assert "certified: 1 journal, $734.20" in run_close(ready.hub, ANNA)
     carrier = "JE-main-2026-10-31-recognition-USD-1"
     assert [one for one in journals_at_erp(ready) if "recognition" in one] == [carrier]
     with ready.hub.database.reading() as work:

@@ -38,7 +38,8 @@ def test_a_month_is_closed_on_another_general_ledger(system: str, journals: str,
                 step(entered.hub)
         approve = Answer(Verdict.APPROVE, "anna", "", "test")
         report = Closing(entered.hub, PERIOD, "olga", lambda _question, _number: approve).run()
-        assert "is closed and certified: 3 journals, $734.20" in report.headline
+        assert "$734.20" in report.headline
+        assert report.counts == {"closed": 1}
         folder = folder_of(entered.hub, stages.standing(entered.hub, PERIOD))
         assert pack.verify(folder) == []
         assert len({row["journal"] for row in pack.read_table(folder, "read_back.csv")}) == number

@@ -1,0 +1,108 @@
+"""A person closes a month in the Prefect UI: starts it, reads the amounts, types an approval, gets the certificate.
+
+The browser is a chromium that the machine has (``TIEOUT_CHROMIUM``, or on the path); the driver is in the dependency
+group ``browser``: ``uv run --group browser pytest tests/app/test_close_in_browser.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.demo.crm import SalesPerson
+from app.demo.run import Stack, _stack
+from app.demo.stacks import STACKS
+from core import pack
+from core.close import Decision
+from flows import close as stages
+from flows import ingest
+from flows.pack import folder_of
+from tests.flows.world import CUSTOMERS, MONTH, PERIOD, USAGE
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="skipped: no browser driver; add `--group browser`")
+CHROMIUM = os.environ.get("TIEOUT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.server,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(CHROMIUM is None, reason="skipped: no chromium on this machine (TIEOUT_CHROMIUM names one)"),
+]
+
+#: Milliseconds that a person would wait for a page, and seconds for a run, on a machine with much else to do.
+PATIENCE, LONGEST = 60_000, 240
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The emulators, the Prefect server and the deployments, after a month of which nothing was earned yet."""
+    folder = tmp_path_factory.mktemp("state")
+    with _stack(folder, STACKS["salesforce"]) as running:
+        sales = SalesPerson(running.vendors["salesforce"])
+        sales.enter(CUSTOMERS, running.hub.price_book)
+        sales.win(lambda _done, _whole: None)
+        (folder / ingest.FOLDER).mkdir(exist_ok=True)
+        (folder / ingest.FOLDER / "bridge.2026-10.csv").write_text(USAGE)
+        for name, step in MONTH:
+            if name != "recognise":
+                step(running.hub)
+        yield running
+
+
+@pytest.fixture
+def page(stack: Stack) -> Iterator[sync_api.Page]:
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+        page.set_default_timeout(PATIENCE)
+        yield page
+        browser.close()
+
+
+def wait_for(page: sync_api.Page, text: str) -> None:
+    """Waits until the run says so in its name; the page follows the run by itself."""
+    deadline = time.monotonic() + LONGEST
+    while page.get_by_text(re.compile(text)).count() == 0:
+        assert time.monotonic() < deadline, f"the run never said {text!r}: {page.inner_text('body')[:2000]}"
+        page.wait_for_timeout(2000)
+        page.reload()
+        page.wait_for_load_state("networkidle")
+
+
+def test_a_person_closes_the_month_in_the_prefect_ui(stack: Stack, page: sync_api.Page) -> None:
+    page.goto(f"{stack.prefect_ui}/deployments")
+    page.get_by_role("link", name="close", exact=True).click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Quick run").click()
+    page.get_by_role("dialog").get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("scheduled to start").first.wait_for()
+
+    page.goto(f"{stack.prefect_ui}/runs")
+    wait_for(page, "waits for approval")
+    page.get_by_role("link", name=re.compile("waits for approval")).first.click()
+    page.get_by_role("button", name="Resume").first.click()
+    form = page.get_by_role("dialog")
+    form.get_by_text("3 journals, $734.20").wait_for()
+    shown = form.inner_text()
+    assert {"2400 Deferred revenue", "734.20", "407.68", "326.52"} <= set(re.split(r"[\t\n]", shown))
+    form.locator(".p-select-button__control").focus()
+    page.keyboard.press("Space")
+    page.locator(".p-select-option").filter(has_text="approve").click()
+    who, reason = form.locator("textarea").all()
+    who.fill("Anna Adler")
+    reason.fill("agrees with the schedules")
+    form.get_by_role("button", name="Submit").click()
+
+    wait_for(page, "is closed and certified: 3 journals")
+    close = stages.standing(stack.hub, PERIOD)
+    with stack.hub.database.reading() as work:
+        (decision,) = work.find(Decision)
+        assert work.periods.locked("main") == {PERIOD}
+    assert (decision.who, decision.reason, decision.via) == ("Anna Adler", "agrees with the schedules", "Prefect UI")
+    assert pack.verify(folder_of(stack.hub, close)) == []
+    assert "Anna Adler" in Path(folder_of(stack.hub, close), "summary.html").read_text()
