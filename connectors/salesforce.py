@@ -79,6 +79,10 @@ RESOURCES: Mapping[str, Resource] = {
     "price": Resource("PricebookEntry", "Id", "Id", Guard.READ_ONLY),
 }
 
+#: Names by which a mapping may ask for an object of the org that no row stands for, such as ``Meeting_Room__c``. Each
+#: carries our key in a field of its own, as set-up says.
+OWN_OBJECT = re.compile(r"[A-Za-z]\w*__c")
+
 #: Fields of a parent that are read with a record of the object.
 OF_PARENTS: Mapping[str, tuple[str, ...]] = {
     "Account": ("Parent.AccountNumber",),
@@ -384,6 +388,15 @@ def _bare(record: Json) -> Json:
     return {name: value for name, value in record.items() if name != "attributes"}
 
 
+class Rows(dict[str, Resource]):
+    """The rows of an org, and one for each custom object under its own name."""
+
+    def __missing__(self, name: str) -> Resource:
+        if OWN_OBJECT.fullmatch(name):
+            return replace(RESOURCES["account"], path=name)
+        raise KeyError(name)
+
+
 class SalesforceConnector(BulkConnector):
     """One org. Thread-safe."""
 
@@ -391,13 +404,10 @@ class SalesforceConnector(BulkConnector):
 
     def __init__(self, settings: Settings, world: World) -> None:
         self._settings, self._world = settings, world
-        self.resources = RESOURCES
+        self.resources = Rows(RESOURCES)
         if settings.order_source == "cpq_quote":
-            self.resources = {
-                **RESOURCES,
-                "order": replace(RESOURCES["quote"], read_as="quote"),
-                "order_progress": replace(RESOURCES["order_progress"], path=QUOTE),
-            }
+            self.resources["order"] = replace(RESOURCES["quote"], read_as="quote")
+            self.resources["order_progress"] = replace(RESOURCES["order_progress"], path=QUOTE)
         self._session = Session(settings, world)
         self._wire = Wire(
             SYSTEM,

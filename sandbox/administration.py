@@ -3,7 +3,8 @@
 ``GET|POST|DELETE /_sandbox/schema``: POST takes one change or a list of them, ``{"object": ..., "field": ...}`` in the
 vendor's names, and ``"drop": true`` or any of ``type`` (text, number, boolean, date, instant, choice), ``length``,
 ``words``, ``required``, ``locked``. A field that is not there is added. The account then describes itself so, and
-holds writes to it; DELETE takes every change back.
+holds writes to it; DELETE takes every change back. An object that is not there is added too, where the vendor lets
+an administrator make objects.
 """
 
 from __future__ import annotations
@@ -78,8 +79,16 @@ class Administered(Mapping[str, T]):
         return len(self._own.get())
 
     @contextmanager
-    def of(self, shelf: Shelf, make: Callable[[T, Sequence[FieldChange]], T]) -> Iterator[None]:
-        """Inside, the objects are those of the account on this shelf; ``make`` gives an object with its changes."""
+    def of(
+        self,
+        shelf: Shelf,
+        make: Callable[[T, Sequence[FieldChange]], T],
+        new: Callable[[str], T | None] = lambda _name: None,
+    ) -> Iterator[None]:
+        """Inside, the objects are those of the account on this shelf; ``make`` gives an object with its changes.
+
+        ``new``: an object of that name as it is before its first field, None where none can be made.
+        """
         by_object: dict[str, list[FieldChange]] = {}
         for change in changes(shelf):
             by_object.setdefault(change.object, []).append(change)
@@ -88,6 +97,9 @@ class Administered(Mapping[str, T]):
             for name, standard in self._standard.items()
             if by_object and (called := name.rpartition(":")[2]) in by_object
         }
+        for name in by_object.keys() - self._standard.keys():
+            if (made := new(name)) is not None:
+                own[name] = make(made, by_object[name])
         token = self._own.set({**self._standard, **own} if own else self._standard)
         try:
             yield

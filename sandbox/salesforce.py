@@ -48,7 +48,17 @@ from sandbox.salesforce_records import (
     save,
     stamp,
 )
-from sandbox.salesforce_schema import BY_PREFIX, OBJECTS, Field, SObject, as_changed, find_object, full_id, make_id
+from sandbox.salesforce_schema import (
+    BY_PREFIX,
+    OBJECTS,
+    Field,
+    SObject,
+    as_changed,
+    as_new,
+    find_object,
+    full_id,
+    make_id,
+)
 
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
@@ -729,7 +739,7 @@ class Org:
                 return ExactJSONResponse(bad("JSON_PARSER_ERROR", "Unexpected character in the body").body, 400)
         work = Work(self.shelf)
         url = request.scope["raw_path"].decode() + ("?" + request.url.query if request.url.query else "")
-        with OBJECTS.of(self.shelf, as_changed):
+        with OBJECTS.of(self.shelf, as_changed, as_new):
             answer = route(self, work, request.method, url, body, request.headers)
         if answer.status < 300:
             work.commit()
