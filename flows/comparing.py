@@ -132,7 +132,6 @@ class Comparing:
             shown = sides.summed(right) if tie.many else right
             compared = work.sides.compare(left, shown, known, tie.final, besides)
             keys = [*compared.differing, *compared.unknown]
-            ours = work.sides.of(left, keys)
             theirs: Mapping[str, Sequence[Seen]] = {}
             if tie.resource:
                 theirs = work.figures.under(tie.system, tie.resource, keys, self.as_of)
@@ -143,7 +142,7 @@ class Comparing:
             self._total(replace(tie, name=tie.second), mine, seen)
         self._total(tie, compared.ours, compared.theirs)
         for key in keys:
-            self._judge(tie, key, ours.get(key), theirs.get(key, ()))
+            self._judge(tie, key, compared.differing.get(key), theirs.get(key, ()))
 
     def _compare_sums(self, tie: Tie, left: Mapping[str, Money], right: Mapping[str, Money]) -> None:
         """Compares two sides that are small enough to be held."""

@@ -27,6 +27,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    true,
     union_all,
 )
 
@@ -54,8 +55,14 @@ ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
 #: What no side says.
 _NOTHING: tuple[ColumnElement[Any], ...] = tuple(cast(null(), Text).label(name) for name in ("state", "drift"))
 
+
+def _first(*columns: Any) -> ColumnElement[Any]:
+    """The first of some keys that is there, said to be text: SQLite joins by no index on what has no type."""
+    return cast(func.coalesce(*columns), Text)
+
+
 #: The key of an entry's journal in the general ledger.
-JOURNAL = func.coalesce(ENTRY.c.gl_journal, ENTRY.c.id)
+JOURNAL = _first(ENTRY.c.gl_journal, ENTRY.c.id)
 
 FINAL = INVOICE.c.status == "final"
 CAME_IN = PAYMENT.c.status == "succeeded"
@@ -98,7 +105,7 @@ def orders(until: datetime | None = None) -> Select[Any]:
 
 def subscriptions() -> Select[Any]:
     """By order, what the charges that it made or amended are worth over their term."""
-    order = func.coalesce(ORDER_LINE.c.parent_id, SUBSCRIPTION.c.order_id)
+    order = _first(ORDER_LINE.c.parent_id, SUBSCRIPTION.c.order_id)
     return (
         _side(order, SUBSCRIPTION.c.currency, func.sum(CHARGE.c.contract_value_minor))
         .select_from(CHARGE)
@@ -241,7 +248,7 @@ def rated(month: str) -> Select[Any]:
 
 def invoiced(span: DateSpan) -> Select[Any]:
     """By account whose usage and charges they are, what the lines of the month's invoices sum to."""
-    account = func.coalesce(RATED.c.account_id, ADJUSTMENT.c.account_id, MOVEMENT.c.account_id, INVOICE.c.account_id)
+    account = _first(RATED.c.account_id, ADJUSTMENT.c.account_id, MOVEMENT.c.account_id, INVOICE.c.account_id)
     return (
         _side(account, INVOICE.c.currency, func.sum(LINE.c.amount_minor))
         .select_from(LINE)
@@ -267,7 +274,7 @@ KNOWN: Mapping[str, Select[Any]] = {
     "tax_document": select(INVOICE.c.id).where(FINAL),
     "tax_credit": select(NOTE.c.id),
     "charge": union_all(
-        select(PAYMENT.c.id), select((literal("PAY-", String) + INVOICE.c.id).label("id")).where(FINAL)
+        select(PAYMENT.c.id), select(cast(literal("PAY-", String) + INVOICE.c.id, Text).label("id")).where(FINAL)
     ).subquery().select(),
     "settlement": select(PAYMENT.c.id),
     "refund": select(PAYMENT.c.id),
@@ -291,16 +298,20 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """Two sides by currency, and the keys of the records on which they are not the same."""
+    """Two sides by currency, what we hold of the records on which they are not the same, and whom nobody knows."""
 
     ours: Mapping[str, Total]
     theirs: Mapping[str, Total]
-    differing: Sequence[str]
+    differing: Mapping[str, Side]
     unknown: Sequence[str]
 
     @property
     def both(self) -> tuple[Mapping[str, Total], Mapping[str, Total]]:
         return self.ours, self.theirs
+
+
+def _sum(column: Any) -> ColumnElement[Any]:
+    return func.coalesce(func.sum(column), 0)
 
 
 class Sides:
@@ -317,11 +328,13 @@ class Sides:
         final: str = "",
         besides: Collection[str] = (),
     ) -> Compared:
-        """What differs by key, and what of theirs belongs to no record of ours. ``known``: the ids that another month
-        explains (None: none), and ``besides`` them these; ``final``: the state, in small letters, that theirs must have
-        (empty: any)."""
+        """What differs by key, and what of theirs belongs to no record of ours.
+
+        ``known``: ids of which none is strange, all of ours among them (None: ours alone), and ``besides`` them these;
+        ``final``: the state, in small letters, that theirs must have (empty: any).
+        """
         our, their = ours.cte("ours"), theirs.cte("theirs")
-        not_final = case((func.lower(their.c.state) == final, 0), else_=1) if final else literal(0)
+        is_final = func.lower(their.c.state) == final if final else true()
         by_key = (
             select(
                 their.c.key,
@@ -329,7 +342,8 @@ class Sides:
                 func.sum(their.c.amount).label("amount"),
                 func.sum(their.c.beside).label("beside"),
                 func.count().label("number"),
-                func.sum(not_final).label("not_final"),
+                func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
+                func.sum(case((is_final, 0), else_=1)).label("not_final"),
                 func.max(their.c.drift).label("drift"),
             )
             .group_by(their.c.key)
@@ -344,48 +358,51 @@ class Sides:
             by_key.c.not_final > 0,
             by_key.c.drift.is_not(None),
         )
-        differing = select(our.c.key).outerjoin(by_key, by_key.c.key == our.c.key).where(differs)
-        strange = select(by_key.c.key).outerjoin(our, our.c.key == by_key.c.key).where(our.c.key.is_(None))
-        if known is not None:
-            ids = known.subquery()
-            name = next(iter(ids.c))
-            strange = strange.outerjoin(ids, name == by_key.c.key).where(name.is_(None))
-        counts = or_(by_key.c.amount != 0, func.coalesce(by_key.c.beside, 0) != 0)
-        unknown = sorted(key for key in self._connection.execute(strange.where(counts)).scalars() if key not in besides)
-        mine = select(our.c.key)
-        seen = self._totals(their, final, their.c.key.in_(mine))
-        for part in chunks(unknown):
-            for currency, more in self._totals(their, final, their.c.key.in_(part)).items():
-                seen[currency] = seen.get(currency, Total()) + more
-        return Compared(
-            ours=self._totals(our, ""),
-            theirs=seen,
-            differing=sorted(self._connection.execute(differing).scalars()),
-            unknown=unknown,
-        )
-
-    def _totals(self, side: Any, final: str, *where: ColumnElement[bool]) -> dict[str, Total]:
-        amount = func.coalesce(func.sum(side.c.amount), 0)
-        is_final = case((func.lower(side.c.state) == final, side.c.amount), else_=0) if final else side.c.amount
-        query = select(
-            side.c.currency,
-            amount,
-            func.coalesce(func.sum(side.c.beside), 0),
+        both = our.outerjoin(by_key, by_key.c.key == our.c.key)
+        same = by_key.c.currency == our.c.currency
+        sums = select(
+            our.c.currency,
+            *(_sum(one) for one in (our.c.amount, our.c.beside)),
             func.count(),
-            func.coalesce(func.sum(is_final), 0),
+            *(_sum(case((same, one), else_=0)) for one in (by_key.c.amount, by_key.c.beside, by_key.c.final)),
+            func.count(by_key.c.key),
+            _sum(case((differs, 1), else_=0)),
         )
-        found = self._connection.execute(query.where(*where).group_by(side.c.currency))
-        return {currency: Total(*map(int, sums)) for currency, *sums in found}
+        mine: dict[str, Total] = {}
+        seen: dict[str, Total] = {}
+        number = 0
+        for currency, *found in self._connection.execute(sums.select_from(both).group_by(our.c.currency)):
+            amount, beside, count, their_amount, their_beside, their_final, their_count, differ = map(int, found)
+            mine[currency] = Total(amount, beside, count, amount)
+            seen[currency] = Total(their_amount, their_beside, their_count, their_final)
+            number += differ
+        differing = select(our.c.key, our.c.currency, our.c.amount, our.c.beside).select_from(both).where(differs)
+        ids = (ours if known is None else known).subquery()
+        name = next(iter(ids.c))
+        counts = or_(by_key.c.amount != 0, func.coalesce(by_key.c.beside, 0) != 0)
+        strange = select(by_key).outerjoin(ids, name == by_key.c.key).where(name.is_(None), counts)
+        unknown = []
+        for row in self._connection.execute(strange).mappings():
+            if row["key"] not in besides:
+                unknown.append(row["key"])
+                more = Total(int(row["amount"]), int(row["beside"] or 0), int(row["number"]), int(row["final"]))
+                seen[row["currency"]] = seen.get(row["currency"], Total()) + more
+        return Compared(mine, seen, self._read(differing) if number else {}, sorted(unknown))
+
+    def _read(self, query: Select[Any]) -> dict[str, Side]:
+        found = {}
+        for row in self._connection.execute(query).mappings():
+            currency = row["currency"]
+            beside = None if row["beside"] is None else Money(int(row["beside"]), currency)
+            found[row["key"]] = Side(currency, Money(int(row["amount"]), currency), beside)
+        return dict(sorted(found.items()))
 
     def of(self, side: Select[Any], keys: Sequence[str]) -> dict[str, Side]:
         """What a side says of the records with these keys."""
         cte = side.cte("side")
-        found = {}
+        found: dict[str, Side] = {}
         for part in chunks(keys):
-            for row in self._connection.execute(select(cte).where(cte.c.key.in_(part))).mappings():
-                currency = row["currency"]
-                beside = None if row["beside"] is None else Money(int(row["beside"]), currency)
-                found[row["key"]] = Side(currency, Money(int(row["amount"]), currency), beside)
+            found |= self._read(select(cte).where(cte.c.key.in_(part)))
         return found
 
     def among(self, side: Select[Any], keys: Sequence[str]) -> set[str]:

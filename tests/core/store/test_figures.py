@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -104,9 +103,10 @@ def test_each_side_is_the_same_as_itself_on_every_database(database: Database, n
     see(database, figure())
     side = SIDES[name]
     with database.reading() as work:
-        for known in (None, *sides.KNOWN.values()):
-            found = work.sides.compare(side, side, known)
-            assert (found.differing, found.unknown, found.ours) == ([], [], found.theirs)
+        found = work.sides.compare(side, side, None)
+        assert (found.differing, found.unknown, found.ours) == ({}, [], found.theirs)
+        for known in sides.KNOWN.values():
+            assert work.sides.compare(side, side, known).differing == {}
         sums = work.sides.sums(side)
         assert {key: one.amount for key, one in work.sides.of(side, list(sums)).items()} == sums
         assert work.sides.among(side, [*sums, "nobody"]) == set(sums)
@@ -136,7 +136,7 @@ def test_only_what_differs_is_named(
     with database.reading() as work:
         found = work.sides.compare(sides.invoices(OCTOBER), figures.side("erp", "invoice"), sides.KNOWN["invoice"])
         drift = [one.drift for seen in work.figures.under("erp", "invoice", differing).values() for one in seen]
-    assert (found.differing, found.unknown) == (differing, unknown)
+    assert (list(found.differing), found.unknown) == (differing, unknown)
     assert found.ours["USD"].amount == INVOICE.total.minor
     assert sum(one.amount for one in found.theirs.values()) == amount.minor
     assert drift == [list(one.drift) if isinstance(one, Seen) else [] for one in theirs if differing]
@@ -148,4 +148,4 @@ def test_a_document_that_is_not_final_differs_and_does_not_count(database: Datab
     see(database, figure(state="Saved"))
     with database.reading() as work:
         found = work.sides.compare(sides.invoices(OCTOBER), figures.side("erp", "invoice"), None, "committed")
-    assert (found.differing, replace(found.theirs["USD"], count=0).final) == ([OURS], 0)
+    assert (list(found.differing), found.theirs["USD"].final) == ([OURS], 0)
