@@ -47,7 +47,7 @@ def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -
         return _remember(hub, system, resource)
     since = _cursor(hub, system, resource) if wanted is Reading.CHANGED else None
     read = Sighting(reading=Reading.CHANGED if since else Reading.WHOLE)
-    mapping = hub.reading(system, "figure", resource)
+    mapping = hub.mappings.find(system, "figure", "in", resource)
     began, newest, present = hub.now(), since, set[str]()
     batch: dict[str, Figure] = {}
     gone: list[str] = []
@@ -76,12 +76,9 @@ def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -
             gone += work.figures.digests(system, resource).keys() - present
         work.figures.close(system, resource, gone, began)
         if read.reading is Reading.WHOLE:
-            work.outbox.move_watermark(_mark(system, f"{WHOLE}{resource}", began, began))
+            _advance(work, system, f"{WHOLE}{resource}", began, began)
         if newest and not read.unread:
-            position = datetime.fromisoformat(newest) - OVERLAP
-            stands = work.outbox.watermark(system, f"{CHANGED}{resource}")
-            if stands is None or position.isoformat() > stands:
-                work.outbox.move_watermark(_mark(system, f"{CHANGED}{resource}", position, began))
+            _advance(work, system, f"{CHANGED}{resource}", datetime.fromisoformat(newest) - OVERLAP, began)
     return read
 
 
@@ -92,8 +89,11 @@ GL = "gl_balance"
 CHANGED, WHOLE = "tie-out/", "tie-out-whole/"
 
 
-def _mark(system: str, name: str, position: datetime, at: datetime) -> Watermark:
-    return Watermark(system=system, resource=name, position=position.isoformat(), moved_at=at)
+def _advance(work: Work, system: str, name: str, position: datetime, at: datetime) -> None:
+    """Moves a cursor, never back: clocks may differ."""
+    stands, new = work.outbox.watermark(system, name), position.isoformat()
+    if stands is None or new > stands:
+        work.outbox.move_watermark(Watermark(system=system, resource=name, position=new, moved_at=at))
 
 
 def _cursor(hub: Hub, system: str, resource: str) -> str | None:
