@@ -78,14 +78,22 @@ def demo(
     accounts: Annotated[int, typer.Option(min=1, max=500)] = 20,
     events: Annotated[int, typer.Option(min=0, max=5_000_000)] = 200_000,
     state: Annotated[Path | None, typer.Option(help="Where everything is kept; default: .tieout/<stack>.")] = None,
+    close: Annotated[bool, typer.Option("--close", help="End with the close of the month.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole business on this machine: CRM quote to GL journal, and the tie-out."""
-    from app.demo.run import run_demo
+    from app.demo.run import Ends, run_demo
 
     folder = state or Path(".tieout", "demo" if stack == "salesforce" else stack)
     code = run_demo(
-        folder, stack=stack, seed=seed, accounts=accounts, events=events, headless=headless, as_json=as_json
+        folder,
+        stack=stack,
+        seed=seed,
+        accounts=accounts,
+        events=events,
+        headless=headless,
+        as_json=as_json,
+        ends=Ends.CLOSE if close else Ends.TIE_OUT,
     )
     raise typer.Exit(code)
 

@@ -7,6 +7,7 @@ with failed records does not stop the next one: the failed records stand on the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Any
 
 from prefect import flow
@@ -31,13 +32,21 @@ from flows.tie_out import tie_out
 from flows.write_back import write_back
 
 
+class Earning(StrEnum):
+    """When deferred revenue is booked."""
+
+    NOW = "now"
+    AT_CLOSE = "at close"
+
+
 @flow(
     name="Order to cash",
     flow_run_name="order to cash {period}",
     description="Takes in won orders, rates and bills a month (`2026-10`), taxes, collects, books, tells the CRM, "
     "and proves that all systems say the same. Repeating it changes nothing.",
 )
-def order_to_cash(period: str) -> State[Any]:
+def order_to_cash(period: str, earning: Earning = Earning.NOW) -> State[Any]:
+    """``earning``: whether deferred revenue is booked at once, or by the close, once a person has approved it."""
     steps: list[Callable[[], State[Any]]] = [
         lambda: prepare(return_state=True),
         lambda: intake(return_state=True),
@@ -51,7 +60,7 @@ def order_to_cash(period: str) -> State[Any]:
         lambda: deliver(return_state=True),  # invoices and journals to the ERP, tax committed, cards charged
         lambda: intake(return_state=True),  # what the gateway says of the charges
         lambda: settle(return_state=True),
-        lambda: recognise(period, return_state=True),
+        *([lambda: recognise(period, return_state=True)] if earning is Earning.NOW else []),
         lambda: write_back(return_state=True),
         lambda: deliver(return_state=True),  # payments and journals to the ERP, progress to the CRM
         lambda: tie_out(period, return_state=True),

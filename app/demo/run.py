@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -25,7 +26,9 @@ from rich.table import Table
 from app.demo.company import Customer, customers
 from app.demo.stacks import STACKS, Place, profile, salesperson, token
 from app.demo.usage import write_usage
+from app.operators import operator
 from app.processes import child, free_port, prefect_environment, told, until
+from core.close import Verdict
 from core.errors import Misconfigured
 from core.invoicing import Invoice
 from core.money import Money, total
@@ -34,8 +37,12 @@ from core.payments import Payment, Settlement
 from core.period import DateSpan
 from core.rating import RatedLine
 from core.ties import TieLine
+from flows.close import standing
+from flows.close_books import answer_waiting_runs
 from flows.context import Hub
 from flows.ingest import FOLDER
+from flows.order_to_cash import Earning
+from flows.pack import folder_of
 from flows.report import dollars
 from flows.settings import CONFIG_VARIABLE, load
 from flows.tie_out import row, tie_out_period
@@ -66,6 +73,13 @@ STAGES = (
 )
 
 
+class Ends(StrEnum):
+    """What the month ends with."""
+
+    TIE_OUT = "tie-out"
+    CLOSE = "close"
+
+
 @dataclass
 class Stack:
     """Everything the demo started: addresses, and the hub to look into."""
@@ -76,7 +90,17 @@ class Stack:
     prefect_ui: str
 
 
-def run_demo(state: Path, *, stack: str, seed: int, accounts: int, events: int, headless: bool, as_json: bool) -> int:
+def run_demo(
+    state: Path,
+    *,
+    stack: str,
+    seed: int,
+    accounts: int,
+    events: int,
+    headless: bool,
+    as_json: bool,
+    ends: Ends = Ends.TIE_OUT,
+) -> int:
     """Runs the whole path on ``state``; 0 when every tie closes. Repeated on the same state it changes nothing."""
     if platform.system() == "Windows":
         raise Misconfigured("the demo runs on Linux and macOS; on Windows use WSL")
@@ -92,7 +116,9 @@ def run_demo(state: Path, *, stack: str, seed: int, accounts: int, events: int, 
             running = opened.enter_context(_stack(state, STACKS[stack]))
         console.print(f"Prefect UI [link]{running.prefect_ui}[/link]  (state in {os.path.relpath(state)})")
         before = _objects(running.vendors)
-        _month(running, state, people, seed, events, console)
+        _month(running, state, people, seed, events, console, ends)
+        if ends is Ends.CLOSE:
+            _close(running, console, headless=headless)
         lines, _ = tie_out_period(running.hub, PERIOD)
         changes = _changes(before, _objects(running.vendors))
         closed = all(line.closes for line in lines)
@@ -185,7 +211,9 @@ def _control(url: str, path: str, body: Any = None) -> Any:
         return json.load(response)
 
 
-def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events: int, console: Console) -> None:
+def _month(
+    stack: Stack, state: Path, people: list[Customer], seed: int, events: int, console: Console, ends: Ends
+) -> None:
     """The month itself: enter and win the deals, deliver the usage files, run order to cash."""
     with Progress(
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[told]}"),
@@ -213,7 +241,7 @@ def _month(stack: Stack, state: Path, people: list[Customer], seed: int, events:
         bar = bars.add_task("Webhooks provision orders", total=None, told="")
         deals = sum(len(customer.deals) for customer in people)
         _wait_for_orders(stack.hub, deals, lambda n: bars.update(bar, total=deals, completed=n, told=f"{n} of {deals}"))
-        _order_to_cash(bars)
+        _order_to_cash(bars, ends)
 
 
 def _wait_for_orders(hub: Hub, deals: int, tell: Callable[[int], None]) -> None:
@@ -227,15 +255,18 @@ def _wait_for_orders(hub: Hub, deals: int, tell: Callable[[int], None]) -> None:
         time.sleep(0.5)
 
 
-def _order_to_cash(bars: Progress) -> None:
+def _order_to_cash(bars: Progress, ends: Ends) -> None:
     """Starts the deployment and follows its stages."""
     from prefect import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
     from prefect.client.schemas.sorting import FlowRunSort
     from prefect.deployments import run_deployment
 
-    tasks = [bars.add_task(text, total=1, told="", start=False) for _, text in STAGES]
-    run: Any = run_deployment("Order to cash/order-to-cash", parameters={"period": PERIOD}, timeout=0)
+    texts = [text for flow, text in STAGES if ends is Ends.TIE_OUT or flow != "Recognise revenue"]
+    tasks = [bars.add_task(text, total=1, told="", start=False) for text in texts]
+    earning = Earning.NOW if ends is Ends.TIE_OUT else Earning.AT_CLOSE
+    parameters = {"period": PERIOD, "earning": earning.value}
+    run: Any = run_deployment("Order to cash/order-to-cash", parameters=parameters, timeout=0)
     children = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
     with get_client(sync_client=True) as client:
         while True:
@@ -253,6 +284,32 @@ def _order_to_cash(bars: Progress) -> None:
                     bars.console.print(f"[yellow]order to cash ended {state.name}:[/] {state.message}")
                 return
             time.sleep(0.5)
+
+
+def _close(stack: Stack, console: Console, *, headless: bool) -> None:
+    """Closes the month. A person approves it in the UI; where nobody sits there, the operator who started the demo."""
+    from prefect import get_client
+    from prefect.deployments import run_deployment
+
+    parameters = {"period": PERIOD, "started_by": operator()}
+    run: Any = run_deployment("Close the books/close", parameters=parameters, timeout=0)
+    told = answered = False
+    with get_client(sync_client=True) as client, console.status("Closing the month"):
+        while True:
+            state = client.read_flow_run(UUID(str(run.id))).state
+            if state is not None and state.is_final():
+                break
+            waits = state is not None and state.is_paused()
+            if waits and headless and not answered:
+                answered = answer_waiting_runs(PERIOD, Verdict.APPROVE, operator(), "approved by the demo") > 0
+            elif waits and not headless and not told:
+                told = True
+                console.print(f"The close waits for you: {stack.prefect_ui}/runs/flow-run/{run.id} > Resume")
+            time.sleep(1)
+    console.print(f"[bold]Close[/] {state.message}")
+    if state.is_completed():
+        folder = folder_of(stack.hub, standing(stack.hub, PERIOD))
+        console.print(f"  pack  {folder}\n  uv run tieout close verify {os.path.relpath(folder)}")
 
 
 def _short(text: str) -> str:
