@@ -422,6 +422,20 @@ def test_a_settlement_carries_the_metadata_of_its_payment(gateway: StripeGateway
     assert (refund["source"]["metadata"]["payment_id"], refund["net"]) == (key(1).value, -500)
 
 
+def test_a_payout_comes_with_what_it_pays_out_and_not_its_own_movement(
+    gateway: StripeGateway, sandbox: Sandbox
+) -> None:
+    """What is paid out once is not paid out again."""
+    gateway.upsert("payment", payload(1), key(1))
+    assert list(gateway.changes("payout", None)) == []
+    for _ in range(2):
+        sandbox.api.post("/_sandbox/payouts", json={"available_by": 1 << 40}).raise_for_status()
+    (payout,) = (change.payload for change in gateway.changes("payout", None))
+    assert payout is not None
+    (movement,) = payout["movements"]
+    assert (payout["amount"], movement["net"], movement["type"]) == (9_681, 9_681, "charge")
+
+
 def test_a_payment_that_changes_later_is_a_change(gateway: StripeGateway, sandbox: Sandbox) -> None:
     """After a cursor, payments are found by their events and read fresh, each once."""
     made = sandbox.post("/v1/payment_intents", amount=500, currency="usd", payment_method="pm_card_visa")
