@@ -226,7 +226,7 @@ def _drafts(
                 accounts[account_id],
                 found,
                 billing,
-                billing.last_day,
+                work.periods.open_day(hub.books(work, account_id).entity.id, billing.last_day),
                 group,
                 order if by_order else None,
                 exempt[account_id, group],

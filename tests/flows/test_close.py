@@ -12,13 +12,14 @@ from core import pack
 from core.accounts import BillingTerms
 from core.close import Close, CloseState, Decision, PeriodLock, Verdict
 from core.errors import Rejected
+from core.invoicing import Invoice
 from core.ledger import JournalEntry, Via, reversal
 from core.money import Money
 from core.payments import Payment
 from core.store import StoreFailed
 from core.sync import DeskEntry
+from flows import bill, recognise
 from flows import close as stages
-from flows import recognise
 from flows.adjust import set_terms
 from flows.close_books import Answer, Closing
 from flows.context import Hub
@@ -341,3 +342,19 @@ def test_every_act_of_a_close_is_told_to_the_audit(ready: Company) -> None:
         ("locked", "flow close"),
         ("certified", "flow close"),
     ]
+
+
+def test_an_invoice_that_is_drafted_after_the_lock_is_dated_in_the_first_open_month(world: Company) -> None:
+    """An invoice of October that comes late is an invoice of November's books."""
+    for name, step in BEFORE_CLOSE:
+        step(world.hub)
+        if name == "rate":
+            break
+    lock = PeriodLock(
+        id="main/2026-10/1", entity="main", month=PERIOD, close_id="CLOSE-main-2026-10-1", locked_at=world.hub.now()
+    )
+    with world.hub.database.work() as work:
+        work.add([lock])
+    bill.draft_invoices(world.hub, PERIOD)
+    with world.hub.database.reading() as work:
+        assert {one.invoice_date for one in work.find(Invoice)} == {date(2026, 11, 1)}
