@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from tests.postgres import NoPostgres
 from tests.simulation import processes
 from tests.simulation.campaign import Tally, campaign, find
 from tests.simulation.plants import PLANTS
@@ -50,7 +51,11 @@ def _plants(seeds: range, names: Sequence[str]) -> int:
 
 def _kills(seeds: range, options: argparse.Namespace) -> int:
     began = time.monotonic()
-    deaths = processes.campaign(seeds, on_postgres=options.postgres, stop_at_first=not options.keep_going)
+    try:
+        deaths = processes.campaign(seeds, on_postgres=options.postgres, stop_at_first=not options.keep_going)
+    except NoPostgres as reason:
+        print(f"skipped: no PostgreSQL: {reason}")
+        return 1
     kills = sum(deaths.kills.values())
     print(f"{deaths.seeds} months, {kills} kills, {kills / (time.monotonic() - began):.1f} kills a second")
     _table("killed at", deaths.kills)

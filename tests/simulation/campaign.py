@@ -60,9 +60,20 @@ class Tally:
         return [one for one in SITUATIONS if not self.sometimes[one]] if self.runs >= ENOUGH else []
 
 
-def once(seed: int) -> Run:
-    """One run under watch. Raises Violation."""
-    return simulate(seed, Watch(), at_rest)
+def once(seed: int, database_url: str = "") -> Run:
+    """One run under watch, on SQLite or on the database of that address. Raises Violation."""
+    return simulate(seed, Watch(), at_rest, database_url)
+
+
+def same_on(database_url: str, seed: int) -> None:
+    """Violation when a seed does not take the same steps to the same objects at the vendors on another database."""
+    ours, theirs = once(seed), once(seed, database_url)
+    for step, (was, now) in enumerate(zip(ours.trace[:-1], theirs.trace[:-1], strict=False)):
+        if was != now:
+            raise Violation("a seed is the same on each database", f"step {step} was {was!r} and is {now!r}")
+    here, there = ours.vendors.snapshot(), theirs.vendors.snapshot()
+    if differ := sorted(key for key in {*here, *there} if here.get(key) != there.get(key)):
+        raise Violation("a seed comes to the same on each database", str(differ))
 
 
 def campaign(seeds: Iterable[int], *, stop_at_first: bool = True) -> Tally:

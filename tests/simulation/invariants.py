@@ -71,7 +71,7 @@ class Watch:
     _kept: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, run: Run, step: str) -> None:
-        data = run.count("PRAGMA data_version")
+        data = run.data_version()
         if data != self._seen_data:
             self._seen_data = data
             self.outbox_follows_its_graph(run)
@@ -278,6 +278,14 @@ def all_orders_are_in(run: Run) -> None:
         raise Violation("I9 every won order is in", str(sorted(missing)))
 
 
+def every_customer_is_told(run: Run) -> None:
+    """I9: each customer of the hub was intended for the gateway and for the ERP."""
+    for system in ("stripe", "netsuite"):
+        told = run.ids(f"SELECT record_id FROM outbox WHERE system = '{system}' AND resource = 'account'")  # noqa: S608
+        if untold_to := run.ids("SELECT id FROM account") - told:
+            raise Violation("I9 every customer is told", f"{system} {sorted(untold_to)}")
+
+
 def money_travels_whole(run: Run) -> None:
     """I4: rated = invoiced = tax base; tax = tax; total = ERP invoice = charge = payment; read from the shelves."""
     shelves = run.vendors.shelves
@@ -371,7 +379,7 @@ def newest_name_wins(run: Run) -> None:
 
 def no_secret_is_told(run: Run) -> None:
     """I11: no credential in the database, whatever failed."""
-    text = "\n".join(run.sql.iterdump())
+    text = "\n".join(run.dump())
     for secret in SECRETS:
         if secret in text:
             raise Violation("I11 no secret is stored", secret)
@@ -452,6 +460,7 @@ TRACES: Mapping[str, str] = {
 AT_REST: tuple[Callable[[Run], None], ...] = (
     acknowledged_is_stored,
     all_orders_are_in,
+    every_customer_is_told,
     all_is_delivered,
     desk_shows_what_is_wrong,
     money_travels_whole,

@@ -14,7 +14,6 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import tempfile
 import traceback
 from collections import Counter
@@ -27,12 +26,12 @@ from multiprocessing import RawValue
 from pathlib import Path
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import httpx._transports.default as httpx_default
-import psycopg
 import uvicorn
-from sqlalchemy import event, make_url
+from sqlalchemy import event
 
 from app.demo.crm import SalesPerson
 from app.webhooks import receiver
@@ -50,7 +49,7 @@ from tests import postgres
 from tests.simulation import invariants, vendors
 from tests.simulation.bad_wire import vendors as vendors_between
 from tests.simulation.company import Company, as_account, company
-from tests.simulation.run import KEYS, PERIOD, ROOT, Violation, mappings, price_book, template
+from tests.simulation.run import KEYS, PERIOD, ROOT, Violation, mappings, price_book, reader, template
 
 #: Every named commit point of a delivery, and of taking in a usage file.
 DELIVERING = ("outbox.claimed", "outbox.before_send", "outbox.sent", "outbox.before_commit", "outbox.settled")
@@ -153,10 +152,7 @@ class Month:
 
     @cached_property
     def sql(self) -> Any:
-        if self.database.dialect == "sqlite":
-            return sqlite3.connect(self.database.url.removeprefix("sqlite:///"), isolation_level=None)
-        url = make_url(self.database.url).set(drivername="postgresql").render_as_string(hide_password=False)
-        return psycopg.connect(url, autocommit=True)
+        return reader(self.database.url)
 
     def ids(self, query: str) -> set[str]:
         return {row[0] for row in self.sql.execute(query).fetchall()}
@@ -482,10 +478,10 @@ def _folder() -> Iterator[Path]:
 def campaign(seeds: Iterable[int], *, on_postgres: bool = False, stop_at_first: bool = True) -> Deaths:
     """Lives through these seeds on SQLite files or on PostgreSQL."""
     deaths = Deaths()
-    vendors.hold_still()
-    httpx_default.create_ssl_context = cache(httpx_default.create_ssl_context)
     ahead = RawValue("d", 0.0)
     with (
+        vendors.held_still(),
+        patch.object(httpx_default, "create_ssl_context", cache(httpx_default.create_ssl_context)),
         _folder() as folder,
         vendors_between(list(KEYS), ahead) as (urls, between),
         _databases(folder, on_postgres) as (database, new_database),
@@ -517,6 +513,8 @@ def campaign(seeds: Iterable[int], *, on_postgres: bool = False, stop_at_first: 
                 deaths.seeds += 1
                 deaths.kills += one.deaths
                 deaths.sometimes += one.sometimes
+    gc.enable()
+    gc.unfreeze()
     return deaths
 
 

@@ -21,6 +21,8 @@ from random import Random
 from sqlite3 import connect
 from typing import Any
 
+import psycopg
+from sqlalchemy import make_url
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -89,6 +91,7 @@ OTHER_FAULTS = (
 )
 #: Jobs of the month that are done before the faults begin.
 HEAD_STARTS = (0, 0, 0, 2, 5, 7, 9, 10, 11, 13, 15, 17, 19)
+SHORT_STARTS = (0, 0, 0, 1, 2, 3)
 #: How far the month goes in a seed, and the jobs it goes without: most worlds are small, so that there are many.
 #: ``told``: customers are made known to gateway and ERP, with no CRM.
 _NOT_SOLD = frozenset({"ingest", "rate", "bill", "finalise", "collect", "settle", "recognise", "deliver avalara"})
@@ -148,6 +151,14 @@ def template() -> bytes:
         database.migrate()
         database.close()
         return path.read_bytes()
+
+
+def reader(url: str) -> Any:
+    """A connection that reads a database on its own, behind the product's back."""
+    if url.startswith("sqlite"):
+        return connect(url.removeprefix("sqlite:///"), isolation_level=None)
+    address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg.connect(address, autocommit=True)
 
 
 class InlineWriter(GroupCommit):
@@ -365,6 +376,8 @@ class Run:
     folder: Path
     check: Callable[[Run, str], None]
     """Called after each step with what the step was; raises Violation."""
+    database_url: str = ""
+    """Of a migrated database without a row; empty: a file of its own."""
     now: datetime = START
     quiet: bool = False
     faults: Counter[str] = field(default_factory=Counter)
@@ -381,7 +394,7 @@ class Run:
     """The newest name of each account at the CRM."""
 
     def __post_init__(self) -> None:
-        self._ids = itertools.count(1)
+        self._ids, self._versions = itertools.count(1), itertools.count(1)
         rng = self.stream("faults")
         self.fault_set = {name for name in (*RATES, *OTHER_FAULTS) if rng.random() < 0.3}
         if rng.random() < 0.05:
@@ -397,16 +410,17 @@ class Run:
         self._crashes = self.stream("crashes")
         self.company: Company = company(self.stream("company"), uses=self.reach in ("billed", "paid"))
         self.vendors = Vendors(lambda: self.now)
-        (self.folder / "tieout.db").write_bytes(template())
+        if not self.database_url:
+            (self.folder / "tieout.db").write_bytes(template())
         self.settings = Settings(
-            database_url=f"sqlite:///{self.folder / 'tieout.db'}",
+            database_url=self.database_url or f"sqlite:///{self.folder / 'tieout.db'}",
             state_folder=self.folder,
             price_book=ROOT / "app" / "demo" / "northwind.yaml",
             mappings_folder=ROOT / "mappings",
             systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
         )
         self.database = Database(self.settings.database_url)
-        self.sql = connect(self.folder / "tieout.db", isolation_level=None)
+        self.sql = reader(self.settings.database_url)
         skewed = "clock_skew" in self.fault_set
         self.crossings = Crossings(
             lambda: self.now, self._proved, timedelta(0) if skewed else LEAST_LEASE, self.sometimes
@@ -429,8 +443,9 @@ class Run:
         return f"{next(self._ids):032x}"
 
     def _proved(self, *crossing: str) -> bool:
-        query = "SELECT count(*) FROM sync_record WHERE system = ? AND resource = ? AND record_id = ?"
-        return self.count(query, *crossing) > 0
+        return crossing in {
+            tuple(row) for row in self.sql.execute("SELECT system, resource, record_id FROM sync_record")
+        }
 
     def pass_by(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -456,7 +471,7 @@ class Run:
             self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
             self.names = {one.number: one.name for one in people}
         rng = self.stream("schedule")
-        self._begin_well(rng.choice(HEAD_STARTS), rng)
+        self._begin_well(rng.choice(SHORT_STARTS if self.reach in ("told", "sold") else HEAD_STARTS), rng)
         for number in range(rng.choice(STEPS)):
             step = self._step(rng)
             self._note(f"{number} {step}")
@@ -485,7 +500,7 @@ class Run:
         text = hashlib.sha256("\n".join(self.trace).encode())
         for key, body in sorted(self.vendors.snapshot().items()):
             text.update(f"{key}{body}".encode())
-        for line in self.sql.iterdump():
+        for line in self.dump():
             text.update(line.encode())
         return text.hexdigest()[:16]
 
@@ -574,8 +589,21 @@ class Run:
             jobs["retry"] = lambda hub: retry_failed.retry_matching(hub)
         return {name: work for name, work in jobs.items() if name not in self.left_out}
 
-    def count(self, query: str, *values: Any) -> int:
-        return int(self.sql.execute(query, values).fetchone()[0])
+    def count(self, query: str) -> int:
+        return int(self.sql.execute(query).fetchone()[0])
+
+    def data_version(self) -> int:
+        """Another number when something was stored since the last time."""
+        return self.count("PRAGMA data_version") if not self.database_url else next(self._versions)
+
+    def dump(self) -> Iterator[str]:
+        """All rows, as text."""
+        if not self.database_url:
+            yield from self.sql.iterdump()
+            return
+        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        for table in sorted(self.ids(named)):
+            yield from (f"{table} {row}" for row in self.sql.execute(f"SELECT * FROM {table}"))  # noqa: S608
 
     def ids(self, query: str) -> set[str]:
         return {row[0] for row in self.sql.execute(query)}
@@ -845,7 +873,11 @@ class Run:
             "SELECT max(due_at), max(lease_until) FROM outbox WHERE state IN ('pending', 'sending', 'unknown')"
         ).fetchone()
         inbox = self.sql.execute("SELECT max(lease_until) FROM inbox WHERE state = 'applying'").fetchone()
-        instants = [datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (*found, *inbox) if text]
+        instants = [
+            one if isinstance(one, datetime) else datetime.fromisoformat(one).replace(tzinfo=UTC)
+            for one in (*found, *inbox)
+            if one
+        ]
         return min(max(instants, default=self.now) + timedelta(seconds=1), self.now + timedelta(hours=1))
 
 
@@ -857,16 +889,19 @@ def _later(post: Posted, at: datetime) -> Posted:
     return Posted(post.system, post.kind, post.event, post.body, post.content_type, at)
 
 
-def simulate(seed: int, check: Callable[[Run, str], None], at_rest: Callable[[Run], None]) -> Run:
+def simulate(
+    seed: int, check: Callable[[Run, str], None], at_rest: Callable[[Run], None], database_url: str = ""
+) -> Run:
     """Runs a seed to its end and gives what was seen. Raises Violation."""
-    simulated.hold_still()
-    folder = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    run = Run(seed, folder, check)
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir=memory if memory.is_dir() else None))
     try:
-        with closing(run):
-            run.simulate()
-            at_rest(run)
-            run.trace.append(run.digest())
+        with simulated.held_still():
+            run = Run(seed, folder, check, database_url)
+            with closing(run):
+                run.simulate()
+                at_rest(run)
+                run.trace.append(run.digest())
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return run

@@ -6,7 +6,7 @@ import asyncio
 import copy
 import re
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from datetime import datetime
@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
+from unittest.mock import patch
 
 import duckdb
 import httpx
@@ -331,13 +332,19 @@ async def _in_this_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-def hold_still() -> None:
+@contextmanager
+def held_still() -> Iterator[None]:
     """Keeps what vendors describe of themselves over all runs, and takes the emulator's worker threads away."""
-    netsuite_schema.Documents = _documents  # type: ignore[misc,assignment]
-    netsuite_connector.Contract.load = staticmethod(_contract)  # type: ignore[method-assign,assignment]
-    netsuite_emulator.run_in_threadpool = _in_this_thread  # type: ignore[assignment]
-    usage_store.session = _usage_session
-    salesforce_connector.SalesforceConnector._fields = _fields  # type: ignore[method-assign]
+    with ExitStack() as until_then:
+        for owner, name, other in (
+            (netsuite_schema, "Documents", _documents),
+            (netsuite_connector.Contract, "load", staticmethod(_contract)),
+            (netsuite_emulator, "run_in_threadpool", _in_this_thread),
+            (usage_store, "session", _usage_session),
+            (salesforce_connector.SalesforceConnector, "_fields", _fields),
+        ):
+            until_then.enter_context(patch.object(owner, name, other))
+        yield
 
 
 SALESFORCE_KEYS = {"client_id": salesforce.CLIENT_ID, "client_secret": salesforce.CLIENT_SECRET}
