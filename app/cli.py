@@ -15,6 +15,7 @@ from rich.console import Console
 from app import (
     cli_audit,
     cli_breaks,
+    cli_cash,
     cli_catalog,
     cli_close,
     cli_credits,
@@ -41,6 +42,7 @@ app.add_typer(cli_mappings.app, name="mappings")
 app.add_typer(cli_catalog.app, name="catalog")
 app.add_typer(cli_rate.app, name="rate")
 app.add_typer(cli_credits.app, name="credits")
+app.add_typer(cli_cash.app, name="cash")
 app.add_typer(cli_rates.app, name="rates")
 app.add_typer(cli_documents.app)
 app.add_typer(cli_audit.app, name="audit")

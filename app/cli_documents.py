@@ -7,7 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from core.accounts import Account, BillingTerms, ByParent, ExemptBy, GroupBy
+from core.accounts import Account, BillingTerms, ByParent, CashBy, ExemptBy, GroupBy
 from core.errors import Rejected
 from core.invoicing import Invoice
 from core.ledger import JournalEntry
@@ -122,15 +122,22 @@ def terms(
     by_parent: Annotated[ByParent, typer.Option(help="What the account above takes over.")] = ByParent.NOTHING,
     minimum: Annotated[str | None, typer.Option(help="Smaller drafts are carried to the next month.")] = None,
     exempt_by: Annotated[ExemptBy, typer.Option(help="Whose exemption holds where the parent owns.")] = ExemptBy.BUYER,
+    cash_by: Annotated[CashBy, typer.Option(help="What money pays that names no invoice.")] = CashBy.AMOUNT,
 ) -> None:
-    """State how an account is billed, from its next draft on."""
+    """State how an account is billed, from its next draft on, and what its money pays."""
     from flows.adjust import set_terms
     from flows.context import hub
 
     currency = known(Account, account).currency
     least = None if minimum is None else Money.of(minimum, currency)
     stated = BillingTerms(
-        id=account, currency=currency, group_by=group_by, by_parent=by_parent, minimum=least, exempt_by=exempt_by
+        id=account,
+        currency=currency,
+        group_by=group_by,
+        by_parent=by_parent,
+        minimum=least,
+        exempt_by=exempt_by,
+        cash_by=cash_by,
     )
     set_terms(hub(), stated)
     print(f"{account}: an invoice per {group_by.value}; parent: {by_parent.value}; minimum: {least or 'none'}")

@@ -145,8 +145,15 @@ class ExemptBy(StrEnum):
     USER = "user"  # its own: it buys, and its parent gets the bill; an invoice apart where the two differ
 
 
+class CashBy(StrEnum):
+    """What money pays that comes in without naming an invoice."""
+
+    AMOUNT = "amount"  # the one invoice with just so much open, else a person says
+    OLDEST = "oldest"  # that, else what is due first
+
+
 class BillingTerms(Noun):
-    """How an account is billed. ``id`` is the account's; an account without terms has these defaults.
+    """How an account is billed and pays. ``id`` is the account's; an account without terms has these defaults.
 
     ``minimum``: a draft below it is carried to the next month (None: every draft from zero up is issued).
     """
@@ -157,6 +164,7 @@ class BillingTerms(Noun):
     by_parent: ByParent = ByParent.NOTHING
     minimum: Money | None = None
     exempt_by: ExemptBy = ExemptBy.BUYER
+    cash_by: CashBy = CashBy.AMOUNT
 
 
 def _above(

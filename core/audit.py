@@ -38,6 +38,11 @@ class Act(StrEnum):
     REPLAYED = "replayed"
     PLANNED = "planned"
     PLAN_APPLIED = "plan applied"
+    # money on our bank accounts
+    IDENTIFIED = "identified"
+    CASH_APPLIED = "cash applied"
+    CASH_REVERSED = "cash reversed"
+    CASH_RETURNED = "cash returned"
     # the close of a month
     FROZEN = "frozen"  # the cut-off stands
     OVERRIDDEN = "overridden"  # a gate was passed by decision

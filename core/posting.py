@@ -318,17 +318,19 @@ def realised_entries(
     booked_on: date,
     settled_on: date,
     account_id: str | None = None,
+    via: Via = Via.DOCUMENT,
 ) -> list[JournalEntry]:
     """What settling an item of ``role`` gained or lost against the rate that it was booked at.
 
-    ``settled``: above zero an asset, below it a liability. Nothing where the currency is that of the books.
+    ``settled``: above zero an asset, below it a liability. Nothing where the currency is that of the books. ``via``: as
+    a document where the ERP books it itself with the payment it is told of.
     """
     before, after = (books.exchange(settled.currency, day) for day in (booked_on, settled_on))
     if before is None or after is None:
         return []
     gain = after.of(settled) - before.of(settled)
     code = books.rules.account(role)
-    return _gains(books, "fx realised", f"FX-{ident}", settled_on, [(code, settled.currency, gain)], account_id)
+    return _gains(books, "fx realised", f"FX-{ident}", settled_on, [(code, settled.currency, gain)], account_id, via)
 
 
 def revaluation_entries(books: Books, month: str, positions: Iterable[Position], number: int = 1) -> list[JournalEntry]:
@@ -369,6 +371,7 @@ def _gains(
     posted_on: date,
     gains: Iterable[tuple[str, str, Money]],
     account_id: str | None = None,
+    via: Via | None = None,
 ) -> list[JournalEntry]:
     """``gains``: ledger account, the currency whose worth changed, and by how much."""
     parts = [
@@ -376,4 +379,4 @@ def _gains(
         for code, currency, gain in gains
         if gain
     ]
-    return books.book(event, ident, posted_on, Subject(event.capitalize(), "fx", ident, account_id), parts)
+    return books.book(event, ident, posted_on, Subject(event.capitalize(), "fx", ident, account_id), parts, via=via)

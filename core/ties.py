@@ -205,6 +205,12 @@ def credit_never_below_zero(grant_id: str, left: Money, granted: Money) -> None:
         raise TieBroken("0 <= credit left <= credit granted", subject=grant_id, left=left, right=granted)
 
 
+def left_within_receipt(receipt_id: str, left: Money, received: Money) -> None:
+    """What is left of money that came in lies between nothing and all of it: never more is applied than was received."""
+    if not 0 <= left.minor <= received.minor:
+        raise TieBroken("0 <= left of a receipt <= received", subject=receipt_id, left=left, right=received)
+
+
 def credit_is_accounted(grant_id: str, given: Money, gone_and_left: Money) -> None:
     """Granted and restored is drawn, expired, voided or left; nothing of a credit disappears."""
     require("credit granted + restored = drawn + expired + voided + left", grant_id, given, gone_and_left)

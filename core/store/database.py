@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms, ZoneChange
 from core.amendments import Amendment
+from core.cash import Application, CashReceipt
 from core.close import Close, Decision, JournalDraft, Override, PeriodLock
 from core.errors import Misconfigured, TieBroken
 from core.fx import FxRate
@@ -94,6 +95,8 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
         Shape(ZoneChange, rows.ZoneChangeRow),
         Shape(TaxDocument, rows.TaxDocumentRow, {"lines": Shape(TaxLine, rows.TaxLineRow)}),
         Shape(Payment, rows.PaymentRow),
+        Shape(CashReceipt, rows.CashReceiptRow),
+        Shape(Application, rows.ApplicationRow),
         Shape(Settlement, rows.SettlementRow),
         Shape(Refund, rows.RefundRow),
         Shape(
@@ -286,6 +289,23 @@ class Work:
             left = table.c.left_minor + one.kind.sign * one.amount.minor
             self._connection.execute(update(table).where(table.c.id == one.grant_id).values(left_minor=left))
         return fresh
+
+    def apply_cash(self, applications: Sequence[Application]) -> list[Application]:
+        """Stores applications with what they take of their receipts, and gives those that were new.
+
+        The database refuses one that takes more than is left, and a second reversal of the same one.
+        """
+        fresh, table = self.add(applications), _table(SHAPES[CashReceipt])
+        for one in fresh:
+            left = table.c.left_minor + one.use.sign * one.amount.minor
+            self._connection.execute(update(table).where(table.c.id == one.receipt_id).values(left_minor=left))
+        return fresh
+
+    def identify_cash(self, receipt_id: str, account_id: str) -> bool:
+        """States whose a receipt is; False when that was known before."""
+        table = _table(SHAPES[CashReceipt])
+        unknown = update(table).where(table.c.id == receipt_id, table.c.account_id.is_(None))
+        return self._connection.execute(unknown.values(account_id=account_id)).rowcount == 1
 
     def rerate(
         self,

@@ -85,6 +85,7 @@ class BillingTermsRow(SQLModel, table=True):
     by_parent: str
     minimum_minor: int | None = _minor(nullable=True)
     exempt_by: str
+    cash_by: str = _added("amount")
 
 
 class OrderRow(SQLModel, table=True):
@@ -450,6 +451,38 @@ class PaymentRow(SQLModel, table=True):
     status: str
     received_at: datetime = _instant()
     failure: str | None = None
+
+
+class CashReceiptRow(SQLModel, table=True):
+    __tablename__ = "cash_receipt"
+    id: str = Field(primary_key=True)
+    entity: str
+    bank_account: str
+    account_id: str | None = Field(default=None, index=True)
+    currency: str
+    amount_minor: int = _minor()
+    left_minor: int = _minor()
+    value_date: date = Field(index=True)
+    payer: str
+    text: str = _text()
+    reference: str = Field(index=True)
+    __table_args__ = (CheckConstraint("left_minor >= 0 AND left_minor <= amount_minor", name="left"),)
+
+
+class ApplicationRow(SQLModel, table=True):
+    __tablename__ = "cash_application"
+    id: str = Field(primary_key=True)
+    receipt_id: str = Field(index=True)
+    use: str
+    invoice_id: str | None = Field(default=None, index=True)
+    reverses: str | None = Field(default=None, unique=True)
+    currency: str
+    amount_minor: int = _minor()
+    applied_on: date
+    rule: str
+    who: str
+    reason: str = _text()
+    __table_args__ = (CheckConstraint("amount_minor > 0", name="positive"),)
 
 
 class SettlementRow(SQLModel, table=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, case, func, select
+from sqlalchemy import Connection, Table, case, func, select, union_all
 
 from core.money import Money
 from core.store import rows
@@ -24,6 +24,9 @@ CREDIT, APPLICATION, REFUND, DISPUTE = map(
     _table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow, rows.DisputeRow)
 )
 CREDIT_MOVEMENT = _table(rows.CreditMovementRow)
+CASH = _table(rows.ApplicationRow)
+#: What an application does to what is left of its receipt.
+_USED = case((CASH.c.use == "reversed", CASH.c.amount_minor), else_=-CASH.c.amount_minor)
 RATED = _table(rows.RatedLineRow)
 BALANCE = _table(rows.LedgerBalanceRow)
 
@@ -94,16 +97,22 @@ class Sums:
         return cast("str | None", self._connection.execute(query).scalar())
 
     def paid(self, invoice_ids: list[str]) -> dict[str, Money]:
-        """Invoice id to the sum of its succeeded payments; invoices without one are absent."""
-        query = (
-            select(PAYMENT.c.invoice_id, PAYMENT.c.currency, func.sum(PAYMENT.c.amount_minor))
-            .where(PAYMENT.c.status == "succeeded")
-            .group_by(PAYMENT.c.invoice_id, PAYMENT.c.currency)
+        """Invoice id to the sum of its succeeded payments and of what money at the bank pays of it; invoices without
+        either are absent."""
+        paid = [
+            select(PAYMENT.c.invoice_id, PAYMENT.c.currency, PAYMENT.c.amount_minor).where(
+                PAYMENT.c.status == "succeeded"
+            ),
+            select(CASH.c.invoice_id, CASH.c.currency, _USED * -1).where(CASH.c.invoice_id.is_not(None)),
+        ]
+        both = union_all(*paid).subquery("paid")
+        query = select(both.c.invoice_id, both.c.currency, func.sum(both.c.amount_minor)).group_by(
+            both.c.invoice_id, both.c.currency
         )
         return {
             invoice: Money(int(minor), currency)
             for part in chunks(invoice_ids)
-            for invoice, currency, minor in self._connection.execute(query.where(PAYMENT.c.invoice_id.in_(part)))
+            for invoice, currency, minor in self._connection.execute(query.where(both.c.invoice_id.in_(part)))
         }
 
     def credited(self, invoice_ids: list[str]) -> dict[str, Money]:

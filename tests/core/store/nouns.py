@@ -9,6 +9,7 @@ from typing import Any
 
 from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy, ZoneChange
 from core.amendments import Amendment, Pause, Start, Stop
+from core.cash import Application, CashReceipt, Rule, Use
 from core.close import Close, CloseState, Decision, Gate, JournalDraft, Override, PeriodLock, Verdict, override_id
 from core.fx import Exchange, FxRate
 from core.invoicing import Adjustment, carry, credit, draft, finalise
@@ -241,6 +242,30 @@ LOCK = PeriodLock(id="main/2026-10/1", entity="main", month="2026-10", close_id=
 ENTRIES = invoice_entries(BOOKS, INVOICE)
 
 #: Each kind with the columns that its noun does not have.
+RECEIPT = CashReceipt(
+    id="RCT-1",
+    entity="main",
+    bank_account="026009593/1",
+    currency="USD",
+    amount=usd("130.00"),
+    left=usd("10.00"),
+    value_date=date(2026, 11, 10),
+    payer="ACME INC",
+    text="pays INV-1",
+    reference="021000020000001",
+)
+APPLIED = Application(
+    id="APP-RCT-1-1",
+    receipt_id=RECEIPT.id,
+    use=Use.APPLIED,
+    invoice_id=INVOICE.id,
+    currency="USD",
+    amount=usd("120.00"),
+    applied_on=date(2026, 11, 10),
+    rule=Rule.REFERENCE,
+    who="flow apply cash",
+)
+TAKEN_BACK = APPLIED.model_copy(update={"id": "APP-RCT-1-2", "use": Use.REVERSED, "reverses": APPLIED.id})
 NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([ACCOUNT, ACCOUNT.model_copy(update={"id": "A-0002", "sites": (), "tax_exemption": "E"})], {}),
     ([ORDER], {}),
@@ -251,6 +276,8 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([PAYMENT], {}),
     ([CREDIT_NOTE, SECOND_CREDIT_NOTE], {}),
     ([REFUND], {}),
+    ([RECEIPT, RECEIPT.model_copy(update={"id": "RCT-2", "account_id": ACCOUNT.id})], {}),
+    ([APPLIED, TAKEN_BACK], {}),
     ([TERMS, BillingTerms(id="A-0002", currency="USD", by_parent=ByParent.OWNS, exempt_by=ExemptBy.USER)], {}),
     ([ADJUSTMENT, ADJUSTMENT.model_copy(update={"id": "ADJ-2", "taken_by": INVOICE.id})], {}),
     ([carry(DRAFT, "below the minimum")], {}),

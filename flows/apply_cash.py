@@ -1,0 +1,319 @@
+"""Apply cash: money on our own bank accounts is taken in once, given to its customer, and pays the invoices it is for.
+
+What no rule matches stays left on its receipt, and stands on the list with what a person may look at first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from core.accounts import Account, BillingTerms, CashBy, payer
+from core.audit import Act, Deed
+from core.cash import Application, CashReceipt, OpenItem, Rule, Use, key, match, suggestions, whose
+from core.errors import Rejected
+from core.invoicing import Invoice, InvoiceStatus
+from core.ledger import JournalEntry, Via, reversal
+from core.money import Money, total
+from core.posting import Books, Subject, realised_entries, receipt_entries
+from core.store import Work
+from core.ties import applied_within_open
+from flows.context import Hub, hub
+from flows.post import post
+from flows.receivables import receivables, withdraw_requests
+from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
+
+WHO = "flow apply cash"
+
+
+@dataclass(frozen=True)
+class Customers:
+    """Who may have paid, and what: read once for a run."""
+
+    names: dict[str, str]
+    terms: dict[str, BillingTerms]
+    earlier: dict[str, str]
+    items: list[OpenItem]
+
+
+def take_receipts(hub: Hub, receipts: Iterable[CashReceipt]) -> list[CashReceipt]:
+    """Stores and books what a bank told; gives what was new. The same receipt again changes nothing."""
+    wanted = list(receipts)
+    with hub.database.work() as work:
+        known = {one.id for one in work.find(CashReceipt, id=[one.id for one in wanted])}
+        fresh = [one for one in wanted if one.id not in known]
+        for one in work.add(fresh):
+            zero, owner = Money.zero(one.currency), one.account_id
+            shares = (zero, one.amount) if owner is None else (one.amount, zero)
+            post(hub, work, receipt_entries(_books(hub, work, one), one.id, one.value_date, {}, *shares, owner))
+    return fresh
+
+
+def apply_receipts(hub: Hub) -> Report:
+    """Identifies and applies what is left of receipts, as far as rules go. Each receipt commits by itself."""
+    report = Report("", counts={"identified": 0, "applied": 0, "left": 0})
+    with hub.database.reading() as work:
+        waiting = [one.id for one in work.find(CashReceipt) if one.left]
+        known = customers(hub, work) if waiting else Customers({}, {}, {}, [])
+    for ident in waiting:
+        with hub.database.work() as work:
+            receipt = _receipt(work, ident)
+            items = _still_open(hub, work, known.items, receipt)
+            account_id = receipt.account_id or whose(receipt, items, known.names, known.earlier)
+            if account_id and not receipt.account_id:
+                receipt = _identify(hub, work, receipt, account_id, WHO)
+                report.counts["identified"] += 1
+            terms = known.terms.get(receipt.account_id or "")
+            oldest = terms is not None and terms.cash_by is CashBy.OLDEST
+            for one in match(receipt, items, oldest_first=oldest) if receipt.account_id else ():
+                made = _apply(hub, work, receipt, one.item.invoice_id, one.amount, one.rule, WHO)
+                receipt = receipt.model_copy(update={"left": receipt.left - made.amount})
+                report.counts["applied"] += 1
+                report.money.append(made.amount)
+                report.rows.append(_row(receipt, made.amount, one.item.invoice_id, one.rule.value))
+            if receipt.left:
+                report.counts["left"] += 1
+                look_at = "; ".join(suggestions(receipt, _without(items, receipt, work), known.names))
+                report.rows.append(_row(receipt, receipt.left, "", look_at and f"look at {look_at}"))
+    report.money = sum_by_currency(report.money)
+    report.headline = counted(report.counts["applied"], "application")
+    report.headline += f", {amounts(report.money)}" if report.money else ""
+    if left := report.counts["left"]:
+        report.headline += f"; {counted(left, 'receipt')} with money left: see `tieout cash list`"
+    return report
+
+
+def unapplied(hub: Hub) -> list[dict[str, str]]:
+    """The receipts that have something left, with what may be looked at first."""
+    with hub.database.reading() as work:
+        waiting = [one for one in work.find(CashReceipt) if one.left]
+        if not waiting:
+            return []
+        known = customers(hub, work)
+    return [_row(one, one.left, "", "; ".join(suggestions(one, known.items, known.names))) for one in waiting]
+
+
+def customers(hub: Hub, work: Work) -> Customers:
+    """Accounts, what is open of them and nobody was asked for, and what earlier receipts taught."""
+    accounts = {one.id: one for one in work.find(Account)}
+    terms = {one.id: one for one in work.find(BillingTerms)}
+    final = [one for one in work.find(Invoice, status=InvoiceStatus.FINAL.value) if one.total.minor > 0]
+    items = [
+        OpenItem(one.invoice.id, payer(one.invoice.account_id, accounts, terms), one.invoice.due_date, one.open)
+        for one in receivables(hub, work, final)
+        if one.open.minor > 0
+    ]
+    earlier: dict[str, set[str]] = {}
+    for receipt in work.find(CashReceipt):
+        if receipt.account_id and key(receipt.payer):
+            earlier.setdefault(key(receipt.payer), set()).add(receipt.account_id)
+    sure = {name: next(iter(found)) for name, found in earlier.items() if len(found) == 1}
+    return Customers({ident: one.name for ident, one in accounts.items()}, terms, sure, items)
+
+
+def identify(hub: Hub, receipt_id: str, account_id: str, who: str) -> CashReceipt:
+    """States whose a receipt is. Rejected when that is known already, or there is no such account."""
+    with hub.database.work() as work:
+        if work.get(Account, account_id) is None:
+            raise Rejected(f"there is no account {account_id}", record=account_id, field="account")
+        receipt = _receipt(work, receipt_id)
+        if receipt.account_id == account_id:
+            return receipt
+        return _identify(hub, work, receipt, account_id, who)
+
+
+def apply_to(hub: Hub, receipt_id: str, invoice_id: str, amount: Money | None, who: str) -> Application:
+    """Applies so much of a receipt to an invoice (None: all that both allow). An unidentified receipt is then the
+    account's that pays the invoice. Rejected when less is left or open."""
+    with hub.database.work() as work:
+        receipt, invoice = _receipt(work, receipt_id), work.get(Invoice, invoice_id)
+        if invoice is None or invoice.status is not InvoiceStatus.FINAL:
+            raise Rejected(f"there is no final invoice {invoice_id}", record=invoice_id, field="invoice")
+        if receipt.currency != invoice.currency:
+            why = f"receipt {receipt_id} is in {receipt.currency} and invoice {invoice_id} in {invoice.currency}"
+            raise Rejected(why, record=receipt_id, field="currency", value=receipt.currency)
+        if receipt.account_id is None:
+            accounts = {one.id: one for one in work.find(Account)}
+            terms = {one.id: one for one in work.find(BillingTerms)}
+            receipt = _identify(hub, work, receipt, payer(invoice.account_id, accounts, terms), who)
+        return _apply(hub, work, receipt, invoice_id, amount, Rule.PERSON, who)
+
+
+def unapply(hub: Hub, application_id: str, reason: str, who: str) -> Application:
+    """Takes an application back: the invoice is open again, and the money is left of its receipt.
+
+    Rejected when there is none such, or it was taken back before.
+    """
+    with hub.database.work() as work:
+        made = work.get(Application, application_id)
+        if made is None or made.use is not Use.APPLIED:
+            raise Rejected(f"there is no application {application_id}", record=application_id, field="application")
+        if work.find(Application, reverses=application_id):
+            raise Rejected(f"{application_id} was taken back before", record=application_id, field="application")
+        return _reverse(hub, work, made, hub.now().date(), reason, who)
+
+
+def return_receipt(hub: Hub, receipt_id: str, reason: str, returned_on: date, who: str) -> Application | None:
+    """The money went back to its payer: what it paid is open again, and nothing of it is left (None: it was so before).
+
+    ``reason``: as the bank gives it, like ``R01 insufficient funds``.
+    """
+    with hub.database.work() as work:
+        receipt = _receipt(work, receipt_id)
+        done = work.find(Application, receipt_id=receipt_id)
+        gone = {one.reverses for one in done}
+        for made in done:
+            if made.use is Use.APPLIED and made.id not in gone:
+                _reverse(hub, work, made, returned_on, reason, who)
+        receipt = _receipt(work, receipt_id)
+        if not receipt.left:
+            return None
+        back = _made(work, receipt, Use.RETURNED, receipt.left, returned_on, Rule.PERSON, who, reason=reason)
+        if receipt.account_id is None:
+            post(hub, work, [reversal(one, returned_on) for one in _booked(work, f"JE-{receipt.id}")])
+        else:
+            subject = Subject(f"Receipt {receipt.id} went back: {reason}", "receipt", receipt.id, receipt.account_id)
+            books = _books(hub, work, receipt)
+            post(hub, work, books.whole("cash returned", back.id, returned_on, subject, back.amount))
+        _tell(hub, work, Act.CASH_RETURNED, who, back)
+        return back
+
+
+def _identify(hub: Hub, work: Work, receipt: CashReceipt, account_id: str, who: str) -> CashReceipt:
+    if not work.identify_cash(receipt.id, account_id):
+        why = f"receipt {receipt.id} is known to be {receipt.account_id}'s; unapply it and return it if that is wrong"
+        raise Rejected(why, record=receipt.id, field="account", value=account_id)
+    if receipt.left:
+        subject = Subject(f"Receipt {receipt.id} is of {account_id}", "receipt", receipt.id, account_id)
+        books = _books(hub, work, receipt)
+        post(hub, work, books.whole("cash identified", f"IDN-{receipt.id}", receipt.value_date, subject, receipt.left))
+    deed = Deed(hub.now(), who, Act.IDENTIFIED, "", "cash_receipt", receipt.id, {"account": account_id})
+    work.audit.tell(deed)
+    return receipt.model_copy(update={"account_id": account_id})
+
+
+def _apply(
+    hub: Hub, work: Work, receipt: CashReceipt, invoice_id: str, amount: Money | None, rule: Rule, who: str
+) -> Application:
+    """Applies and books; valued at the day when there was both the money and the invoice."""
+    invoice = work.find(Invoice, id=invoice_id)[0]
+    withdraw_requests(hub, work, invoice)
+    (one,) = receivables(hub, work, [invoice])
+    amount = min(receipt.left, max(one.unasked, Money.zero(invoice.currency))) if amount is None else amount
+    if not 0 < amount.minor <= receipt.left.minor:
+        why = f"{receipt.left} is left of receipt {receipt.id} and {one.unasked} open on {invoice_id}, not {amount}"
+        raise Rejected(why, record=receipt.id, field="amount", value=str(amount))
+    if amount > one.unasked:
+        asked = (
+            f", and the gateway was asked for {total(one.asked.values(), invoice.currency)} of it" if one.asked else ""
+        )
+        why = f"{one.open} is open on invoice {invoice_id}{asked}; apply less than {amount}, the rest stays unapplied"
+        raise Rejected(why, record=invoice_id, field="amount", value=str(amount))
+    applied_within_open(invoice_id, amount, one.open)
+    on = max(receipt.value_date, invoice.invoice_date)
+    made = _made(work, receipt, Use.APPLIED, amount, on, rule, who, invoice_id=invoice_id)
+    books, whose_it_is = _books(hub, work, receipt), invoice.account_id
+    if hub.books(work, whose_it_is).entity.id != books.entity.id:
+        why = f"invoice {invoice_id} stands in other books than the bank account of receipt {receipt.id}"
+        raise Rejected(why, record=receipt.id, field="entity", value=receipt.entity)
+    subject = Subject(f"Receipt {receipt.id} pays {invoice_id}", "invoice", invoice_id, whose_it_is)
+    post(hub, work, books.whole("cash applied", made.id, on, subject, amount))
+    for ident, role, moved, booked_on in (
+        (made.id, "receivables", amount, invoice.invoice_date),
+        (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date),
+    ):
+        post(hub, work, realised_entries(books, ident, role, moved, booked_on, on, whose_it_is, Via.JOURNAL))
+    _tell(hub, work, Act.CASH_APPLIED, who, made)
+    return made
+
+
+def _reverse(hub: Hub, work: Work, made: Application, on: date, reason: str, who: str) -> Application:
+    receipt, on = _receipt(work, made.receipt_id), max(on, made.applied_on)
+    more = {"invoice_id": made.invoice_id, "reverses": made.id, "reason": reason}
+    back = _made(work, receipt, Use.REVERSED, made.amount, on, made.rule, who, **more)
+    entries = _booked(work, f"JE-{made.id}", f"JE-FX-{made.id}", f"JE-FX-{made.id}-U")
+    post(hub, work, [reversal(one, on) for one in entries])
+    _tell(hub, work, Act.CASH_REVERSED, who, back)
+    return back
+
+
+def _made(
+    work: Work, receipt: CashReceipt, use: Use, amount: Money, on: date, rule: Rule, who: str, **more: Any
+) -> Application:
+    number = len(work.find(Application, receipt_id=receipt.id)) + 1
+    made = Application(
+        id=f"APP-{receipt.id}-{number}",
+        receipt_id=receipt.id,
+        use=use,
+        currency=receipt.currency,
+        amount=amount,
+        applied_on=on,
+        rule=rule,
+        who=who,
+        **more,
+    )
+    work.apply_cash([made])
+    return made
+
+
+def _booked(work: Work, *idents: str) -> list[JournalEntry]:
+    return work.find(JournalEntry, id=list(idents))
+
+
+def _tell(hub: Hub, work: Work, act: Act, who: str, made: Application) -> None:
+    detail = {"receipt": made.receipt_id, "invoice": made.invoice_id, "amount": str(made.amount), "reason": made.reason}
+    work.audit.tell(Deed(hub.now(), who, act, "", "cash_application", made.id, detail))
+
+
+def _receipt(work: Work, ident: str) -> CashReceipt:
+    receipt = work.get(CashReceipt, ident)
+    if receipt is None:
+        raise Rejected(f"there is no receipt {ident}; see `tieout cash list`", record=ident, field="receipt")
+    return receipt
+
+
+def _books(hub: Hub, work: Work, receipt: CashReceipt) -> Books:
+    return hub.books_of(work, receipt.entity)
+
+
+def _still_open(hub: Hub, work: Work, items: Sequence[OpenItem], receipt: CashReceipt) -> list[OpenItem]:
+    """The items as earlier receipts of the run, or others meanwhile, have left them."""
+    of = {one.invoice_id: one for one in items if one.open.currency == receipt.currency}
+    found = []
+    for now in receivables(hub, work, work.find(Invoice, id=list(of))):
+        if now.unasked.minor > 0:
+            item = of[now.invoice.id]
+            found.append(OpenItem(item.invoice_id, item.payer_id, item.due_date, now.unasked))
+    return found
+
+
+def _without(items: Sequence[OpenItem], receipt: CashReceipt, work: Work) -> list[OpenItem]:
+    paid = {one.invoice_id for one in work.find(Application, receipt_id=receipt.id)}
+    return [one for one in items if one.invoice_id not in paid]
+
+
+def _row(receipt: CashReceipt, amount: Money, invoice_id: str, why: str) -> dict[str, str]:
+    return {
+        "receipt": receipt.id,
+        "day": receipt.value_date.isoformat(),
+        "account": receipt.account_id or "unidentified",
+        "payer": receipt.payer,
+        "text": receipt.text,
+        "amount": dollars(amount),
+        "invoice": invoice_id,
+        "why": why,
+    }
+
+
+@flow(
+    name="Apply cash",
+    description="Gives money on our bank accounts to its customers and applies it to their invoices; what no rule "
+    "matches is listed with suggestions.",
+)
+def apply_cash() -> State[Any]:
+    return conclude("Apply cash", apply_receipts(hub()))
