@@ -123,7 +123,7 @@ def month(lines: int) -> Iterator[tuple[Table, list[dict[str, Any]]]]:
             )
 
 
-#: Ties as the tie-out makes them: ours, theirs, the resource there, the final state.
+#: Ties as the tie-out makes them: ours, the resource there, the final state.
 TIES = {
     "invoices = ERP invoices": (sides.invoices(SPAN), "invoice", ""),
     "journals = ERP journals": (sides.journals(), "journal_entry", ""),
@@ -160,7 +160,7 @@ def tie(database: Database) -> int:
     with database.reading() as work:
         for ours, resource_, final in TIES.values():
             theirs = figures.side("erp", resource_)
-            found = work.sides.compare(ours, theirs, sides.KNOWN["journal_entry" if final == "" else "invoice"], final)
+            found = work.sides.compare(ours, theirs, sides.KNOWN[resource_], final)
             differing += len(found.differing)
             work.figures.under("erp", resource_, list(found.differing))
     return differing
