@@ -8,6 +8,8 @@ Written after the vendor's published WSDL and XSDs 2023.2 and its help pages (re
   newer endpoint is a setting. All money is ``xsd:double`` there; here it is Decimal on both ways.
 - A reply to a write says only the internal id. One ``getList`` after each ``upsertList`` reads the records back, so
   that ``answer`` is what NetSuite holds, its own totals included.
+- More than ``async_above`` records go as asynchronous jobs, which NetSuite works off in a queue of its own; each record
+  is settled by its own answer there too.
 - One pool of concurrent requests per account is shared by all integrations; ``concurrency`` keeps this hub below it.
 """
 
@@ -33,13 +35,14 @@ from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
 from connectors.rounding import Rounding, Stated, foretold, unsent
-from connectors.wire import BulkConnector, Response, Wire, guarded, retrying
+from connectors.wire import BulkConnector, Response, Wire, chunks, guarded, retrying
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
     Parked,
     RateLimited,
     Rejected,
+    Retryable,
     TieoutError,
     Unavailable,
 )
@@ -62,6 +65,12 @@ XSD = "http://www.w3.org/2001/XMLSchema"
 
 #: Most records of one ``upsertList`` (vendor limit for transactions).
 BATCH = 200
+#: Most records taken at once, which then go as several jobs.
+MANY = 1000
+#: States of a job that is not over, the seconds between two looks at it (doubled from the first), and those after which
+#: it is left to itself.
+RUNNING = frozenset({"pending", "processing", "retry"})
+FIRST_LOOK, LONGEST_LOOK, JOB_PATIENCE = 1.0, 30.0, 900.0
 #: Clock difference (seconds) beyond which the vendor refuses a signature.
 CLOCK_WINDOW = 300
 #: A call that waited this long (seconds) before its signature was refused stood in the concurrency queue.
@@ -71,7 +80,7 @@ BLOCKED_WAIT = 2.0
 
 
 def _written(path: str) -> Resource:
-    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH)
+    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, bulk=MANY)
 
 
 def _read(path: str, key_field: str) -> Resource:
@@ -184,7 +193,8 @@ class Settings(BaseModel):
     """``account``: the account id as NetSuite shows it (``1234567_SB1``). Addresses follow from it when left empty.
 
     ``wsdl_url``: address (of the account's own host) or path of a file; ``concurrency``: most calls at once, to be
-    kept below what the account grants; ``read_timeout``: seconds, for the vendor's large transactions.
+    kept below what the account grants; ``async_above``: more records than that in one write go as asynchronous jobs;
+    ``read_timeout``: seconds, for the vendor's large transactions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -198,6 +208,7 @@ class Settings(BaseModel):
     base_url: str = ""
     wsdl_url: str = ""
     concurrency: int = Field(4, ge=1)
+    async_above: int = Field(400, ge=1)
     page_size: int = Field(200, ge=5, le=1000)
     read_timeout: int = Field(300, ge=1)
 
@@ -245,7 +256,7 @@ class Transport:
             address, content=body, headers=dict(headers), timeout=(5, self.read_timeout, 30, 30)
         )
         if response.status_code not in (200, 500):
-            raise self.wire.error(response, writes="upsert" in headers.get("SOAPAction", ""))
+            raise self.wire.error(response, writes="upsert" in headers.get("SOAPAction", "").lower())
         return response
 
 
@@ -259,6 +270,7 @@ class NetSuite(BulkConnector):
         self._seats = BoundedSemaphore(settings.concurrency)
         self._loading = Lock()
         self._loaded: Contract | None = None
+        self._jobs: dict[str, list[str]] = {}
 
     @property
     def contract(self) -> Contract:
@@ -280,8 +292,16 @@ class NetSuite(BulkConnector):
                 ready.append((position, self._record(resource, payload, key)))
             except Rejected as error:
                 outcomes[position] = error
-        for start in range(0, len(ready), BATCH):
-            outcomes |= self._write(resource, items, ready[start : start + BATCH])
+        self._end_jobs(resource)
+        parts = list(chunks(ready, BATCH))
+        if len(ready) > self.settings.async_above:
+            outcomes |= self._write_jobs(resource, items, parts)
+            parts = []
+        for part in parts:
+            try:
+                outcomes |= self._write(resource, items, part)
+            except Retryable as error:
+                outcomes |= dict.fromkeys([position for position, _ in part], error)
         return [outcomes[position] for position in range(len(items))]
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
@@ -359,7 +379,72 @@ class NetSuite(BulkConnector):
                 return {ready[0][0]: error}
             half = len(ready) // 2
             return self._write(resource, items, ready[:half]) | self._write(resource, items, ready[half:])
-        answers = body.writeResponseList.writeResponse
+        return self._settled(resource, items, ready, body.writeResponseList.writeResponse)
+
+    def _write_jobs(
+        self,
+        resource: str,
+        items: Sequence[tuple[Payload, ExternalKey]],
+        parts: Sequence[Sequence[tuple[int, Any]]],
+    ) -> dict[int, Outcome]:
+        """Several ``asyncUpsertList``, all queued before the first is waited for."""
+        outcomes: dict[int, Outcome] = {}
+        jobs: list[tuple[str, Sequence[tuple[int, Any]]]] = []
+        for part in parts:
+            try:
+                body = self._call("asyncUpsertList", writes=True, record=[record for _, record in part])
+                jobs.append((body.asyncStatusResult.jobId, part))
+            except Rejected:
+                outcomes |= self._write(resource, items, part)
+            except Retryable as error:
+                outcomes |= dict.fromkeys([position for position, _ in part], error)
+        self._jobs.setdefault(resource, []).extend(job for job, _ in jobs)
+        for job, part in jobs:
+            try:
+                self._wait(job)
+                self._jobs[resource].remove(job)
+                outcomes |= self._settled(resource, items, part, self._results(job, len(part)))
+            except Retryable as lost:
+                unknown = OutcomeUnknown(f"{SYSTEM}: the end of job {job} was not seen ({lost})")
+                outcomes |= dict.fromkeys([position for position, _ in part], unknown)
+        return outcomes
+
+    def _wait(self, job: str) -> None:
+        """Returns when the job is over, well or not. Unavailable when that takes too long."""
+        pause, waited = FIRST_LOOK, 0.0
+        while self._call("checkAsyncStatus", jobId=job).asyncStatusResult.status in RUNNING:
+            if waited >= JOB_PATIENCE:
+                raise Unavailable(f"{SYSTEM}: job {job} takes too long")
+            self.world.sleep(pause)
+            waited, pause = waited + pause, min(2 * pause, LONGEST_LOOK)
+
+    def _results(self, job: str, count: int) -> list[Any]:
+        """The answers of a finished job, page after page. OutcomeUnknown when they are not ``count``."""
+        answers: list[Any] = []
+        for page in range(1, count + 1):
+            try:
+                result = self._call("getAsyncResult", jobId=job, pageIndex=page).asyncResult
+            except TieoutError as error:
+                raise OutcomeUnknown(f"{SYSTEM}: the results of job {job} were not read ({error})") from None
+            answers += result.writeResponseList.writeResponse
+            if len(answers) >= count:
+                break
+        return answers
+
+    def _end_jobs(self, resource: str) -> None:
+        """Waits for jobs that were lost sight of: they would put older values over what is written now."""
+        for job in list(self._jobs.get(resource, ())):
+            self._wait(job)
+            self._jobs[resource].remove(job)
+
+    def _settled(
+        self,
+        resource: str,
+        items: Sequence[tuple[Payload, ExternalKey]],
+        ready: Sequence[tuple[int, Any]],
+        answers: Sequence[Any],
+    ) -> dict[int, Outcome]:
+        """The outcome of each record by its own answer; what was written is read back."""
         if len(answers) != len(ready):
             raise OutcomeUnknown(f"{SYSTEM} answered {len(answers)} records of {len(ready)}")
         outcomes: dict[int, Outcome] = {}

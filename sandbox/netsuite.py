@@ -48,6 +48,8 @@ CONCURRENCY = 5
 WINDOW = 300
 #: Most records of one list request.
 MOST_RECORDS = 200
+#: Records of one page of a job's result.
+JOB_PAGE = 100
 #: The company's time zone: a dateTime sent for a date is read in it.
 ZONE = ZoneInfo("America/Los_Angeles")
 #: The first month that is open when the books are new.
@@ -565,6 +567,7 @@ class Service:
         self.running = 0
         self._nonces: OrderedDict[str, datetime] = OrderedDict()
         self._searches: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
+        self._jobs: dict[str, Json] = {}
 
     def own_types(self) -> AbstractContextManager[None]:
         """Inside, the types are those of the account's own endpoint."""
@@ -659,6 +662,15 @@ class Service:
                 return {
                     "writeResponseList": {"status": OK, "writeResponse": list(map(self._written, request["record"]))}
                 }
+            case "asyncUpsertList":
+                within_limit(request["record"])
+                ident = f"ASYNCWEBSERVICES_{ACCOUNT}_{company.shelf.next('job')}"
+                self._jobs[ident] = {"state": "pending", "records": request["record"]}
+                return {"asyncStatusResult": job_status(ident, "pending")}
+            case "checkAsyncStatus":
+                return {"asyncStatusResult": job_status(request["jobId"], self._worked_on(request["jobId"]))}
+            case "getAsyncResult":
+                return {"asyncResult": self._job_result(request["jobId"], request["pageIndex"])}
             case "get":
                 return {"readResponse": self._read(request["baseRef"])}
             case "getList":
@@ -682,6 +694,31 @@ class Service:
             return {"status": OK, "baseRef": self.company.write(record, adding=adding)}
         except Refused as error:
             return {"status": refusal(error)}
+
+    def _job(self, ident: str) -> Json:
+        if ident not in self._jobs:
+            raise Faulted("asyncFault", "INVALID_JOB_ID", f"The job id {ident} is not valid.")
+        return self._jobs[ident]
+
+    def _worked_on(self, ident: str) -> str:
+        """The state of a job, which goes on one step with each look: pending, processing, finished."""
+        job = self._job(ident)
+        if job["state"] == "processing":
+            job["answers"] = list(map(self._written, job["records"]))
+            failed = any(not one["status"]["isSuccess"] for one in job["answers"])
+            job["state"] = "finishedWithErrors" if failed else "finished"
+        elif job["state"] == "pending":
+            job["state"] = "processing"
+        return str(job["state"])
+
+    def _job_result(self, ident: str, page: int) -> Json:
+        answers = self._job(ident).get("answers")
+        if answers is None:
+            raise Faulted("asyncFault", "JOB_NOT_COMPLETE", f"The job {ident} is not complete.")
+        shown = answers[(page - 1) * JOB_PAGE : page * JOB_PAGE]
+        if not shown:
+            raise Faulted("asyncFault", "INVALID_PAGE_INDEX", f"There is no page {page}.")
+        return {"@type": "msgs:AsyncUpsertListResult", "writeResponseList": {"status": OK, "writeResponse": shown}}
 
     def _read(self, reference: Json) -> Json:
         try:
@@ -745,6 +782,11 @@ class Service:
             "operationId": f"SUMMARY_{ACCOUNT}",
             "postingTransactionSummaryList": {"postingTransactionSummary": page} if page else None,
         }
+
+
+def job_status(ident: str, state: str) -> Json:
+    done = Decimal(100 if state.startswith("finished") else 0)
+    return {"jobId": ident, "status": state, "percentCompleted": done, "estRemainingDuration": Decimal(0)}
 
 
 def within_limit(records: list[Json]) -> None:

@@ -55,13 +55,15 @@ coreTyp:SearchDateFieldOperator | after before empty notAfter notBefore notEmpty
 coreTyp:SearchStringFieldOperator | contains doesNotContain empty is isNot notEmpty startsWith
 coreTyp:SearchMultiSelectFieldOperator | anyOf noneOf
 coreTyp:SearchEnumMultiSelectFieldOperator | anyOf noneOf
+coreTyp:AsyncStatusType | failed finishedWithErrors pending processing finished retry
 faultTyp:StatusDetailType | ERROR WARN INFO
 faultTyp:StatusDetailCodeType | CANT_APPLY_PMT CLOSED_TRAN_PRD DUP_ACCT_NUM DUP_ENTITY DUP_ITEM EXTERNALID_REQD
     INVALID_FLD_VALUE INVALID_KEY_OR_REF INVALID_PAGE_INDEX INVALID_RCRD_TYPE INVALID_SEARCH JE_AMOUNTS_MUST_BALANCE
     JE_LINE_MISSING_REQD_DATA MAX_RCRDS_EXCEEDED MISSING_REQD_FLD NEGATIVE_PAYMENT_DISALLWD RCRD_DSNT_EXIST
     TRANS_APPLIED_AMTS_UNBALNCD UNDEFINED_ACCTNG_PRD UNEXPECTED_ERROR USER_ERROR
 faultTyp:FaultCodeType | ACCT_TEMP_UNAVAILABLE INSUFFICIENT_PERMISSION INVALID_ACCT INVALID_LOGIN_CREDENTIALS
-    INVALID_PAGE_INDEX MAX_RCRDS_EXCEEDED UNEXPECTED_ERROR USER_ERROR WS_REQUEST_BLOCKED
+    INVALID_JOB_ID INVALID_PAGE_INDEX JOB_NOT_COMPLETE MAX_RCRDS_EXCEEDED UNEXPECTED_ERROR USER_ERROR
+    WS_REQUEST_BLOCKED
 acctTyp:AccountType | _accountsPayable _accountsReceivable _bank _costOfGoodsSold _creditCard _deferredExpense
     _deferredRevenue _equity _expense _fixedAsset _income _longTermLiability _nonPosting _otherAsset
     _otherCurrentAsset _otherCurrentLiability _otherExpense _otherIncome _statistical _unbilledReceivable
@@ -114,6 +116,7 @@ core:SearchBooleanField: searchValue=boolean
 core:SearchMultiSelectField: searchValue=RecordRef* @operator=coreTyp:SearchMultiSelectFieldOperator
 core:SearchEnumMultiSelectField: searchValue* @operator=coreTyp:SearchEnumMultiSelectFieldOperator
 core:SearchResult: ^status! totalRecords=int pageSize=int totalPages=int pageIndex=int searchId ^recordList
+core:AsyncStatusResult: jobId! status=coreTyp:AsyncStatusType! percentCompleted=double! estRemainingDuration=double!
 core:GetServerTimeResult: ^status! serverTime=dateTime!
 core:DataCenterUrls: restDomain! webservicesDomain! systemDomain!
 core:GetDataCenterUrlsResult: ^status! dataCenterUrls=DataCenterUrls
@@ -123,7 +126,8 @@ core:PostingTransactionSummary: period=RecordRef account=RecordRef amount=double
 core:PostingTransactionSummaryList: postingTransactionSummary=PostingTransactionSummary*!
 core:GetPostingTransactionSummaryResult: ^status! totalRecords=int pageSize=int totalPages=int pageIndex=int
     operationId postingTransactionSummaryList=PostingTransactionSummaryList
-core:^status=Status ^recordList=RecordList ^searchResult=SearchResult ^getServerTimeResult=GetServerTimeResult
+core:^asyncStatusResult=AsyncStatusResult
+    ^status=Status ^recordList=RecordList ^searchResult=SearchResult ^getServerTimeResult=GetServerTimeResult
     ^getDataCenterUrlsResult=GetDataCenterUrlsResult
     ^getPostingTransactionSummaryResult=GetPostingTransactionSummaryResult
 
@@ -137,7 +141,9 @@ faults:ExceededUsageLimitFault < SoapFault:
 faults:ExceededRecordCountFault < SoapFault:
 faults:ExceededRequestSizeFault < SoapFault:
 faults:UnexpectedErrorFault < SoapFault:
-faults:^insufficientPermissionFault=InsufficientPermissionFault ^invalidSessionFault=InvalidSessionFault
+faults:AsyncFault < SoapFault:
+faults:^asyncFault=AsyncFault ^insufficientPermissionFault=InsufficientPermissionFault
+    ^invalidSessionFault=InvalidSessionFault
     ^invalidCredentialsFault=InvalidCredentialsFault
     ^exceededConcurrentRequestLimitFault=ExceededConcurrentRequestLimitFault
     ^exceededRequestLimitFault=ExceededRequestLimitFault ^exceededUsageLimitFault=ExceededUsageLimitFault
@@ -161,6 +167,13 @@ msgs:UpsertRequest: record=core:Record!
 msgs:UpsertResponse: ^writeResponse!
 msgs:UpsertListRequest: record=core:Record*!
 msgs:UpsertListResponse: ^writeResponseList!
+msgs:AsyncUpsertListRequest: record=core:Record*!
+msgs:AsyncStatusResponse: ^core:asyncStatusResult!
+msgs:CheckAsyncStatusRequest: jobId!
+msgs:GetAsyncResultRequest: jobId! pageIndex=int!
+msgs:AsyncResult abstract:
+msgs:AsyncUpsertListResult < AsyncResult: ^writeResponseList!
+msgs:GetAsyncResultResponse: ^asyncResult!
 msgs:GetRequest: baseRef=core:BaseRef!
 msgs:GetResponse: ^readResponse!
 msgs:GetListRequest: baseRef=core:BaseRef*!
@@ -179,6 +192,10 @@ msgs:GetPostingTransactionSummaryResponse: ^core:getPostingTransactionSummaryRes
 msgs:^applicationInfo=ApplicationInfo ^partnerInfo=PartnerInfo ^documentInfo=DocumentInfo ^preferences=Preferences
     ^searchPreferences=SearchPreferences ^tokenPassport=core:TokenPassport ^writeResponse=WriteResponse
     ^readResponse=ReadResponse ^writeResponseList=WriteResponseList ^readResponseList=ReadResponseList
+    ^asyncResult=AsyncResult
+msgs:^asyncUpsertList=AsyncUpsertListRequest ^asyncUpsertListResponse=AsyncStatusResponse
+    ^checkAsyncStatus=CheckAsyncStatusRequest ^checkAsyncStatusResponse=AsyncStatusResponse
+    ^getAsyncResult=GetAsyncResultRequest ^getAsyncResultResponse=GetAsyncResultResponse
 msgs:^add=AddRequest ^addResponse=AddResponse ^upsert=UpsertRequest ^upsertResponse=UpsertResponse
     ^upsertList=UpsertListRequest ^upsertListResponse=UpsertListResponse ^get=GetRequest ^getResponse=GetResponse
     ^getList=GetListRequest ^getListResponse=GetListResponse ^search=SearchRequest ^searchResponse=SearchResponse
@@ -267,7 +284,8 @@ gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean~true
 
 #: Each operation and the header parts it takes, as the published binding states them.
 OPERATIONS = {
-    **dict.fromkeys(("add", "upsert", "upsertList", "get", "getList"), "preferences"),
+    **dict.fromkeys(("add", "upsert", "upsertList", "get", "getList", "asyncUpsertList"), "preferences"),
+    **dict.fromkeys(("checkAsyncStatus", "getAsyncResult"), "preferences"),
     **dict.fromkeys(("search", "searchMoreWithId"), "searchPreferences"),
     **dict.fromkeys(("getDataCenterUrls", "getPostingTransactionSummary"), "preferences"),
     "getServerTime": "",

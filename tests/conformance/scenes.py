@@ -19,6 +19,7 @@ from tests.connectors import (
     contract_billingplatform,
     contract_dynamics,
     contract_hubspot,
+    contract_netsuite,
     contract_quickbooks,
     contract_salesforce,
     contract_xero,
@@ -122,6 +123,13 @@ def hubspot(url: str, _folder: Path) -> None:
     crm.close()
 
 
+def netsuite(url: str, _folder: Path) -> None:
+    erp = _connect("netsuite", contract_netsuite.settings(url, async_above=2))
+    records = [(contract_netsuite.payload(n), contract_netsuite.key(n)) for n in range(1, 4)]
+    erp.upsert_many("account", [*records, (contract_netsuite.bad_payload()[0], contract_netsuite.key(9))])
+    erp.close()
+
+
 def quickbooks(url: str, folder: Path) -> None:
     ledger = _connect("quickbooks", contract_quickbooks.settings(url, token_file=folder / "tokens.json"))
     test_quickbooks.deliver_examples(ledger, folder)
@@ -172,6 +180,7 @@ SCENES: Mapping[str, Callable[[str, Path], None]] = {
     "billingplatform": billingplatform,
     "dynamics": dynamics,
     "hubspot": hubspot,
+    "netsuite": netsuite,
     "quickbooks": quickbooks,
     "salesforce": salesforce,
     "xero": xero,

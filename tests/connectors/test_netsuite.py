@@ -215,6 +215,52 @@ def test_more_records_than_a_call_may_carry_are_sent_in_several(netsuite: NetSui
     assert objects(running)["customer"] == 201
 
 
+@pytest.fixture
+def queueing(running: server.Running, waits: Waits) -> Iterator[NetSuite]:
+    """A connector that makes asynchronous jobs of more than three records."""
+    made = connect(settings(running.urls["netsuite"], async_above=3), World(sleep=waits.append))
+    yield made
+    made.close()
+
+
+def test_a_large_write_goes_as_jobs_and_each_record_is_settled_by_itself(
+    queueing: NetSuite, running: server.Running
+) -> None:
+    """Two jobs of 250 records: one record is refused with its code, the others are read back, nothing is doubled."""
+    items = [(payload(n), key(n)) for n in range(250)]
+    items[210] = ({**payload(210), "currency": {"internalId": "99"}}, key(210))
+    outcomes = queueing.upsert_many("account", items)
+    refused = outcomes.pop(210)
+    assert isinstance(refused, Rejected)
+    assert (refused.code, refused.field) == ("INVALID_KEY_OR_REF", "currency")
+    assert [one.key for one in outcomes if isinstance(one, Receipt)] == [key(n) for n in range(250) if n != 210]
+    assert len(running.emulators["netsuite"].service._jobs) == 2  # type: ignore[attr-defined]
+    assert outcomes[0].answer == queueing.get("account", outcomes[0].vendor_id)  # type: ignore[union-attr]
+    again = queueing.upsert_many("account", items[:5])
+    assert [one.created for one in again if isinstance(one, Receipt)] == [False] * 5
+    assert objects(running)["customer"] == 249
+
+
+def test_a_job_whose_id_was_lost_is_unknown_and_found_by_key(queueing: NetSuite, running: server.Running) -> None:
+    """Without its id a job cannot be looked at: its records are found by their keys, and writing them again is safe."""
+    plant(running, kind="lose_reply", body="asyncUpsertList")
+    items = [(payload(n), key(n)) for n in range(5)]
+    assert all(isinstance(one, OutcomeUnknown) for one in queueing.upsert_many("account", items))
+    assert not any(isinstance(one, TieoutError) for one in queueing.upsert_many("account", items))
+    assert objects(running)["customer"] == 5
+
+
+def test_no_write_overtakes_a_job_that_is_not_over(queueing: NetSuite, running: server.Running) -> None:
+    """A job lost sight of ends before newer values of the same kind of record are sent."""
+    plant(running, kind="error", body="checkAsyncStatus", status=503, times=4)
+    items = [({**payload(n), "email": "old@customer.example"}, key(n)) for n in range(5)]
+    assert all(isinstance(one, OutcomeUnknown) for one in queueing.upsert_many("account", items))
+    assert "customer" not in objects(running)
+    newer = queueing.upsert("account", {**payload(1), "email": "new@customer.example"}, key(1))
+    assert (newer.created, newer.answer["email"]) == (False, "new@customer.example")
+    assert objects(running)["customer"] == 5
+
+
 @pytest.mark.parametrize("fault", ["lose_reply", "garbage"])
 def test_a_lost_reply_is_an_unknown_outcome_and_the_look_up_finds_the_record(
     netsuite: NetSuite, running: server.Running, fault: str
