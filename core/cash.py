@@ -20,7 +20,7 @@ from pydantic import model_validator
 
 from core.money import Money, total
 from core.noun import CurrencyCode, Id, Noun
-from core.ties import left_within_receipt
+from core.ties import Figure, left_within_receipt
 
 
 class CashReceipt(Noun):
@@ -56,6 +56,7 @@ class Use(StrEnum):
     APPLIED = "applied"
     REVERSED = "reversed"  # an application taken back: its amount is left again
     RETURNED = "returned"  # went back to the payer, or never came
+    PAID_OUT = "paid out"  # no customer's: the gateway paid out what customers had paid there
 
     @property
     def sign(self) -> int:
@@ -66,16 +67,17 @@ class Use(StrEnum):
 class Rule(StrEnum):
     """Why money pays an invoice."""
 
-    REFERENCE = "reference"  # the payer wrote the invoice's number
+    REFERENCE = "reference"  # the number of the invoice or payout, or the name of the gateway, was written
     AMOUNT = "amount"  # it is the only invoice of the payer with so much open
     OLDEST = "oldest first"  # as the payer's terms say
     PERSON = "person"
 
 
 class Application(Noun):
-    """So much of a receipt, to an invoice or back to the payer (``invoice_id`` None). Never changed.
+    """So much of a receipt, to an invoice, or (``invoice_id`` None) back to the payer or as a payout. Never changed.
 
-    ``reverses``: the application that this one takes back, whole. ``reason`` is of a reversal or a return.
+    ``reverses``: the application that this one takes back, whole. ``reason`` is of a reversal or a return; of a payout
+    its id at the gateway.
     """
 
     id: Id
@@ -94,7 +96,8 @@ class Application(Noun):
     def _sound(self) -> Self:
         if self.amount.minor <= 0:
             raise ValueError(f"application {self.id} must be of more than nothing, not {self.amount}")
-        if (self.use is Use.RETURNED) != (self.invoice_id is None) or (self.use is Use.REVERSED) != bool(self.reverses):
+        pays_none = self.use in (Use.RETURNED, Use.PAID_OUT)
+        if pays_none != (self.invoice_id is None) or (self.use is Use.REVERSED) != bool(self.reverses):
             raise ValueError(f"application {self.id} is {self.use}, which does not fit what it names")
         return self
 
@@ -136,6 +139,14 @@ def named(receipt: CashReceipt, items: Iterable[OpenItem]) -> list[OpenItem]:
     return [
         one for one in found if not any(one.invoice_id != other and written(one.invoice_id, other) for other in whole)
     ]
+
+
+def paid_out(receipt: CashReceipt, gateway: str, payouts: Iterable[Figure]) -> Figure | None:
+    """The payout that a receipt is: of its amount, and named by its id, or by the name of the gateway. The oldest."""
+    told = f"{receipt.payer} {receipt.text} {receipt.reference}"
+    same = [one for one in payouts if one.amount == receipt.left == receipt.amount]
+    named = [one for one in same if written(one.vendor_id, told)] or (same if written(gateway, told) else [])
+    return min(named, key=lambda one: (one.dated or date.max, one.key), default=None)
 
 
 def whose(

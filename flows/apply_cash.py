@@ -15,7 +15,8 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account, BillingTerms, CashBy, payer
 from core.audit import Act, Deed
-from core.cash import Application, CashReceipt, OpenItem, Rule, Use, key, match, suggestions, whose
+from core.breaks import VOID
+from core.cash import Application, CashReceipt, OpenItem, Rule, Use, key, match, paid_out, suggestions, whose
 from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry, Via, reversal
@@ -56,13 +57,16 @@ def take_receipts(hub: Hub, receipts: Iterable[CashReceipt]) -> list[CashReceipt
 
 def apply_receipts(hub: Hub) -> Report:
     """Identifies and applies what is left of receipts, as far as rules go. Each receipt commits by itself."""
-    report = Report("", counts={"identified": 0, "applied": 0, "left": 0})
+    report = Report("", counts={"identified": 0, "applied": 0, "paid out": 0, "left": 0})
     with hub.database.reading() as work:
         waiting = [one.id for one in work.find(CashReceipt) if one.left]
         known = customers(hub, work) if waiting else Customers({}, {}, {}, [])
     for ident in waiting:
         with hub.database.work() as work:
             receipt = _receipt(work, ident)
+            if _take_payout(hub, work, receipt):
+                report.counts["paid out"] += 1
+                continue
             items = _still_open(hub, work, known.items, receipt)
             account_id = receipt.account_id or whose(receipt, items, known.names, known.earlier)
             if account_id and not receipt.account_id:
@@ -182,6 +186,25 @@ def return_receipt(hub: Hub, receipt_id: str, reason: str, returned_on: date, wh
             post(hub, work, books.whole("cash returned", back.id, returned_on, subject, back.amount))
         _tell(hub, work, Act.CASH_RETURNED, who, back)
         return back
+
+
+def _take_payout(hub: Hub, work: Work, receipt: CashReceipt) -> bool:
+    """Books a receipt of nobody as the payout of the gateway that it is, as the last tie-out saw payouts; each once."""
+    if receipt.account_id is not None:
+        return False
+    gateway = hub.system("gateway")
+    taken = {one.reason for one in work.find(Application, use=Use.PAID_OUT.value)}
+    seen = work.figures.all(gateway, "payout")
+    payout = paid_out(receipt, gateway, [one for one in seen if one.state not in VOID and one.vendor_id not in taken])
+    if payout is None:
+        return False
+    on, reason = receipt.value_date, payout.vendor_id
+    made = _made(work, receipt, Use.PAID_OUT, receipt.left, on, Rule.REFERENCE, WHO, reason=reason)
+    subject = Subject(f"{gateway} paid out {payout.vendor_id}", "receipt", receipt.id)
+    post(hub, work, [reversal(one, on) for one in _booked(work, f"JE-{receipt.id}")])
+    post(hub, work, _books(hub, work, receipt).whole("payout", made.id, on, subject, made.amount))
+    _tell(hub, work, Act.CASH_APPLIED, WHO, made)
+    return True
 
 
 def _identify(hub: Hub, work: Work, receipt: CashReceipt, account_id: str, who: str) -> CashReceipt:

@@ -17,6 +17,8 @@ from core.fx import FxRate
 from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry
 from core.money import Money, total
+from core.store.figures import Seen
+from core.ties import Figure
 from flows.apply_cash import apply_receipts, apply_to, identify, return_receipt, take_receipts, unapplied, unapply
 from flows.context import Hub
 from tests.connectors import contract_netsuite, contract_stripe_gateway
@@ -138,6 +140,33 @@ def test_who_was_identified_once_is_known_the_next_time(hub: Hub) -> None:
     take_receipts(hub, [came("R2", 10000, payer="THIRD PARTY LLC")])
     apply_receipts(hub)
     assert used(hub) == [("R2", "amount", "INV-2", 10000)]
+
+
+def test_a_payout_of_the_gateway_is_no_customers_money_and_is_booked_once(hub: Hub) -> None:
+    """Two payouts of 134.12 are two receipts; a third that says the same is of nobody known."""
+    found = [
+        Seen(
+            Figure(
+                record="payout",
+                key=ident,
+                vendor_id=ident,
+                currency="USD",
+                amount=money(13412),
+                state="paid",
+                dated=date(2026, 11, day),
+            ),
+        )
+        for ident, day in (("po_2", 9), ("po_1", 8))
+    ]
+    with hub.database.work() as work:
+        work.figures.keep("stripe", "payout", found, NOON)
+    take_receipts(hub, [came(f"R{number}", 13412, "ORIG CO NAME:STRIPE DES:TRANSFER") for number in (1, 2, 3)])
+    for _ in range(2):
+        apply_receipts(hub)
+    with hub.database.reading() as work:
+        assert [(one.receipt_id, one.reason) for one in work.find(Application)] == [("R1", "po_1"), ("R2", "po_2")]
+    assert (balance(hub, "bank"), balance(hub, "gateway balance")) == (3 * 13412, -2 * 13412)
+    assert balance(hub, "unidentified cash") == -13412
 
 
 def test_the_same_receipt_and_the_same_run_again_change_nothing(hub: Hub) -> None:
