@@ -27,6 +27,7 @@ from app import (
     cli_plan,
     cli_rate,
     cli_rates,
+    cli_revenue,
 )
 from app.operators import instant
 from app.printing import AsJson, show
@@ -52,6 +53,7 @@ app.add_typer(cli_desk.app, name="errors")
 app.add_typer(cli_breaks.app, name="breaks")
 app.add_typer(cli_close.app, name="close")
 app.add_typer(cli_ledger.app, name="ledger")
+app.add_typer(cli_revenue.app, name="revenue")
 
 Period = Annotated[str, typer.Option(help="A month, like 2026-10.")]
 Hidden = Annotated[bool, typer.Option(hidden=True)]

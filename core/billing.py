@@ -227,7 +227,7 @@ def _lines(billed: BilledInvoice, account: Account, book: PriceBook) -> Iterator
             tax=Money.zero(billed.currency),
             tax_code=product.tax_code,
             revenue_account=product.revenue_account,
-            defer=charge.defer,
+            defer=book.revenue(charge.code).deferred,
             service_address=_address(billed, line, account),
         )
 

@@ -22,6 +22,7 @@ from core.meters import ADDITIVE, Aggregation, Meter
 from core.money import Rounding
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.prices import Commitment, Conversion, Model, NotNegative
+from core.revenue_policy import Pattern, RevenuePolicy
 from core.terms import Allowance, Credit, Entitlement, Layer, Override, Rule
 from core.wallets import CreditKind
 
@@ -33,6 +34,8 @@ class Product(Noun):
     name: str
     tax_code: str
     revenue_account: str
+    revenue: RevenuePolicy | None = None
+    """How its charges are earned that say nothing themselves."""
 
 
 class ChargeKind(StrEnum):
@@ -121,6 +124,8 @@ class Charge(Noun):
     """Days from the ordered start that are free; the charge starts after them."""
     rounding: Rounding | None = None
     """None: the rounding of the price book."""
+    revenue: RevenuePolicy | None = None
+    """How it is earned; None: as its product says, or as is usual."""
 
     @model_validator(mode="after")
     def _meter_of_kind(self) -> Self:
@@ -128,12 +133,16 @@ class Charge(Noun):
             raise ValueError("a usage charge names its meter, and no other charge has one")
         if self.kind is ChargeKind.USAGE and self.timing is Timing.ADVANCE:
             raise ValueError("usage is charged in arrears")
+        if self.kind is ChargeKind.USAGE and self.revenue and self.revenue.pattern not in (None, Pattern.AS_USED):
+            raise ValueError("usage is earned as used")
         return self
 
     @property
-    def defer(self) -> bool:
-        """Whether revenue is earned by day over the service period instead of when invoiced."""
-        return self.kind is ChargeKind.RECURRING and self.timing is Timing.ADVANCE
+    def usual_pattern(self) -> Pattern:
+        """How it is earned when nobody declares anything."""
+        if self.kind is ChargeKind.ONE_TIME:
+            return Pattern.POINT_IN_TIME
+        return Pattern.STRAIGHT_LINE if self.timing is Timing.ADVANCE else Pattern.AS_USED
 
 
 class RatePlan(Noun):
@@ -252,6 +261,14 @@ class PriceBook(Noun):
     def meter(self, name: str) -> Meter:
         """The meter of that name, as defined or the plain sum."""
         return self._meters.get(name) or Meter(name=name)
+
+    def revenue(self, code: str) -> RevenuePolicy:
+        """How the charge of that code is earned: as it says, else its product, else as is usual."""
+        charge = self.charge(code)
+        policy = charge.revenue or self.product(charge.product_code).revenue or RevenuePolicy()
+        usage = charge.kind is ChargeKind.USAGE
+        pattern = None if usage else policy.pattern
+        return policy.model_copy(update={"pattern": pattern or charge.usual_pattern})
 
     def product(self, code: str) -> Product:
         """The product of that code. KeyError when there is none."""

@@ -166,7 +166,7 @@ def billed(line: RatedLine, account: Account, book: PriceBook) -> InvoiceLine:
         tax=Money.zero(line.amount.currency),
         tax_code=product.tax_code,
         revenue_account=product.revenue_account,
-        defer=book.charge(line.charge_code).defer,
+        defer=book.revenue(line.charge_code).deferred,
         service_address=_address(account, line.site_id),
     )
 

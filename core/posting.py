@@ -24,6 +24,7 @@ from core.fx import Exchange, Rates
 from core.invoicing import CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, Via, reversal
 from core.money import Money, allocate, total
+from core.obligations import ContractMovement, Obligation
 from core.payments import Payment, Refund, Settlement
 from core.period import DateSpan
 from core.posting_rules import Fact, Known, Part, PostingRules
@@ -265,6 +266,39 @@ def recognition_entries(
         parts.append(Part("earned", one.amount, *about, {"revenue": one.revenue_account}, rate))
     subject = Subject(f"Revenue earned in {month}", "recognition", ident, account_id)
     return books.book("recognition", ident, last_day, subject, parts)
+
+
+def allocation_entries(
+    books: Books,
+    ident: str,
+    posted_on: date,
+    moved: Sequence[ContractMovement],
+    promised: Mapping[str, Obligation],
+    valued_on: date | None = None,
+) -> list[JournalEntry]:
+    """What contract movements of one customer book: allocated above billed to contract assets, or below it out of them.
+
+    ``promised``: the obligations by id.
+    """
+    parts = [
+        Part(
+            "share",
+            one.moved,
+            f"{promised[one.obligation_id].charge_code}: {one.kind}",
+            "contract_movement",
+            one.id,
+            {
+                "product": promised[one.obligation_id].product_code,
+                "charge": promised[one.obligation_id].charge_code,
+                "deferred": one.deferred,
+            },
+            {"revenue": one.revenue_account},
+        )
+        for one in moved
+    ]
+    account_id = moved[0].account_id if moved else None
+    subject = Subject(f"Allocated prices, {ident.removeprefix('ALC-')}", "contract", ident, account_id)
+    return books.book("allocation", ident, posted_on, subject, parts, valued_on=valued_on)
 
 
 def unbilled_entries(

@@ -74,6 +74,7 @@ EVENTS: Mapping[str, Mapping[str, PartShape]] = {
     "refund": {"whole": _shape("gateway")},
     "recognition": {"earned": _shape(_SOLD, names="revenue")},
     "unbilled": {"earned": _shape(_SOLD, names="revenue")},
+    "allocation": {"share": _shape(f"{_SOLD} deferred", names="revenue")},
     "contract asset": {"earned": _shape(_SOLD, names="revenue")},
     "credit drawn": {"whole": _shape()},
     "credit restored": {"whole": _shape()},

@@ -1,16 +1,19 @@
-"""Recognition: what was invoiced ahead is earned over its service period, by day."""
+"""Recognition: what was invoiced ahead is earned as its policy declares, over its service period or at a milestone."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from dateutil.relativedelta import relativedelta
-
 from core.invoicing import CreditNoteLine, InvoiceLine
 from core.money import Money, allocate
 from core.noun import CurrencyCode, Id, Noun
 from core.period import DateSpan
+from core.recognition import Method, weights
+from core.revenue_policy import Convention, Pattern, RevenuePolicy
 from core.ties import schedule_equals_deferred
+
+#: What most is earned by.
+BY_DAY = RevenuePolicy(pattern=Pattern.STRAIGHT_LINE)
 
 
 class RecognitionPart(Noun):
@@ -25,31 +28,77 @@ class RecognitionPart(Noun):
     account_id: Id
 
 
-def straight_line(line: InvoiceLine, account_id: str) -> tuple[RecognitionPart, ...]:
-    """The schedule of a deferred line: its amount over the months it serves, in proportion to the days of service.
+#: The month of what waits for its milestone.
+WAITS = "9999-12"
 
-    Minor units that do not divide go by largest remainder, so the parts sum to the amount exactly.
+_WEIGHED = {
+    Convention.DAY: Method.DAYS,
+    Convention.MONTH: Method.EQUAL_MONTHS,
+    Convention.PRORATA: Method.PRORATA_TEMPORIS,
+}
+
+
+def spread(amount: Money, span: DateSpan, convention: Convention = Convention.DAY, since: str = "") -> dict[str, Money]:
+    """An amount over the months of a span as the convention weighs them; months before ``since`` are earned in it.
+
+    Minor units that do not divide go by largest remainder, so the months sum to the amount exactly.
     """
-    months: list[DateSpan] = []
-    start = line.service_period.start
-    while start < line.service_period.end:
-        end = min(start.replace(day=1) + relativedelta(months=1), line.service_period.end)
-        months.append(DateSpan(start, end))
-        start = end
-    amounts = allocate(line.amount, [month.days for month in months])
-    schedule_equals_deferred(line.id, line.amount, amounts)
+    months = weights(span.start, span.last_day, _WEIGHED[convention])
+    earned: dict[str, Money] = {}
+    for month, part in zip(months, allocate(amount, list(months.values())), strict=True):
+        month = max(month, since)
+        earned[month] = earned.get(month, Money.zero(amount.currency)) + part
+    return earned
+
+
+def schedule(
+    line: InvoiceLine,
+    account_id: str,
+    policy: RevenuePolicy = BY_DAY,
+    *,
+    amount: Money | None = None,
+    span: DateSpan | None = None,
+    since: str = "",
+) -> tuple[RecognitionPart, ...]:
+    """When a deferred line is earned. Its parts sum to what was deferred.
+
+    ``amount``: what of it is allocated to what it sells (None: all); ``span``: what it serves (None: its own service
+    period); ``since``: months before that one are earned in it. What waits for a milestone is of the month ``WAITS``.
+    """
+    amount = line.amount if amount is None else amount
+    if policy.pattern is Pattern.MILESTONE:
+        months = {WAITS: amount}
+    else:
+        months = spread(amount, span or line.service_period, policy.convention, since)
+    schedule_equals_deferred(line.id, amount, months.values())
     return tuple(
         RecognitionPart(
-            id=f"{line.id}@{month.start:%Y-%m}",
+            id=f"{line.id}@{month}",
             invoice_line_id=line.id,
-            month=f"{month.start:%Y-%m}",
-            currency=line.amount.currency,
-            amount=amount,
+            month=month,
+            currency=part.currency,
+            amount=part,
             revenue_account=line.revenue_account,
             account_id=account_id,
         )
-        for month, amount in zip(months, amounts, strict=True)
+        for month, part in months.items()
     )
+
+
+def straight_line(line: InvoiceLine, account_id: str) -> tuple[RecognitionPart, ...]:
+    """The schedule of a deferred line by day over its service period."""
+    return schedule(line, account_id)
+
+
+def reached(parts: Sequence[RecognitionPart], month: str, milestone_id: str) -> tuple[RecognitionPart, ...]:
+    """What a milestone that is reached moves from waiting into its month. ``parts``: those of invoice lines, all."""
+    moved: list[RecognitionPart] = []
+    for line_id, waiting in unearned(part for part in parts if part.month == WAITS).items():
+        first = next(part for part in parts if part.invoice_line_id == line_id)
+        for where, amount in ((WAITS, -waiting), (month, waiting)):
+            ident = f"{milestone_id}:{line_id}@{where}"
+            moved.append(first.model_copy(update={"id": ident, "month": where, "amount": amount}))
+    return tuple(part for part in moved if part.amount)
 
 
 def unearned(parts: Iterable[RecognitionPart]) -> dict[str, Money]:

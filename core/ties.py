@@ -172,6 +172,11 @@ def schedule_equals_deferred(line_id: str, amount: Money, parts: Iterable[Money]
     require("recognition schedule = deferred amount", line_id, total(parts, amount.currency), amount)
 
 
+def allocated_equals_stated(order_id: str, stated: Money, allocated: Iterable[Money]) -> None:
+    """The fixed price of an order is allocated to its obligations whole."""
+    require("allocated prices = stated price of the order", order_id, total(allocated, stated.currency), stated)
+
+
 def credit_equals_lines(note_id: str, subtotal: Money, lines: Iterable[Money]) -> None:
     """The subtotal of a credit note is the sum of its lines, before tax."""
     require("credit note subtotal = sum of its lines", note_id, subtotal, total(lines, subtotal.currency))

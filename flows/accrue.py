@@ -13,7 +13,7 @@ from core.money import Money, total
 from core.period import DateSpan
 from core.posting import unbilled_entries
 from core.rating import RatedLine
-from core.revenue import straight_line
+from core.revenue import schedule
 from core.store import Work
 from flows.context import Hub
 
@@ -48,8 +48,9 @@ def accruals_due(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
 
 
 def _earned(hub: Hub, line: RatedLine, account: Account, period: str) -> RatedLine:
-    if not hub.price_book.charge(line.charge_code).defer:
+    policy = hub.price_book.revenue(line.charge_code)
+    if not policy.deferred:
         return line
-    parts = straight_line(billed(line, account, hub.price_book), account.id)
+    parts = schedule(billed(line, account, hub.price_book), account.id, policy)
     served = total((part.amount for part in parts if part.month <= period), line.amount.currency)
     return line.model_copy(update={"amount": served or Money.zero(line.amount.currency)})

@@ -32,7 +32,6 @@ from core.period import DateSpan
 from core.ports import Payload
 from core.posting import invoice_entries
 from core.rating import RatedLine
-from core.revenue import straight_line
 from core.store import Work
 from core.subscriptions import Subscription
 from core.sync import OutboxCommand
@@ -43,6 +42,7 @@ from flows.context import Hub, hub
 from flows.credits import credit_held, lower, pay_from_credit
 from flows.outside_billing import bills_outside, outside_drafts
 from flows.post import post
+from flows.recognise import schedule_invoice
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
@@ -286,9 +286,7 @@ def finalise_invoices(hub: Hub) -> Report:
                 for document in documents.values():
                     work.put(document)
                 post(hub, work, invoice_entries(hub.books(work, final.account_id), final, documents.values()))
-                for line in final.lines:
-                    if line.defer and line.amount:
-                        work.add(straight_line(line, final.account_id))
+                schedule_invoice(hub, work, final)
                 if final.account_id in held:
                     pay_from_credit(hub, work, final)
                 work.outbox.enqueue(

@@ -47,7 +47,7 @@ from flows.deliver import deliver_system
 from flows.gates import GATES, ties_close
 from flows.prepare import chart
 from flows.read_back import Compared, read_back
-from flows.recognise import recognition_due
+from flows.recognise import recognition_due, settle_ended
 from flows.revalue import revaluations_due
 from flows.tie_out import tie_out_period
 
@@ -192,6 +192,7 @@ def preview(hub: Hub, close: Close) -> Close:
     """Works the journals out and keeps them as drafts, under the digest that an approval names."""
     with hub.database.work() as work:
         close = _again(work, close)
+        settle_ended(work, close.period)
         entries = due_journals(hub, work, close)
         digest = digest_of(entry.model_dump(mode="json") for entry in entries)
         work.periods.drop_drafts(close.id)

@@ -13,7 +13,7 @@ from core.ledger import Via
 from core.money import Money
 from core.payments import Payment, PaymentStatus, Refund
 from core.posting import credit_entries, realised_entries, refund_entries
-from core.revenue import RecognitionPart, reduction, unearned
+from core.revenue import RecognitionPart, unearned
 from core.store import Work
 from core.sync import OutboxCommand
 from core.tax import TaxDocument
@@ -21,6 +21,7 @@ from flows.context import Hub
 from flows.credits import give_back, with_discounts
 from flows.post import post
 from flows.receivables import apply_credit, receivables, withdraw_requests
+from flows.recognise import schedule_credit
 
 
 class Leftover(StrEnum):
@@ -60,8 +61,6 @@ def credit_invoice(
         )
         if any(known.id == note.id for known in before):
             return note
-        for line in note.lines:
-            work.add(reduction(line, parts[line.invoice_line_id]))
         withdraw_requests(hub, work, invoice)
         note = apply_credit(note, *receivables(hub, work, [invoice]))
         note = give_back(hub, work, note, invoice)
@@ -73,6 +72,7 @@ def credit_invoice(
         books = hub.books(work, note.account_id)
         taxed = work.find(TaxDocument, invoice_id=invoice.id)
         post(hub, work, credit_entries(books, note, taxed))
+        schedule_credit(hub, work, note, invoice, parts)
         for refund in refunds:
             via = _refunds_via(hub)
             post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))

@@ -34,6 +34,7 @@ from flows import desk
 from flows.context import Hub, hub
 from flows.outside_billing import tell_contract
 from flows.post import post
+from flows.recognise import promise
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 BATCH = 200
@@ -222,6 +223,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
             work.add([order])
             work.put(subscription)
             work.add(amended)
+            promise(hub, work, order, subscription, in_currency(hub.price_book, order.currency))
         work.outbox.enqueue(
             [
                 OutboxCommand.of(hub.system("gateway"), "account", "account", order.account, now),

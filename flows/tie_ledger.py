@@ -37,6 +37,7 @@ class LedgerTies(Comparing):
             for (account, month, entity), minor in work.sides.monthly().items():
                 ours[account, month, books.get(entity, self.currency)] += minor
             owed = work.sums.unbooked()
+            contracts = work.sums.contract_balances()
         if self._wanted(erp):
             self._see(erp, GL)
             self._accounts(erp, ours)
@@ -53,6 +54,11 @@ class LedgerTies(Comparing):
         schedule = Tie("deferred revenue = schedules", "ledger", "schedules", "schedule", monthly=False)
         code = self.hub.posting.account("deferred revenue")
         self._compare_sums(schedule, {code: -balance.get(code, zero)}, {code: owed.get(self.currency, zero)})
+        code = self.hub.posting.account("contract assets")
+        if balance.get(code) or contracts:
+            contract = Tie("contract assets = allocated - billed", "ledger", "obligations", "schedule", monthly=False)
+            sides = {code: balance.get(code, zero)}, {code: contracts.get(self.currency, zero)}
+            self._compare_sums(contract, *sides)
 
     def _accounts(self, erp: str, ours: Mapping[tuple[str, str, str], int]) -> None:
         """A line for each ledger account; what no Break of a document explains of it is one Break."""

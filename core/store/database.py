@@ -32,6 +32,7 @@ from core.invoicing import (
 )
 from core.ledger import JournalEntry, JournalLine
 from core.noun import Noun
+from core.obligations import ContractMovement, Milestone, Obligation
 from core.orders import Order, OrderLine
 from core.payments import Dispute, Payment, Refund, Settlement
 from core.rating import RatedLine
@@ -105,6 +106,9 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
             {"lines": Shape(JournalLine, rows.JournalLineRow, extra={"detail": lambda line: line.detail})},
         ),
         Shape(RecognitionPart, rows.RecognitionRow),
+        Shape(Obligation, rows.ObligationRow),
+        Shape(ContractMovement, rows.ContractMovementRow),
+        Shape(Milestone, rows.MilestoneRow),
         Shape(Break, rows.BreakRow),
         Shape(Close, rows.CloseRow),
         Shape(JournalDraft, rows.JournalDraftRow),

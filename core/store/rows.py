@@ -575,6 +575,51 @@ class RecognitionRow(SQLModel, table=True):
     account_id: str
 
 
+class ObligationRow(SQLModel, table=True):
+    __tablename__ = "obligation"
+    id: str = Field(primary_key=True)
+    order_id: str
+    contract_id: str = Field(index=True)
+    account_id: str
+    charge_code: str
+    product_code: str
+    currency: str
+    pattern: str
+    convention: str
+    stated_minor: int = _minor()
+    standalone: str
+    allocated_minor: int = _minor()
+    starts_on: date
+    ends_on: date | None = None
+    revenue_account: str
+
+
+class ContractMovementRow(SQLModel, table=True):
+    __tablename__ = "contract_movement"
+    id: str = Field(primary_key=True)
+    contract_id: str = Field(index=True)
+    order_id: str
+    obligation_id: str = Field(index=True)
+    account_id: str
+    kind: str
+    source_id: str | None = None
+    month: str = Field(index=True)
+    currency: str
+    billed_minor: int = _minor()
+    allocated_minor: int = _minor()
+    deferred: bool
+    revenue_account: str
+
+
+class MilestoneRow(SQLModel, table=True):
+    __tablename__ = "milestone"
+    id: str = Field(primary_key=True)
+    order_id: str
+    reached_on: date
+    who: str
+    recorded_at: datetime = _instant()
+
+
 class InboxRow(SQLModel, table=True):
     __tablename__ = "inbox"
     system: str = Field(primary_key=True)

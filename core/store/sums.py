@@ -28,9 +28,11 @@ CASH = _table(rows.ApplicationRow)
 #: What an application does to what is left of its receipt.
 _USED = case((CASH.c.use == "reversed", CASH.c.amount_minor), else_=-CASH.c.amount_minor)
 RATED = _table(rows.RatedLineRow)
+MOVEMENT = _table(rows.ContractMovementRow)
 BALANCE = _table(rows.LedgerBalanceRow)
 
 _BOOKED = select(LINE.c.source_id).where(LINE.c.source == "recognition")
+_MOVED = select(LINE.c.source_id).where(LINE.c.source == "contract_movement")
 
 
 def _booked(row: Any) -> Booked:
@@ -191,3 +193,25 @@ class Sums:
     def booked_parts(self) -> set[str]:
         """Ids of the recognition parts that a journal has booked."""
         return set(self._connection.execute(_BOOKED).scalars())
+
+    def booked_movements(self) -> set[str]:
+        """Ids of the contract movements that a journal has booked."""
+        return set(self._connection.execute(_MOVED).scalars())
+
+    def contract_balances(self) -> dict[str, Money]:
+        """Currency to what all booked contract movements left allocated above what was billed."""
+        query = (
+            select(MOVEMENT.c.currency, func.sum(MOVEMENT.c.allocated_minor - MOVEMENT.c.billed_minor))
+            .where(MOVEMENT.c.id.in_(_MOVED))
+            .group_by(MOVEMENT.c.currency)
+        )
+        return {currency: Money(int(minor), currency) for currency, minor in self._connection.execute(query)}
+
+    def earned_in(self) -> dict[str, str]:
+        """Recognition part or contract movement to the month whose books it stands in; what is not booked is absent."""
+        query = (
+            select(LINE.c.source_id, ENTRY.c.posted_on)
+            .join(ENTRY, ENTRY.c.id == LINE.c.parent_id)
+            .where(LINE.c.source.in_(("recognition", "contract_movement")))
+        )
+        return {ident: f"{posted_on:%Y-%m}" for ident, posted_on in self._connection.execute(query)}

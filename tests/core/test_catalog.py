@@ -87,4 +87,4 @@ def test_timing_follows_from_the_kind_unless_stated() -> None:
 
 
 def test_only_what_is_billed_ahead_is_deferred() -> None:
-    assert [one.code for one in BOOK.charges if one.defer] == ["VC-ENDPOINT", "VC-PLAN"]
+    assert [one.code for one in BOOK.charges if BOOK.revenue(one.code).deferred] == ["VC-ENDPOINT", "VC-PLAN"]

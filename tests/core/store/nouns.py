@@ -15,6 +15,7 @@ from core.fx import Exchange, FxRate
 from core.invoicing import Adjustment, carry, credit, draft, finalise
 from core.money import Money
 from core.noun import Noun
+from core.obligations import Milestone, billed, obligations
 from core.orders import activate
 from core.payments import Dispute, Payment, PaymentStatus, Refund, Settlement
 from core.period import DateSpan
@@ -240,6 +241,7 @@ DECISION = Decision(
 )
 LOCK = PeriodLock(id="main/2026-10/1", entity="main", month="2026-10", close_id=CLOSE.id, locked_at=NOON)
 ENTRIES = invoice_entries(BOOKS, INVOICE)
+PROMISED = obligations(ORDER, SUBSCRIPTION, BOOK)
 
 #: Each kind with the columns that its noun does not have.
 RECEIPT = CashReceipt(
@@ -307,6 +309,9 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ),
     (invoice_entries(BOOKS, INVOICE), {}),
     (straight_line(next(one for one in INVOICE.lines if one.defer), ACCOUNT.id), {}),
+    (PROMISED, {}),
+    ([billed(PROMISED[0], (), INVOICE.lines[0], "2026-10")], {}),
+    ([Milestone(id="L2", order_id="O1", reached_on=date(2026, 11, 6), who="Ada", recorded_at=NOON)], {}),
     ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
     ([CLOSE, CLOSE.moved(CloseState.PREVIEWED, id="CLOSE-main-2026-10-2", number=2, digest="0123456789abcdef")], {}),
     ([OVERRIDE], {}),
