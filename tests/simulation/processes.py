@@ -68,6 +68,8 @@ FATES = {
     "frozen beyond its lease": 1,
     "disk full": 1,
 }
+#: The disk is full for the first process of so many seeds: later there is little left to write.
+FULL_AT_FIRST = 0.2
 #: Most processes of a seed that meet their fate; there are fewer when nothing is left to do.
 LIVES = 40
 #: The last process, which nothing befalls: how many rounds it may take, each an hour after the one before.
@@ -270,8 +272,10 @@ class Month:
     def live(self) -> None:
         """Processes come and go, each with its fate. Raises Violation."""
         self.misbehave(0.1)
-        for _ in range(LIVES):
+        for life in range(LIVES):
             fate = self.rng.choices(list(FATES), list(FATES.values()))[0]
+            if life == 0 and self.rng.random() < FULL_AT_FIRST:
+                fate = "disk full"
             self.sometimes[fate] += 1
             getattr(self, fate.replace(" ", "_"))()
             self.check()
@@ -365,7 +369,7 @@ class Month:
         """The database may grow by a few pages only."""
         if self.database.dialect != "sqlite":
             return
-        pages = self.count("PRAGMA page_count") + self.rng.randint(0, 8)
+        pages = self.count("PRAGMA page_count") + self.rng.randint(0, 4)
 
         def work(hub: Hub) -> int:
             @event.listens_for(hub.database._engine, "connect")
