@@ -38,7 +38,7 @@ def import_bank_file(hub: Hub, file: Path, entity: str | None, who: str) -> str:
     if returned:
         told.append(f"{counted(len(back), 'return')} of {len(returned)} new")
     if read.skipped:
-        told.append(f"{counted(read.skipped, 'movement')} that bring nothing passed over")
+        told.append(f"{counted(read.skipped, 'other movement')} passed over")
     return f"{file.name}: {', '.join(told)}"
 
 
