@@ -32,9 +32,13 @@ from core.subscriptions import Subscription
 from core.wallets import CreditGrant
 from flows.context import Hub, hub
 from flows.exchange import book_for
+from flows.mail import SmtpMail
 from flows.measure import contracts, measure
 from flows.report import Report, conclude, counted
 from flows.units import held_units
+
+#: Blocks of our own that a configuration may name beside Prefect's: a block is loaded only when its type is known here.
+BLOCKS = (SmtpMail,)
 
 #: How one alert leaves us.
 Send = Callable[[Alert], None]
