@@ -6,7 +6,7 @@ What no rule matches stays left on its receipt, and stands on the list with what
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from core.accounts import Account, BillingTerms, CashBy, payer
 from core.audit import Act, Deed
 from core.breaks import VOID
-from core.cash import Application, CashReceipt, OpenItem, Rule, Use, key, match, paid_out, suggestions, whose
+from core.cash import Application, CashReceipt, Match, OpenItem, Rule, Use, key, match, paid_out, suggestions, whose
 from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry, Via, reversal
@@ -24,6 +24,7 @@ from core.money import Money, total
 from core.posting import Books, Subject, realised_entries, receipt_entries
 from core.store import Work
 from core.ties import applied_within_open
+from flows import desk
 from flows.context import Hub, hub
 from flows.post import post
 from flows.receivables import receivables, withdraw_requests
@@ -57,39 +58,66 @@ def take_receipts(hub: Hub, receipts: Iterable[CashReceipt]) -> list[CashReceipt
 
 def apply_receipts(hub: Hub) -> Report:
     """Identifies and applies what is left of receipts, as far as rules go. Each receipt commits by itself."""
-    report = Report("", counts={"identified": 0, "applied": 0, "paid out": 0, "left": 0})
+    report = Report("", counts={"applied": 0, "left": 0})
     with hub.database.reading() as work:
         waiting = [one.id for one in work.find(CashReceipt) if one.left]
         known = customers(hub, work) if waiting else Customers({}, {}, {}, [])
+    items = known.items
     for ident in waiting:
-        with hub.database.work() as work:
-            receipt = _receipt(work, ident)
-            if _take_payout(hub, work, receipt):
-                report.counts["paid out"] += 1
-                continue
-            items = _still_open(hub, work, known.items, receipt)
-            account_id = receipt.account_id or whose(receipt, items, known.names, known.earlier)
-            if account_id and not receipt.account_id:
-                receipt = _identify(hub, work, receipt, account_id, WHO)
-                report.counts["identified"] += 1
-            terms = known.terms.get(receipt.account_id or "")
-            oldest = terms is not None and terms.cash_by is CashBy.OLDEST
-            for one in match(receipt, items, oldest_first=oldest) if receipt.account_id else ():
-                made = _apply(hub, work, receipt, one.item.invoice_id, one.amount, one.rule, WHO)
-                receipt = receipt.model_copy(update={"left": receipt.left - made.amount})
-                report.counts["applied"] += 1
-                report.money.append(made.amount)
-                report.rows.append(_row(receipt, made.amount, one.item.invoice_id, one.rule.value))
-            if receipt.left:
-                report.counts["left"] += 1
-                look_at = "; ".join(suggestions(receipt, _without(items, receipt, work), known.names))
-                report.rows.append(_row(receipt, receipt.left, "", look_at and f"look at {look_at}"))
+        try:
+            with hub.database.work() as work:
+                receipt, paid = _apply_receipt(hub, work, ident, known, items)
+                work.desk.resolve(f"record:cash_receipt:{ident}")
+        except Rejected as error:
+            with hub.database.work() as work:
+                at_risk = _receipt(work, ident).left
+                failure = desk.entry(
+                    error, f"record:cash_receipt:{ident}", "bank", "cash_receipt", ident, hub.now(), at_risk
+                )
+                work.desk.report(failure)
+            report.failures.append(failure)
+            continue
+        for one in paid:
+            report.counts["applied"] += 1
+            report.money.append(one.amount)
+            report.rows.append(_row(receipt, one.amount, one.item.invoice_id, one.rule.value))
+        items = _less(items, paid)
+        if receipt.left:
+            report.counts["left"] += 1
+            look_at = "; ".join(suggestions(receipt, items, known.names))
+            report.rows.append(_row(receipt, receipt.left, "", look_at and f"look at {look_at}"))
     report.money = sum_by_currency(report.money)
     report.headline = counted(report.counts["applied"], "application")
     report.headline += f", {amounts(report.money)}" if report.money else ""
     if left := report.counts["left"]:
         report.headline += f"; {counted(left, 'receipt')} with money left: see `tieout cash list`"
     return report
+
+
+def _apply_receipt(
+    hub: Hub, work: Work, ident: str, known: Customers, items: Sequence[OpenItem]
+) -> tuple[CashReceipt, list[Match]]:
+    """The receipt as it is afterwards, and what it pays."""
+    receipt = _receipt(work, ident)
+    if _take_payout(hub, work, receipt):
+        return _receipt(work, ident), []
+    if receipt.account_id is None:
+        account_id = whose(receipt, items, known.names, known.earlier)
+        if account_id is None:
+            return receipt, []
+        receipt = _identify(hub, work, receipt, account_id, WHO)
+    terms = known.terms.get(receipt.account_id or "")
+    paid = match(receipt, items, oldest_first=terms is not None and terms.cash_by is CashBy.OLDEST)
+    for one in paid:
+        _apply(hub, work, _receipt(work, ident), one.item.invoice_id, one.amount, one.rule, WHO)
+    return _receipt(work, ident), paid
+
+
+def _less(items: Sequence[OpenItem], paid: Sequence[Match]) -> list[OpenItem]:
+    """What is open after that."""
+    gone = {one.item.invoice_id: one.amount for one in paid}
+    rest = [replace(one, open=one.open - gone[one.invoice_id]) if one.invoice_id in gone else one for one in items]
+    return [one for one in rest if one.open.minor > 0]
 
 
 def unapplied(hub: Hub) -> list[dict[str, str]]:
@@ -103,7 +131,7 @@ def unapplied(hub: Hub) -> list[dict[str, str]]:
 
 
 def customers(hub: Hub, work: Work) -> Customers:
-    """Accounts, what is open of them and nobody was asked for, and what earlier receipts taught."""
+    """Accounts, what is open of them, and what earlier receipts taught."""
     accounts = {one.id: one for one in work.find(Account)}
     terms = {one.id: one for one in work.find(BillingTerms)}
     final = [one for one in work.find(Invoice, status=InvoiceStatus.FINAL.value) if one.total.minor > 0]
@@ -302,22 +330,6 @@ def _receipt(work: Work, ident: str) -> CashReceipt:
 
 def _books(hub: Hub, work: Work, receipt: CashReceipt) -> Books:
     return hub.books_of(work, receipt.entity)
-
-
-def _still_open(hub: Hub, work: Work, items: Sequence[OpenItem], receipt: CashReceipt) -> list[OpenItem]:
-    """The items as earlier receipts of the run, or others meanwhile, have left them."""
-    of = {one.invoice_id: one for one in items if one.open.currency == receipt.currency}
-    found = []
-    for now in receivables(hub, work, work.find(Invoice, id=list(of))):
-        if now.unasked.minor > 0:
-            item = of[now.invoice.id]
-            found.append(OpenItem(item.invoice_id, item.payer_id, item.due_date, now.unasked))
-    return found
-
-
-def _without(items: Sequence[OpenItem], receipt: CashReceipt, work: Work) -> list[OpenItem]:
-    paid = {one.invoice_id for one in work.find(Application, receipt_id=receipt.id)}
-    return [one for one in items if one.invoice_id not in paid]
 
 
 def _row(receipt: CashReceipt, amount: Money, invoice_id: str, why: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -18,8 +18,10 @@ from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry
 from core.money import Money, total
 from core.store.figures import Seen
+from core.sync import CommandState
 from core.ties import Figure
 from flows.apply_cash import apply_receipts, apply_to, identify, return_receipt, take_receipts, unapplied, unapply
+from flows.collect import request_payments
 from flows.context import Hub
 from tests.connectors import contract_netsuite, contract_stripe_gateway
 from tests.core.store.nouns import INVOICE, NOON
@@ -167,6 +169,27 @@ def test_a_payout_of_the_gateway_is_no_customers_money_and_is_booked_once(hub: H
         assert [(one.receipt_id, one.reason) for one in work.find(Application)] == [("R1", "po_1"), ("R2", "po_2")]
     assert (balance(hub, "bank"), balance(hub, "gateway balance")) == (3 * 13412, -2 * 13412)
     assert balance(hub, "unidentified cash") == -13412
+
+
+def test_a_request_that_the_gateway_has_not_seen_makes_way_for_money_at_the_bank(hub: Hub) -> None:
+    request_payments(hub)
+    take_receipts(hub, [came("R", 10000, "INV-1")])
+    apply_receipts(hub)
+    assert open_cents(hub, "INV-1") == 0
+    with hub.database.reading() as work:
+        (command,) = work.outbox.of_record("stripe", "payment", "PAY-INV-1")
+    assert command.state is CommandState.CANCELLED
+
+
+def test_an_invoice_that_the_gateway_may_be_charging_is_not_paid_twice_and_stops_no_other(hub: Hub) -> None:
+    """The one stands on the error desk with its cause; the other is applied."""
+    request_payments(hub)
+    with hub.database.work() as work:
+        work.outbox.claim("stripe", 1, hub.now(), timedelta(minutes=5))
+    take_receipts(hub, [came("R1", 10000, "INV-1"), came("R2", 10000, "INV-2"), came("R3", 5000, "INV-10")])
+    report = apply_receipts(hub)
+    assert (report.counts["applied"], [one.record_id for one in report.failures]) == (2, ["R1"])
+    assert "the gateway was asked for 100.00 USD" in report.failures[0].message
 
 
 def test_the_same_receipt_and_the_same_run_again_change_nothing(hub: Hub) -> None:
