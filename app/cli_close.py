@@ -113,16 +113,18 @@ def approve(
 
     close = stages.standing(hub(), period, entity)
     verdict = Verdict.REFUSE if refuse else Verdict.APPROVE
+    stages.check_decision(hub(), verdict, operator(), reason)
+    if os.environ.get("PREFECT_API_URL") and answer_waiting_runs(period, entity, verdict, operator(), reason):
+        print(f"the run that waits for the approval of {period} goes on with your answer")
+        return
     close = stages.decide(hub(), close, verdict, operator(), reason, "command line")
     if close.state is CloseState.OPEN:
         print(f"{period} is refused: {reason}")
-    else:
-        asked = stages.question(hub(), close)
-        missing = asked.needed - len(asked.approvals)
-        what = "one more person must approve" if missing else f"run `tieout close run --period {period}`"
-        print(f"approved by {operator()}; {what}")
-    if os.environ.get("PREFECT_API_URL"):
-        answer_waiting_runs(period, verdict, operator(), reason)
+        return
+    asked = stages.question(hub(), close)
+    missing = asked.needed - len(asked.approvals)
+    what = "one more person must approve" if missing else f"run `tieout close run --period {period}`"
+    print(f"approved by {operator()}; {what}")
 
 
 @app.command("pack")

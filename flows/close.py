@@ -255,6 +255,13 @@ def _since_refusal(decisions: Sequence[Decision]) -> list[Decision]:
     return given
 
 
+def check_decision(hub: Hub, verdict: Verdict, who: str, reason: str) -> None:
+    """Rejected when this person may not decide, or a refusal has no reason."""
+    check_approver(who, hub.settings.close.approvers)
+    if verdict is Verdict.REFUSE and not reason.strip():
+        raise Rejected("a refusal needs a reason", field="reason")
+
+
 def decide(hub: Hub, close: Close, verdict: Verdict, who: str, reason: str, via: str) -> Close:
     """Keeps what one person says about the drafts; the same person saying the same again changes nothing.
 
@@ -270,9 +277,7 @@ def decide(hub: Hub, close: Close, verdict: Verdict, who: str, reason: str, via:
         ident = f"{close.id}/{round_}/{close.digest}/{who}"
         if verdict is Verdict.APPROVE and any(one.id == ident for one in decisions):
             return close
-        check_approver(who, hub.settings.close.approvers)
-        if verdict is Verdict.REFUSE and not reason.strip():
-            raise Rejected("a refusal needs a reason", field="reason")
+        check_decision(hub, verdict, who, reason)
         given = Decision(
             id=ident, close_id=close.id, digest=close.digest, verdict=verdict, who=who, reason=reason.strip(), via=via,
             at=hub.now(),

@@ -266,7 +266,7 @@ def shown(hub: Hub, question: Question) -> str:
 # The flow
 
 
-def answer_waiting_runs(period: str, verdict: Verdict, who: str, reason: str) -> int:
+def answer_waiting_runs(period: str, entity: str, verdict: Verdict, who: str, reason: str) -> int:
     """Lets the runs that wait in the UI for this month go on with an answer given elsewhere; gives how many."""
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(
@@ -275,7 +275,8 @@ def answer_waiting_runs(period: str, verdict: Verdict, who: str, reason: str) ->
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED]))
             ),
         )
-        waiting = [run for run in runs if run.parameters.get("period") == period]
+        wanted = {"period": period, "entity": entity}
+        waiting = [run for run in runs if {"entity": "", **run.parameters}.items() >= wanted.items()]
         for run in waiting:
             client.resume_flow_run(run.id, run_input={"decision": verdict.value, "who": who, "reason": reason})
     return len(waiting)

@@ -301,7 +301,7 @@ def _close(stack: Stack, console: Console, *, headless: bool) -> None:
                 break
             waits = state is not None and state.is_paused()
             if waits and headless and not answered:
-                answered = answer_waiting_runs(PERIOD, Verdict.APPROVE, operator(), "approved by the demo") > 0
+                answered = answer_waiting_runs(PERIOD, "", Verdict.APPROVE, operator(), "approved by the demo") > 0
             elif waits and not headless and not told:
                 told = True
                 console.print(f"The close waits for you: {stack.prefect_ui}/runs/flow-run/{run.id} > Resume")
