@@ -21,48 +21,19 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV; text that a sprea
 @app.command()
 def rollforward(period: Period, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """Opening, what a month billed, recognised and adjusted, and closing: of every contract."""
-    from core.revenue_reports import Step, roll_forward
     from flows.context import hub
-    from flows.revenue_report import facts
+    from flows.revenue_report import roll_forward_rows
 
-    with hub().database.reading() as work:
-        rolls = roll_forward(facts(work), period)
-    rows = [
-        {
-            "contract": roll.contract,
-            "balance": roll.side.value,
-            "currency": roll.opening.currency,
-            "opening": str(roll.opening.amount),
-            **{step.value: str(roll.steps[step].amount) if step in roll.steps else "" for step in Step},
-            "closing": str(roll.closing.amount),
-        }
-        for roll in rolls
-    ]
-    _print(rows, as_json, as_csv, f"nothing was deferred up to {period}")
+    _print(roll_forward_rows(hub(), period), as_json, as_csv, f"nothing was deferred up to {period}")
 
 
 @app.command()
 def waterfall(period: Period, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
     """What was billed ahead, by month of its invoice and month that earns it; what is to come after the period too."""
-    from core.revenue import WAITS
-    from core.revenue_reports import waterfall as cascade
     from flows.context import hub
-    from flows.revenue_report import earnings
+    from flows.revenue_report import waterfall_rows
 
-    with hub().database.reading() as work:
-        found = cascade(earnings(work), period)
-    rows = [
-        {
-            "billed in": billed,
-            "earned in": "at its milestone" if month == WAITS else month,
-            "is": "earned" if month <= period else "to come",
-            "amount": str(amount.amount),
-            "currency": currency,
-        }
-        for (billed, currency), months in found.items()
-        for month, amount in months.items()
-    ]
-    _print(rows, as_json, as_csv, f"nothing was billed ahead up to {period}")
+    _print(waterfall_rows(hub(), period), as_json, as_csv, f"nothing was billed ahead up to {period}")
 
 
 @app.command()

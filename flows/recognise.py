@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from prefect import flow
+from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
 from core.catalog import ChargeKind, PriceBook
@@ -38,7 +39,8 @@ from core.subscriptions import Subscription, SubscriptionCharge, service_periods
 from core.sync import Lane
 from flows.context import Hub, hub
 from flows.post import post
-from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
+from flows.report import SHOWN, Report, amounts, conclude, counted, dollars, sum_by_currency
+from flows.revenue_report import roll_forward_rows
 
 Due = tuple[list[JournalEntry], list[RecognitionPart | ContractMovement]]
 
@@ -281,4 +283,7 @@ def recognise_through(hub: Hub, period: str) -> Report:
     description="Books what deferred invoice lines earn in the month, as its policy declares, one journal per account.",
 )
 def recognise(period: str) -> State[Any]:
-    return conclude(f"recognise {period}", recognise_through(hub(), period))
+    report = recognise_through(hub(), period)
+    if rows := roll_forward_rows(hub(), period)[:SHOWN]:
+        create_table_artifact(table=rows, key=f"roll-forward-{period}", description=f"Deferred revenue over {period}")
+    return conclude(f"recognise {period}", report)

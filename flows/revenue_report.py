@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.money import Money
 from core.obligations import ContractMovement, MovementKind
-from core.revenue import RecognitionPart
-from core.revenue_reports import Earning, Fact, Side, Step
+from core.revenue import WAITS, RecognitionPart
+from core.revenue_reports import Earning, Fact, Side, Step, roll_forward, waterfall
 from core.store import Work
 from core.subscriptions import Subscription
+from flows.context import Hub
 
 #: The contract of what no subscription charge stands behind.
 NONE = "-"
@@ -91,3 +92,37 @@ def totals(found: list[Fact], month: str) -> dict[tuple[Side, str], Money]:
             key = fact.side, fact.amount.currency
             sums[key] = sums.get(key, Money.zero(fact.amount.currency)) + fact.amount
     return sums
+
+
+def roll_forward_rows(hub: Hub, period: str) -> list[dict[str, str]]:
+    """Each contract's deferred revenue and balance over a month, as a table for people."""
+    with hub.database.reading() as work:
+        rolls = roll_forward(facts(work), period)
+    return [
+        {
+            "contract": roll.contract,
+            "balance": roll.side.value,
+            "currency": roll.opening.currency,
+            "opening": str(roll.opening.amount),
+            **{step.value: str(roll.steps[step].amount) if step in roll.steps else "" for step in Step},
+            "closing": str(roll.closing.amount),
+        }
+        for roll in rolls
+    ]
+
+
+def waterfall_rows(hub: Hub, period: str) -> list[dict[str, str]]:
+    """What was billed ahead up to a month, by the month of its invoice and the month that earns it."""
+    with hub.database.reading() as work:
+        found = waterfall(earnings(work), period)
+    return [
+        {
+            "billed in": billed_in,
+            "earned in": "at its milestone" if month == WAITS else month,
+            "is": "earned" if month <= period else "to come",
+            "amount": str(amount.amount),
+            "currency": currency,
+        }
+        for (billed_in, currency), months in found.items()
+        for month, amount in months.items()
+    ]

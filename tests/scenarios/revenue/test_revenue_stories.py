@@ -107,7 +107,7 @@ def _moved(work: Work, month: str) -> dict[str, str]:
 
 
 def _tied(work: Work, month: str) -> tuple[Money, Money]:
-    """What is deferred and the balance of contracts: the ledger's, the schedules', the movements', the roll-forward's."""
+    """What is deferred, and the balance of contracts, as ledger, schedules, movements and roll-forward say alike."""
     zero, ledger = usd("0"), work.sums.ledger_balances()
     deferred, balance = -ledger.get(("2400", "USD"), zero), ledger.get(("1120", "USD"), zero)
     assert deferred == work.sums.unbooked().get("USD", zero)
