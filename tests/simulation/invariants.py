@@ -346,6 +346,20 @@ def ledgers_agree(run: Run) -> None:
         _same("I4 our ledger = the general ledger", account, ours[account], theirs[account])
 
 
+def every_settlement_is_booked(run: Run) -> None:
+    """I4: what the gateway settled of a payment moves net and fee in our ledger."""
+    moved = {
+        entry: (debit, credit)
+        for entry, debit, credit in run.sql.execute(
+            "SELECT parent_id, sum(coalesce(debit_minor, 0)), sum(coalesce(credit_minor, 0))"
+            " FROM journal_line GROUP BY parent_id"
+        )
+    }
+    for row in rows(run, "SELECT * FROM settlement"):
+        gross = row["gross_minor"]
+        _same("I4 every settlement is booked", row["id"], (gross, gross), moved.get(f"JE-{row['id']}"))
+
+
 def usage_is_conserved(run: Run) -> None:
     """I3: every event of every file stands somewhere, in count and in quantity; the files themselves are the oracle.
 
@@ -465,6 +479,7 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
     desk_shows_what_is_wrong,
     money_travels_whole,
     ledgers_agree,
+    every_settlement_is_booked,
     usage_is_conserved,
     newest_name_wins,
     no_secret_is_told,
