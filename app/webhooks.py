@@ -5,7 +5,7 @@
 ===  ====================================================================================================
 200  the events are stored, or were before (a duplicate is no error), or are of a kind nobody listens to
 400  genuine, but not of the agreed form, or cut off
-401  forged, stale, or signed with another secret; with no body, as Xero's probe demands (webhooks overview, read 2026-11)
+401  forged, stale, or signed with another secret; no body, as Xero's probe demands (webhooks overview, read 2026-11)
 404  no such system is in use
 408  the body did not come in time
 413  the body is larger than ``LIMIT``

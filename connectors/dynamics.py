@@ -123,7 +123,7 @@ OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
 }
 #: Lines that a document is written with.
 WRITTEN_LINES: Mapping[str, str] = {"invoice_details": "invoicedetail"}
-#: Column types without a property of their own in a row, and those that the platform fills (AttributeTypeCode, 2026-11).
+#: Column types without a property of their own in a row, and those that the platform fills (AttributeTypeCode, 2026-11)
 LOOKUPS = frozenset({"Lookup", "Customer", "Owner"})
 FILLED = frozenset({"State", "Status", "Owner", "Uniqueidentifier"})
 TYPES: Mapping[str, FieldKind] = {

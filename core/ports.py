@@ -247,7 +247,7 @@ class Resource:
     ``guard``: how a duplicate is prevented; ``batch``: most records one ``upsert_many`` call to the vendor may carry;
     ``tells_deletions``: whether ``changes`` since a cursor also tells what is gone, or nothing of it ever goes;
     ``bulk``: most records of one ``upsert_many`` where a larger number than a batch goes another way; 0: it does not;
-    ``read_as``: the resource whose mappings read its payload, where a setting says what it is read from; empty: its own.
+    ``read_as``: the resource whose mappings read its payload, where a setting says what is read (empty: its own).
     """
 
     path: str

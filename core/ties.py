@@ -211,7 +211,7 @@ def credit_never_below_zero(grant_id: str, left: Money, granted: Money) -> None:
 
 
 def left_within_receipt(receipt_id: str, left: Money, received: Money) -> None:
-    """What is left of money that came in lies between nothing and all of it: never more is applied than was received."""
+    """What is left of money that came in is between nothing and all of it: never more is applied than was received."""
     if not 0 <= left.minor <= received.minor:
         raise TieBroken("0 <= left of a receipt <= received", subject=receipt_id, left=left, right=received)
 

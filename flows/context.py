@@ -113,10 +113,10 @@ class Hub:
             for term in ("every_months", "billing_day", "align", "timing"):
                 was, now = getattr(known.get(charge.code, charge), term), getattr(charge, term)
                 if was != now:
+                    why = f"{term} was {was} when it was billed, and is {now}, which would bill days twice or never"
                     raise Misconfigured(
-                        f"{self.settings.price_book}: charge {charge.code}: {term} was {was} when it was billed, and is "
-                        f"{now}, which would bill days twice or never; keep it, declare a charge of another code, and "
-                        "let amendments end the old one where the new one starts"
+                        f"{self.settings.price_book}: charge {charge.code}: {why}; keep it, declare a charge of a new "
+                        "code, and let amendments end the old one where the new one starts"
                     )
 
     def price_book_of(self, version: str) -> PriceBook:
