@@ -227,6 +227,7 @@ def test_many_records_go_as_one_job_and_each_has_its_own_outcome(org: Org) -> No
     assert [one.created for one in outcomes if not isinstance(one, Exception)] == [False] + [True] * 248
     assert (outcomes[0].vendor_id, org.count("Account")) == (before.vendor_id, 249)  # type: ignore[union-attr]
     assert outcomes[9].answer["Name"] == 'Acme, "the" first\nof two'  # type: ignore[union-attr]
+    assert outcomes[9].answer["Phone"] is None  # type: ignore[union-attr]
     assert outcomes[2].answer == connector.get("account", outcomes[2].vendor_id)  # type: ignore[union-attr]
     connector.close()
 
