@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -19,8 +20,10 @@ import yaml
 from core.invoicing import Invoice, credit
 from core.money import Money, total
 from core.obligations import Obligation
+from core.orders import Change, Order, amendments
+from core.period import DateSpan
 from core.posting import credit_entries, invoice_entries
-from core.revenue import unearned
+from core.revenue import RecognitionPart, unearned
 from core.revenue_reports import Side, roll_forward, waterfall
 from core.store import Work
 from flows.context import Hub
@@ -129,3 +132,67 @@ def test_a_story_says_what_its_order_allocates_and_ends_at_zero() -> None:
     for path in STORIES:
         *_, last = yaml.safe_load(path.read_text())["months"].values()
         assert last.get("balance", "0.00") == "0.00", path
+
+
+def test_a_replacement_catches_up_over_the_period_that_it_cuts(hub: Hub, tmp_path: Path) -> None:
+    """A year at 1,200.00 costs 300.00 more from July: 600.00 back and 900.00 billed, both earned as from January."""
+    told = tmp_path / "catch_up.yaml"
+    charge = {"code": "YEAR", "product_code": "ALL", "name": "Year", "kind": "recurring", "every_months": 12}
+    policy = {"convention": "month", "amendment": "catch_up"}
+    book = {
+        "products": [{"code": "ALL", "name": "All", "tax_code": "T", "revenue_account": "4100"}],
+        "charges": [{**charge, "model": {"kind": "flat", "amount": "1200"}, "revenue": policy}],
+    }
+    first = {"start_on": date(2026, 1, 1), "term_months": 12, "lines": [{"charge": "YEAR", "unit_price": "1200"}]}
+    told.write_text(yaml.safe_dump({"book": book, "orders": [first]}))
+    story = begin(told, tmp_path)
+    hub.settings = hub.settings.model_copy(update={"price_book": tmp_path / "book.yaml"})
+    order = _order(1, first, story.account)
+    change = {
+        "id": "L21",
+        "change": Change.REPLACE,
+        "amends": "L11",
+        "unit_price": Decimal(1800),
+        "amount": usd("1800"),
+    }
+    line = order.lines[0].model_copy(update=change)
+    amending = Order.model_validate(
+        {
+            **dict(order),
+            "id": "O2",
+            "amends": "O1",
+            "start_on": date(2026, 7, 1),
+            "total": usd("1800"),
+            "lines": (line,),
+        }
+    )
+    *_, (_, contract) = amendments(amending, story.subscriptions[0], story.book, order.changed_at)
+    year = story.invoice("2026-01", {"subtotal": "1200.00"})
+    assert year is not None
+    rest = DateSpan(date(2026, 7, 1), date(2027, 1, 1))
+    lines = tuple(
+        year.lines[0].model_copy(
+            update={
+                "id": f"I2-{charge}",
+                "rated_line_id": f"R2-{charge}",
+                "subscription_charge_id": charge,
+                "service_period": rest,
+                "amount": usd(amount),
+            }
+        )
+        for charge, amount in (("SC-L11", "-600"), ("SC-L21", "900"))
+    )
+    july = DateSpan.month("2026-07")
+    bill = year.part(lines).replace(id="I2", billing_period=july, invoice_date=july.last_day)
+    with hub.database.work() as work:
+        work.add([story.account])
+        work.add([order])
+        work.add([amending])
+        work.put(contract)
+        for invoice in (year, bill):
+            work.put(invoice)
+            schedule_invoice(hub, work, invoice)
+        earned: dict[str, Decimal] = defaultdict(Decimal)
+        for part in work.find(RecognitionPart):
+            earned[part.month] += part.amount.amount
+    assert [str(earned[f"2026-{month:02}"]) for month in range(1, 13)] == ["100.00"] * 6 + ["275.00"] + ["125.00"] * 5
