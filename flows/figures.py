@@ -47,7 +47,7 @@ def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -
         return _remember(hub, system, resource)
     since = _cursor(hub, system, resource) if wanted is Reading.CHANGED else None
     read = Sighting(reading=Reading.CHANGED if since else Reading.WHOLE)
-    mapping = hub.mappings.find(system, "figure", "in", resource)
+    mapping = hub.reading(system, "figure", resource)
     began, newest, present = hub.now(), since, set[str]()
     batch: dict[str, Figure] = {}
     gone: list[str] = []
