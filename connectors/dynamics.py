@@ -742,6 +742,8 @@ class DynamicsConnector(BulkConnector):
                 parent = f"{row.id_field}@odata.bind"
                 lines[parent] = replace(lines[parent], required=False)  # the change set says it
                 found[name] = DescribedField(FieldKind.LIST, fields=lines)
+        for name in OURS & found.keys():
+            found[name] = replace(found[name], writable=True)  # taken out before anything is sent
         only_updated = row.key_field == row.id_field
         return {name: replace(about, required=False) for name, about in found.items()} if only_updated else found
 
