@@ -117,7 +117,7 @@ _TOLD: Mapping[str, tuple[Edit, ...]] = {
         (f"{_INBOX}.claim", "INBOX.c.lease_until < now", "INBOX.c.lease_until < INBOX.c.received_at"),
     ),
     "answers of a list are read in the wrong order": (
-        ("connectors.netsuite:NetSuite._write", "zip(ready, answers,", "zip(ready, answers[::-1],"),
+        ("connectors.netsuite:NetSuite._settled", "zip(ready, answers,", "zip(ready, answers[::-1],"),
     ),
     "a secret reaches the desk": (
         ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
