@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -90,6 +90,8 @@ class Delivery:
         self.postponed = 0
         self.stopped = False
         """Whether the whole system turned out to be out of reach or misconfigured."""
+        self.answered = False
+        """Whether it has said yes or no to a record: then it works."""
 
     def run(self) -> None:
         """Delivers until nothing of this system is ready, or the system cannot work now."""
@@ -204,7 +206,7 @@ class Delivery:
         except TieoutError as error:
             outcomes = [error] * len(items)
         self.hub.world.faults("outbox.sent")
-        self._settle(zip(items, outcomes, strict=True))
+        self._settle(list(zip(items, outcomes, strict=True)))
 
     def _held(self, items: Sequence[Prepared]) -> Sequence[Prepared]:
         """Those whose lease is still ours, and will outlive a call."""
@@ -223,7 +225,7 @@ class Delivery:
                 work.outbox.settle(command, _unsent(command))
         self.postponed += len(commands)
 
-    def _settle(self, settled: Iterable[tuple[Prepared, Outcome]], act: Act = Act.WRITTEN) -> None:
+    def _settle(self, settled: Sequence[tuple[Prepared, Outcome]], act: Act = Act.WRITTEN) -> None:
         """Ends commands in one transaction, each by its own outcome; ``act``: how a proof was come by."""
         proved, failed = [], []
         contested: list[DeskEntry] = []
@@ -242,8 +244,9 @@ class Delivery:
                     contested += self._contest(work, item)
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
-            if proved and not self.done:
+            if not self.answered and any(isinstance(outcome, Receipt | Rejected | Parked) for _, outcome in settled):
                 work.desk.resolve(f"system:{self.system}")
+                self.answered = True
         self.hub.world.faults("outbox.settled")
         self.done += proved
         self.failures += contested

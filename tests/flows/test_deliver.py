@@ -210,6 +210,17 @@ def test_a_misconfigured_system_stands_on_the_desk_once_and_rejects_no_record(st
     assert (stage.stripe.keys(), stage.desk()) == (KEYS, [])
 
 
+def test_a_system_that_refuses_a_record_works_again(stage: Stage) -> None:
+    """A no is an answer: the system leaves the desk, and the record takes its place there."""
+    stage.intend(account(0))
+    stage.stripe.whole_call = [Misconfigured("credentials are not accepted", system="stripe")]
+    deliver_system(stage.hub, "stripe")
+    stage.time.pass_by(timedelta(hours=1))
+    stage.stripe.before["A-0000"] = [Rejected("the card is declined")]
+    deliver_system(stage.hub, "stripe")
+    assert stage.desk() == [("outbox:stripe/account/A-0000", "Rejected")]
+
+
 def test_a_system_whose_connector_cannot_be_made_stops_no_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.intend(account(0))
     stage.intend(account(0), system="netsuite")

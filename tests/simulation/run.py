@@ -43,10 +43,9 @@ from sandbox import avalara, netsuite, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
 from tests.simulation.company import Company, Seller, UsageFile, as_account, as_entered, company
 from tests.simulation.fibers import Crash, Fiber
-from tests.simulation.vendors import RATES, URLS, Posted, Vendors, Wire, ask
+from tests.simulation.vendors import RATES, START, URLS, Posted, Vendors, Wire, ask
 
 ROOT = Path(__file__).parents[2]
-START = datetime(2026, 11, 1, 9, tzinfo=UTC)
 PERIOD = "2026-10"
 TOKEN = "simulated-webhook-token"
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -22,6 +22,7 @@ import httpx
 from connectors import netsuite as netsuite_connector
 from connectors import salesforce as salesforce_connector
 from core.metering import store as usage_store
+from core.ports import World
 from sandbox import netsuite as netsuite_emulator
 from sandbox import netsuite_schema, salesforce
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
@@ -29,6 +30,7 @@ from sandbox.server import build
 
 SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
 URLS = {name: f"https://{name}.example" for name in SYSTEMS}
+START = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
 
 class MemoryShelf(Shelf):
@@ -282,10 +284,17 @@ _described: dict[str, Any] = {}
 
 
 def _fields(connector: Any, sobject: str) -> Any:
-    """The fields of an object at the CRM, asked for once."""
+    """The fields of an object at the CRM, asked for once, of a CRM of its own: the first run takes no other steps."""
     if sobject not in _described:
-        _described[sobject] = _describe(connector, sobject)
+        _described[sobject] = _describe(_undisturbed(type(connector), connector._settings), sobject)
     return _described[sobject]
+
+
+def _undisturbed(kind: Any, settings: Any) -> Any:
+    """A connector to vendors of its own, on a wire where nothing happens."""
+    vendors = Vendors(lambda: START)
+    wire = Wire(vendors, Random(0), {}, lambda _at: None, lambda _seconds: None, lambda _fault: None)
+    return kind(settings, World(clock=vendors.now, transport=wire))
 
 
 @cache
@@ -301,7 +310,7 @@ _contracts: dict[str, Any] = {}
 def _contract(settings: Any, transport: Any) -> Any:
     """The vendor's WSDL, read once; each connector speaks through its own transport."""
     if settings.base_url not in _contracts:
-        vendors = Vendors(lambda: datetime.fromisoformat("2026-11-01T00:00:00+00:00"))
+        vendors = Vendors(lambda: START)
 
         class Plain:
             def load(self, url: str) -> bytes:
