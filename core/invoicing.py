@@ -15,6 +15,7 @@ from pydantic import model_validator
 from core.accounts import Account, Address, GroupBy
 from core.catalog import PriceBook
 from core.errors import Rejected
+from core.exact import exactly, to_decimal
 from core.fx import Exchange
 from core.money import Money, Rounding, round_fraction, total
 from core.noun import CurrencyCode, Id, Noun, Quantity
@@ -64,6 +65,12 @@ class InvoiceLine(Noun):
     defer: bool = False
     """True when the amount is earned over ``service_period``; False when it is earned as invoiced."""
     service_address: Address
+
+    @property
+    def counted(self) -> Quantity:
+        """What a tax per line or minute counts: nothing of a line below zero, which lowers a charge and takes no service
+        back."""
+        return self.quantity if self.amount.minor >= 0 else Decimal(0)
 
 
 class Invoice(Noun):
@@ -327,7 +334,8 @@ class CreditNoteLine(Noun):
     """What is given back of one invoice line, before tax, on the side of that line (of a charge: above zero).
 
     ``deferred``: what of ``amount`` was not yet earned; the rest is taken from revenue. ``tax``: of the tax that the
-    engine answered for the line, in proportion.
+    engine answered for the line, in proportion. ``share``: what part of the invoice line it is, to twelve decimals;
+    ``counted``: what a tax per line or minute counts of the whole of it.
     """
 
     id: Id
@@ -341,9 +349,30 @@ class CreditNoteLine(Noun):
     amount: Money
     deferred: Money
     tax: Money
+    share: Quantity = Decimal(1)
+    counted: Quantity = Decimal(0)
     tax_code: str
     revenue_account: str
     service_address: Address
+
+    @property
+    def size(self) -> Money:
+        """How much it moves, whichever way."""
+        return abs(self.amount)
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether it gives a charge back, and does not take back what lowered one."""
+        return self.amount.minor >= 0
+
+    @property
+    def whole(self) -> bool:
+        return self.share == 1
+
+    @property
+    def counted_share(self) -> Quantity:
+        """Its share of what is counted, to six decimals."""
+        return to_decimal(exactly(self.counted) * exactly(self.share), 6)
 
 
 class CreditApplication(Noun):
@@ -432,7 +461,11 @@ def credit(
     by_position = {line.position: line for line in invoice.lines}
     for position in wanted.keys() - by_position.keys():
         raise _refused(invoice, f"it has no line {position}", "line", position)
-    wanted = {position: amount for position, amount in wanted.items() if by_position[position].amount}
+    wanted = {
+        position: amount
+        for position, amount in wanted.items()
+        if by_position[position].amount or (amount is None and by_position[position].tax)
+    }
     given = {position: amount for position, amount in wanted.items() if amount is not None}
     for note in before:
         lines = {line.invoice_line_id: line for line in note.lines}
@@ -450,14 +483,14 @@ def credit(
         earlier = [one for one in lines_before if one.invoice_line_id == line.id]
         gone = total((one.amount for one in earlier), invoice.currency)
         amount = given.get(position, line.amount - gone)
-        if not amount:
+        taxed = _in_proportion(line, gone + amount) - total((one.tax for one in earlier), invoice.currency)
+        if not amount and not taxed:
             continue
         if amount.minor * line.amount.minor < 0 or abs(amount) > abs(line.amount - gone):
             why = f"line {position} has {line.amount - gone} left to credit, not {amount}"
             raise _refused(invoice, why, "amount", amount)
         credited_within_line(line.id, gone + amount, line.amount)
         deferred = min(amount, unearned.get(line.id, Money.zero(invoice.currency)), key=abs)
-        taxed = _in_proportion(line, gone + amount) - total((one.tax for one in earlier), invoice.currency)
         made.append(_credit_line(f"{ident}-{len(made) + 1}", len(made) + 1, line, amount, deferred, taxed))
     subtotal = total((line.amount for line in made), invoice.currency)
     tax = total((line.tax for line in made), invoice.currency)
@@ -495,15 +528,22 @@ def _credit_line(
         amount=amount,
         deferred=deferred,
         tax=tax,
+        share=to_decimal(_share(line, amount)),
+        counted=line.counted,
         tax_code=line.tax_code,
         revenue_account=line.revenue_account,
         service_address=line.service_address,
     )
 
 
+def _share(line: InvoiceLine, amount: Money) -> Fraction:
+    """What part of a line an amount is; a line that is free of charge is given back whole."""
+    return Fraction(amount.minor, line.amount.minor) if line.amount else Fraction(1)
+
+
 def _in_proportion(line: InvoiceLine, credited: Money) -> Money:
     """The tax of so much of a line: all of it for the whole line, so that parts never sum to more."""
-    share = Fraction(credited.minor, line.amount.minor)
+    share = _share(line, credited)
     return Money(round_fraction(line.tax.minor * share, Rounding.HALF_UP), line.tax.currency)
 
 

@@ -294,6 +294,8 @@ class CreditNoteLineRow(SQLModel, table=True):
     amount_minor: int = _minor()
     deferred_minor: int = _minor()
     tax_minor: int = _minor()
+    share: str = _added("1")
+    counted: str = _added("0")
     tax_code: str
     revenue_account: str
     service_address: str = _text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -114,3 +115,22 @@ def test_no_more_of_a_credit_is_used_than_it_gives() -> None:
         note.applied_to("INV-1", usd("10.51"))
     with pytest.raises(TieBroken, match="applied"):
         note.replace(refunded=usd("0.51")).applied_to("INV-1", usd("10.00"))
+
+
+def test_a_part_says_what_share_of_its_line_it_is_and_what_is_counted_of_it() -> None:
+    """A third of nine lines is three of them; all of it is whole."""
+    of = invoice(usd("90.00"), usd("5.00"))
+    of = of.replace(lines=(of.lines[0].model_copy(update={"quantity": Decimal(9)}),))
+    part, rest = credited(of, usd("30.00"))[0].lines[0], credit(of, {1: None}, (), "all", DAY, {}).lines[0]
+    assert (part.share, part.counted, part.counted_share, part.whole) == (Decimal("0.333333333333"), 9, 3, False)
+    assert (rest.share, rest.counted_share, rest.whole) == (1, 9, True)
+
+
+def test_the_tax_of_a_line_free_of_charge_is_given_back_with_all_of_its_invoice() -> None:
+    """Lines that are included cost nothing and are taxed by their number: that tax comes back once."""
+    free = INVOICE.lines[0].model_copy(update={"amount": usd("0.00"), "tax": usd("6.54")})
+    of = INVOICE.replace(lines=(free,), subtotal=usd("0.00"), tax=usd("6.54"), total=usd("6.54"))
+    note = credit(of, {1: None}, (), "All of it", DAY, {})
+    assert (note.tax, note.lines[0].share) == (usd("6.54"), 1)
+    with pytest.raises(Rejected, match="nothing is left"):
+        credit(of, {1: None}, (note,), "Again", DAY, {})
