@@ -1,6 +1,9 @@
-"""NetSuite through SuiteTalk SOAP, endpoint 2023_2, with token-based authentication (TBA).
+"""NetSuite through SuiteTalk SOAP, endpoint 2023_2, and SuiteQL, with token-based authentication (TBA).
 
 Written after the vendor's published WSDL and XSDs 2023.2 and its help pages (read 2026-11). What is peculiar:
+
+- One record is written and read by SOAP, whose contract says what fits. Lists are read by SuiteQL
+  (``netsuite_suiteql``): a thousand rows a call, what changed, what was deleted, the general ledger by subsidiary.
 
 - All records are written by ``upsertList`` under an external id of ours, at most 200 a call; repeating a call updates
   the same records. A record that is refused does not stop the others: its failure stands inside an HTTP 200.
@@ -19,23 +22,26 @@ import hashlib
 import hmac
 import re
 from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from pathlib import Path
 from threading import BoundedSemaphore, Lock
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import zeep
 from lxml import etree
+from oauthlib import oauth1
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
+from connectors.netsuite_suiteql import LISTINGS, Row, SuiteQL
 from connectors.rounding import Rounding, Stated, foretold, unsent
-from connectors.wire import BulkConnector, Response, Wire, chunks, guarded, retrying
+from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, guarded, parsed, retrying
 from core.errors import (
     Misconfigured,
     OutcomeUnknown,
@@ -62,6 +68,7 @@ from core.ports import (
 
 SYSTEM = "netsuite"
 XSD = "http://www.w3.org/2001/XMLSchema"
+QUERIES = "/services/rest/query/v1/suiteql"
 
 #: Most records of one ``upsertList`` (vendor limit for transactions).
 BATCH = 200
@@ -80,7 +87,8 @@ BLOCKED_WAIT = 2.0
 
 
 def _written(path: str) -> Resource:
-    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, bulk=MANY)
+    told = bool(LISTINGS[path].deleted)
+    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, tells_deletions=told, bulk=MANY)
 
 
 def _read(path: str, key_field: str) -> Resource:
@@ -97,7 +105,7 @@ RESOURCES: Mapping[str, Resource] = {
     "ledger_account": _written("Account"),
     "period": _read("AccountingPeriod", "periodName"),
     "subsidiary": _read("Subsidiary", "name"),
-    "gl_balance": _read("PostingTransactionSummary", "account"),
+    "gl_balance": _read("transactionaccountingline", "account"),
 }
 #: With the custom price level (-1) a stated amount stays, whatever quantity and rate are (SuiteAnswers, read 2026-11).
 _SALE = Rounding("itemList.item", "total", "amount", "quantity", "rate", quantity_places=5, stated=Stated.WINS)
@@ -108,39 +116,25 @@ ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 class Kind:
     """What SOAP wants to know of a record type beside its name.
 
-    ``reference``: its name in a RecordRef; ``search`` and ``criteria``: the search that lists it; ``created`` and
-    ``changed``: the fields that tell when, empty where the vendor keeps none.
+    ``reference``: its name in a RecordRef; ``created`` and ``changed``: the fields that tell when, empty where the
+    vendor keeps none.
     """
 
     reference: str
-    search: str
-    criteria: Payload = field(default_factory=dict)
     created: str = ""
     changed: str = ""
 
 
-def _of_type(name: str) -> Payload:
-    return {"type": {"operator": "anyOf", "searchValue": [name]}}
-
-
-def _transaction(reference: str, type_name: str) -> Kind:
-    return Kind(reference, "TransactionSearch", _of_type(type_name), "createdDate", "lastModifiedDate")
-
-
 KINDS: Mapping[str, Kind] = {
-    "Customer": Kind("customer", "CustomerSearch", {}, "dateCreated", "lastModifiedDate"),
-    "ServiceSaleItem": Kind("serviceSaleItem", "ItemSearch", _of_type("_service"), "createdDate", "lastModifiedDate"),
-    "Invoice": _transaction("invoice", "_invoice"),
-    "CustomerPayment": _transaction("customerPayment", "_customerPayment"),
-    "CreditMemo": _transaction("creditMemo", "_creditMemo"),
-    "JournalEntry": _transaction("journalEntry", "_journal"),
-    "Account": Kind("account", "AccountSearch"),
-    "AccountingPeriod": Kind(
-        "accountingPeriod",
-        "AccountingPeriodSearch",
-        {"isQuarter": {"searchValue": False}, "isYear": {"searchValue": False}},
-    ),
-    "Subsidiary": Kind("subsidiary", "SubsidiarySearch"),
+    "Customer": Kind("customer", "dateCreated", "lastModifiedDate"),
+    "ServiceSaleItem": Kind("serviceSaleItem", "createdDate", "lastModifiedDate"),
+    "Invoice": Kind("invoice", "createdDate", "lastModifiedDate"),
+    "CustomerPayment": Kind("customerPayment", "createdDate", "lastModifiedDate"),
+    "CreditMemo": Kind("creditMemo", "createdDate", "lastModifiedDate"),
+    "JournalEntry": Kind("journalEntry", "createdDate", "lastModifiedDate"),
+    "Account": Kind("account"),
+    "AccountingPeriod": Kind("accountingPeriod"),
+    "Subsidiary": Kind("subsidiary"),
 }
 
 # What the vendor's codes mean -------------------------------------------------------------------------------------
@@ -194,7 +188,8 @@ class Settings(BaseModel):
 
     ``wsdl_url``: address (of the account's own host) or path of a file; ``concurrency``: most calls at once, to be
     kept below what the account grants; ``async_above``: more records than that in one write go as asynchronous jobs;
-    ``read_timeout``: seconds, for the vendor's large transactions.
+    ``page_size``: rows of one answer of SuiteQL; ``read_timeout``: seconds, for the vendor's large transactions;
+    ``timezone``: the one of Setup > Company > Company Information, in which a date is a day.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -209,8 +204,9 @@ class Settings(BaseModel):
     wsdl_url: str = ""
     concurrency: int = Field(4, ge=1)
     async_above: int = Field(400, ge=1)
-    page_size: int = Field(200, ge=5, le=1000)
+    page_size: int = Field(1000, ge=5, le=1000)
     read_timeout: int = Field(300, ge=1)
+    timezone: str = "America/Los_Angeles"
 
     @model_validator(mode="before")
     @classmethod
@@ -235,6 +231,30 @@ def signature(settings: Settings, nonce: str, timestamp: int) -> str:
     key = f"{settings.consumer_secret.get_secret_value()}&{settings.token_secret.get_secret_value()}"
     text = "&".join((*parts, nonce, str(timestamp)))
     return b64encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest()).decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Signed(Auth):
+    """TBA for REST: OAuth 1.0 (RFC 5849) with HMAC-SHA256, the account as realm, signed afresh for each request."""
+
+    settings: Settings
+    world: World
+
+    def auth_flow(self, request: Request) -> Generator[Request, Response, None]:
+        given = self.settings
+        client = oauth1.Client(
+            given.consumer_key.get_secret_value(),
+            given.consumer_secret.get_secret_value(),
+            given.token.get_secret_value(),
+            given.token_secret.get_secret_value(),
+            signature_method=oauth1.SIGNATURE_HMAC_SHA256,
+            realm=given.account,
+            nonce=self.world.ids(),
+            timestamp=str(int(self.world.clock().timestamp())),
+        )
+        _, headers, _ = client.sign(str(request.url), request.method)
+        request.headers["Authorization"] = headers["Authorization"]
+        yield request
 
 
 @dataclass(slots=True)
@@ -266,7 +286,8 @@ class NetSuite(BulkConnector):
 
     def __init__(self, settings: Settings, world: World) -> None:
         self.settings, self.world = settings, world
-        self._wire = Wire(SYSTEM, settings.base_url, world)
+        self._wire = Wire(SYSTEM, settings.base_url, world, read_error=_rest_error)
+        self._lists = SuiteQL(self._ask, world.clock, ZoneInfo(settings.timezone))
         self._seats = BoundedSemaphore(settings.concurrency)
         self._loading = Lock()
         self._loaded: Contract | None = None
@@ -330,21 +351,16 @@ class NetSuite(BulkConnector):
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """``since``: an instant as ISO text. Ledger accounts, periods and subsidiaries keep no time of change, so all
         are given. For ``gl_balance`` it is a month (``2026-10``): that one and later; each Change is what one of our
-        ledger accounts (those with an external id) was posted in one period: ``account``, ``period``, ``month``,
-        ``amount`` (debits less credits, in the base currency).
+        ledger accounts (those with an external id) was posted in one period of one subsidiary: ``account``,
+        ``subsidiary``, ``month``, ``currency`` and ``amount`` (debits less credits, in the currency of its books).
         """
-        row = self.resource(resource)
-        if row.path not in KINDS:
-            yield from self._balances(since)
+        path = self.resource(resource).path
+        if path in LISTINGS:
+            yield from self._lists.records(path, datetime.fromisoformat(since) if since else None)
             return
-        kind = KINDS[row.path]
-        criteria = dict(kind.criteria)
-        if since and kind.changed:
-            criteria[kind.changed] = {"operator": "onOrAfter", "searchValue": since}
-        for payload in self._search(row.path, criteria):
-            changed = payload.get(kind.changed)
-            changed_at = datetime.fromisoformat(changed) if changed else self.world.clock()
-            yield Change(payload["internalId"], changed_at, payload)
+        for row in self._lists.balances(since or ""):
+            ident = "/".join(row[name]["internalId"] for name in ("account", "subsidiary", "period"))
+            yield Change(ident, self.world.clock(), row)
 
     def close(self) -> None:
         self._wire.close()
@@ -504,74 +520,39 @@ class NetSuite(BulkConnector):
             return None
         raise error
 
-    def _search(self, path: str, criteria: Payload) -> Iterator[dict[str, Any]]:
-        """All records of that type that meet the criteria, page after page."""
-        search = self.contract.type(KINDS[path].search)
-        page = self._call("search", searchRecord=search(basic=dict(criteria))).searchResult
-        while True:
-            if not page.status.isSuccess:
-                raise self._refusal(path, page.status)
-            for record in page.recordList.record if page.recordList else ():
-                if self.contract.name(record) == path:
-                    yield self.contract.plain(record)
-            if not page.totalPages or page.pageIndex >= page.totalPages:
-                return
-            page = self._call("searchMoreWithId", searchId=page.searchId, pageIndex=page.pageIndex + 1).searchResult
-
-    def _balances(self, since: str | None) -> Iterator[Change]:
-        accounts = {one["internalId"]: one for one in self._search("Account", {}) if one.get("externalId")}
-        periods = {
-            one["internalId"]: one
-            for one in self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria)
-            if one["startDate"][:7] >= (since or "")[:7]
-        }
-        if not accounts or not periods:
-            return
-        for row in self._summary({"account": accounts, "period": periods}):
-            account, period = accounts[row["account"]["internalId"]], periods[row["period"]["internalId"]]
-            payload = {
-                "account": {
-                    name: account[name] for name in ("internalId", "externalId", "acctName") if name in account
-                },
-                "period": {"internalId": period["internalId"], "periodName": period["periodName"]},
-                "month": period["startDate"][:7],
-                "amount": row["amount"],
-            }
-            yield Change(f"{account['internalId']}/{period['internalId']}", self.world.clock(), payload)
+    def _ask(self, query: str, skip: int) -> tuple[Sequence[Row], bool]:
+        """One answer of SuiteQL, and whether there is more."""
+        with self._seats:
+            answer = exact_json(
+                self._wire.read(
+                    "POST",
+                    QUERIES,
+                    json={"q": query},
+                    params={"limit": self.settings.page_size, "offset": skip},
+                    headers={"Prefer": "transient"},
+                    auth=Signed(self.settings, self.world),
+                    timeout=(5, self.settings.read_timeout, 30, 30),
+                )
+            )
+        return answer["items"], answer["hasMore"]
 
     def takes_postings(self, day: date) -> bool:
         """Whether the accounting period of a day is there and open; a period covers days, both bounds inclusive."""
         return any(
             one["startDate"][:10] <= day.isoformat() <= one["endDate"][:10]
             and not any(one.get(flag) for flag in ("closed", "allLocked", "arLocked"))
-            for one in self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria)
+            for one in self._periods()
         )
 
-    def _summary(self, only: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Posted amounts by account and period, limited to the internal ids in ``only``."""
-        page: Any = None
-        while page is None or page.pageIndex < (page.totalPages or 0):
-            page = self._call(
-                "getPostingTransactionSummary",
-                fields={"account": True, "period": True},
-                filters={
-                    name: {"recordRef": [{"internalId": ident} for ident in idents]} for name, idents in only.items()
-                }
-                or None,
-                pageIndex=page.pageIndex + 1 if page else 1,
-                operationId=page.operationId if page else None,
-            ).getPostingTransactionSummaryResult
-            if not page.status.isSuccess:
-                raise self._refusal("gl_balance", page.status)
-            rows = page.postingTransactionSummaryList
-            yield from (self.contract.plain(row) for row in (rows.postingTransactionSummary if rows else ()))
+    def _periods(self) -> list[Payload]:
+        return [one.payload for one in self._lists.records("AccountingPeriod") if one.payload]
 
     # Calls and their errors
 
-    def _headers(self, operation: str) -> dict[str, Any]:
+    def _headers(self) -> dict[str, Any]:
         """A fresh signature; a nonce is good for one request."""
         nonce, timestamp = self.world.ids(), int(self.world.clock().timestamp())
-        headers: dict[str, Any] = {
+        return {
             "tokenPassport": {
                 "account": self.settings.account,
                 "consumerKey": self.settings.consumer_key.get_secret_value(),
@@ -584,13 +565,6 @@ class NetSuite(BulkConnector):
                 },
             }
         }
-        if operation.startswith("search"):
-            headers["searchPreferences"] = {
-                "bodyFieldsOnly": False,
-                "returnSearchColumns": False,
-                "pageSize": self.settings.page_size,
-            }
-        return headers
 
     def _call(self, operation: str, *, writes: bool = False, **arguments: Any) -> Any:
         """The body of the answer, one ``status`` inside it. Signed afresh at each attempt."""
@@ -602,7 +576,7 @@ class NetSuite(BulkConnector):
             started = self.world.clock()
             try:
                 with guarded(SYSTEM, writes=writes):
-                    return contract.call(operation, arguments, self._headers(operation))
+                    return contract.call(operation, arguments, self._headers())
             except zeep.exceptions.Fault as fault:
                 waited = (self.world.clock() - started).total_seconds()
                 raise _fault_error(fault, operation, writes=writes, waited=waited) from None
@@ -656,12 +630,8 @@ class NetSuite(BulkConnector):
             ("WSDL", self._check_contract, "Set wsdl_url to the account's own host or to a file."),
             ("credentials and clock", self._check_clock, "Compare the token's role and this machine's clock."),
             ("account host", self._check_host, "Set base_url to the address that NetSuite names."),
-            ("accounting periods", self._check_periods, "Set up accounting periods; grant Lists > Accounting periods."),
-            (
-                "general ledger",
-                self._check_ledger,
-                "Grant Financial Statements; the summary must be debits less credits.",
-            ),
+            ("accounting periods", self._check_periods, "Set up accounting periods; grant the permissions of SuiteQL."),
+            ("general ledger", self._check_ledger, "Grant the permissions of SuiteQL; see the page on NetSuite."),
         )
         findings: list[Finding] = []
         for name, probe, cure in probes:
@@ -686,14 +656,25 @@ class NetSuite(BulkConnector):
         return urls.webservicesDomain.rstrip("/") == self.settings.base_url, f"NetSuite names {urls.webservicesDomain}"
 
     def _check_periods(self) -> tuple[bool, str]:
-        periods = list(self._search("AccountingPeriod", KINDS["AccountingPeriod"].criteria))
+        periods = self._periods()
         closed = sum(1 for period in periods if period.get("closed"))
         return bool(periods), f"{len(periods)} periods, {closed} of them closed"
 
     def _check_ledger(self) -> tuple[bool, str]:
-        amounts = [row["amount"] for row in self._summary({})]
-        whole = sum(amounts, Decimal(0))
-        return whole == 0, f"{len(amounts)} account balances sum to {whole}"
+        posted = list(self._lists.balances())
+        return True, f"{len(posted)} balances of accounts that carry a key of ours"
+
+
+def _rest_error(response: Response) -> TieoutError | None:
+    """What an error of REST says, where the status alone does not; it lists its reasons under ``o:errorDetails``."""
+    if response.status_code != 400:
+        return None
+    try:
+        reasons = parsed(response.content)["o:errorDetails"]
+        text, code = str(reasons[0]["detail"]), str(reasons[0]["o:errorCode"])
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    return Rejected(f"{SYSTEM} refused a query: {code}: {text}", system=SYSTEM, code=code)
 
 
 def _fault_error(fault: zeep.exceptions.Fault, operation: str, *, writes: bool, waited: float) -> TieoutError:

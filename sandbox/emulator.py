@@ -133,6 +133,11 @@ class Shelf:
             ).fetchone()
             return int(row[0])
 
+    @property
+    def revision(self) -> int:
+        """Grows with every change."""
+        return self._db.total_changes
+
     def counts(self) -> dict[str, int]:
         with self._lock:
             return {kind: len(items) for kind, items in sorted(self._kinds.items()) if items}

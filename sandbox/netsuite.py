@@ -1,4 +1,4 @@
-"""NetSuite on loopback: SuiteTalk SOAP 2023_2 over the part of the contract that ``netsuite_schema`` lists.
+"""NetSuite on loopback: SuiteTalk SOAP 2023_2, the part of the contract that ``netsuite_schema`` lists, and SuiteQL.
 
 Written from the vendor's published WSDL, XSDs and help pages (read 2026-11). It checks token-based authentication, the
 message against the schema, and the business rules an accountant would meet: references, required fields, periods,
@@ -8,7 +8,8 @@ and the summary of posted transactions is computed from that alone.
 The wording of refusals is our own where the vendor's was not seen; their codes are the vendor's.
 
 Beside the vendor's routes: ``POST /_sandbox/periods/2026-10`` with ``{"closed": true}`` stands in for the page where an
-accountant closes a period, and ``POST /_sandbox/clock`` with ``{"now": "2026-11-02T09:00:00Z"}`` sets its clock.
+accountant closes a period, ``DELETE /_sandbox/records/{kind}/{internal id}`` for the button that deletes a record, and
+``POST /_sandbox/clock`` with ``{"now": "2026-11-02T09:00:00Z"}`` sets its clock.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import threading
 from base64 import b64encode
 from calendar import monthrange
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
+from urllib.parse import quote, unquote
 from zoneinfo import ZoneInfo
 
 from lxml import etree
@@ -33,8 +35,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import netsuite_schema as soap
+from sandbox import netsuite_suiteql as suiteql
 from sandbox.administration import FieldChange, changes, door
-from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json
+from sandbox.emulator import Emulator, ExactJSONResponse, Fault, Json, Receive, Scope, Send, Shelf, read_json
 
 ACCOUNT = "TSTDRV1234567"
 CONSUMER_KEY = "sandbox-consumer-key"
@@ -48,10 +51,20 @@ CONCURRENCY = 5
 WINDOW = 300
 #: Most records of one list request.
 MOST_RECORDS = 200
+#: Most rows of one query of SuiteQL.
+MOST_ROWS = 100_000
 #: Records of one page of a job's result.
 JOB_PAGE = 100
 #: The company's time zone: a dateTime sent for a date is read in it.
 ZONE = ZoneInfo("America/Los_Angeles")
+#: The currencies and subsidiaries of new books: by internal id, the name, and the currency of the subsidiary's books.
+CURRENCIES = {"1": "USD", "2": "EUR", "3": "GBP"}
+SUBSIDIARIES = {"1": ("Northwind Meetings", "1"), "2": ("Northwind Meetings Europe", "2")}
+#: The company's list of exchange rates, by which a transaction is valued that states none of its own.
+RATES = {("EUR", "USD"): "1.10", ("GBP", "USD"): "1.25", ("USD", "EUR"): "0.90", ("GBP", "EUR"): "1.15"}
+#: Accounts that NetSuite books by itself: name, type, and the number and external id that an accountant gave them.
+REALISED, ROUNDING = "Realized Gain/Loss", "Rounding Gain/Loss"
+SYSTEM_ACCOUNTS = {"7000": (REALISED, "_otherExpense"), "7090": (ROUNDING, "_otherExpense")}
 #: The first month that is open when the books are new.
 FIRST_OPEN = date(2026, 9, 1)
 
@@ -96,12 +109,14 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
         "entity": "customer",
         "account": "account",
         "currency": "currency",
+        "subsidiary": "subsidiary",
         "postingPeriod": "accountingPeriod",
     },
     "creditMemo": {
         "entity": "customer",
         "account": "account",
         "currency": "currency",
+        "subsidiary": "subsidiary",
         "postingPeriod": "accountingPeriod",
     },
     "customerPayment": {
@@ -109,6 +124,7 @@ REFERENCES: Mapping[str, Mapping[str, str]] = {
         "account": "account",
         "arAcct": "account",
         "currency": "currency",
+        "subsidiary": "subsidiary",
         "postingPeriod": "accountingPeriod",
     },
     "journalEntry": {"subsidiary": "subsidiary", "currency": "currency", "postingPeriod": "accountingPeriod"},
@@ -174,19 +190,28 @@ class Company:
         self.offset = timedelta()
         self._by_external: dict[tuple[str, str], str] = {}
         self._by_unique: dict[tuple[str, str], str] = {}
+        self._tables = suiteql.Tables()
         self.open_books()
 
     def now(self) -> datetime:
         return self.shelf.now() + self.offset
 
     def open_books(self) -> None:
-        """Periods, the one subsidiary and the one currency, when the shelf is new or was just emptied."""
+        """Periods, subsidiaries, currencies and NetSuite's own accounts, when the shelf is new or was just emptied."""
         if self.shelf.get("subsidiary", "1") is None:
             self._by_external.clear()
             self._by_unique.clear()
-            self.shelf.keep("currency", "1", {"internalId": "1", "name": "USD"})
-            usd = {"internalId": "1", "name": "USD"}
-            self.shelf.keep("subsidiary", "1", {"internalId": "1", "name": "Northwind Meetings", "currency": usd})
+            for ident, name in CURRENCIES.items():
+                self.shelf.keep("currency", ident, {"internalId": ident, "name": name})
+            for ident, (name, currency) in SUBSIDIARIES.items():
+                of = {"internalId": currency, "name": CURRENCIES[currency]}
+                self.shelf.keep("subsidiary", ident, {"internalId": ident, "name": name, "currency": of})
+            for number, (name, kind) in SYSTEM_ACCOUNTS.items():
+                ident = str(self.shelf.next("account"))
+                record = {"internalId": ident, "externalId": number, "acctNumber": number, "acctName": name}
+                stamps = dict.fromkeys(("createdDate", "lastModifiedDate"), self._stamp(None))
+                self.shelf.keep("account", ident, {**record, **stamps, "acctType": kind, "_system": name})
+                self._index("account", record)
             for year in (2025, 2026, 2027):
                 for month in range(1, 13):
                     self._open_period(date(year, month, 1))
@@ -291,6 +316,8 @@ class Company:
                 raise Refused(code, f"A {kind} with {field} {record[field]} already exists.")
         if kind in RULES:
             self._dated(record, known)
+            party = record.get("entity") or record.get("customer")
+            self._valued(record, self.refer("customer", "entity", party) if party else None)
             RULES[kind](self, record, known or {})
         counter = "transaction" if kind in RULES else kind
         record["internalId"] = known["internalId"] if known else str(self.shelf.next(counter))
@@ -309,8 +336,35 @@ class Company:
                 name = one["periodName"]
                 raise Refused("CLOSED_TRAN_PRD", f"You cannot post to {name}: the accounting period is closed.")
         record["postingPeriod"] = self.shown("accountingPeriod", period)
-        record.setdefault("currency", {"internalId": "1", "name": "USD"})
-        record["currencyName"], record["exchangeRate"] = record["currency"]["name"], Decimal(1)
+
+    def _valued(self, record: Json, customer: Json | None) -> None:
+        """Its subsidiary, currency and exchange rate. Refused when they are not the customer's, or no rate is known."""
+        if customer:
+            for field in ("subsidiary", "currency"):
+                own = customer.get(field) or {"internalId": "1", "name": CURRENCIES["1"]}
+                stated = record.setdefault(field, own)
+                if stated["internalId"] != own["internalId"]:
+                    value, name = stated["internalId"], customer["entityId"]
+                    raise Refused("INVALID_KEY_OR_REF", f"Invalid {field} reference key {value} for entity {name}.")
+        base: Json = self.refer("subsidiary", "subsidiary", record["subsidiary"])["currency"]
+        record.setdefault("currency", base)
+        if record["currency"] == base:
+            record["exchangeRate"] = Decimal(1)
+        elif not record.get("exchangeRate"):
+            record["exchangeRate"] = Decimal(RATES[record["currency"]["name"], base["name"]])
+        record["currencyName"] = record["currency"]["name"]
+
+    def system_account(self, name: str) -> str:
+        """Internal id of an account that NetSuite books by itself."""
+        return next(str(one["internalId"]) for one in self.shelf.all("account") if one.get("_system") == name)
+
+    def impact(self, record: Json, foreign: Iterable[tuple[str, Decimal]]) -> None:
+        """Keep what a transaction posts, each line valued by itself; what that leaves over goes to rounding."""
+        rate = Decimal(record["exchangeRate"])
+        impact = [[account, cents(amount * rate)] for account, amount in foreign]
+        if left := sum((amount for _, amount in impact), Decimal(0)):
+            impact.append([self.system_account(ROUNDING), -left])
+        record["_impact"] = impact
 
     def _period(self, day: date) -> Json:
         for period in self.shelf.all("accountingPeriod"):
@@ -348,7 +402,6 @@ class Company:
         if not postings:
             raise Refused("USER_ERROR", "You must enter at least one line item for this transaction.")
         record["subTotal"] = record["total"] = sum((amount for _, amount in postings), Decimal(0))
-        record["subsidiary"] = self.refer("customer", "entity", record["entity"])["subsidiary"]
         return postings
 
     def applied(self, record: Json, customer: str, own: str, most: Decimal) -> dict[str, Decimal]:
@@ -362,7 +415,11 @@ class Company:
                 continue
             document = str(line.get("doc", ""))
             invoice = self.shelf.get("invoice", document)
-            if invoice is None or invoice["entity"]["internalId"] != customer:
+            if (
+                invoice is None
+                or invoice["entity"]["internalId"] != customer
+                or invoice["currency"] != record["currency"]
+            ):
                 raise Refused("INVALID_KEY_OR_REF", f"Invalid doc reference key {document}.")
             due = Decimal(invoice["total"]) - sum(
                 (Decimal(amount) for by, amount in invoice["_applied"].items() if by != own), Decimal(0)
@@ -379,6 +436,17 @@ class Company:
         record["_applies"] = amounts
         return amounts
 
+    def worth(self, applied: Mapping[str, Decimal], own: str) -> Decimal:
+        """What is applied to invoices, at the rate of each; parts of one come to the whole of it."""
+        whole = Decimal(0)
+        for document, amount in applied.items():
+            invoice = self.shelf.get("invoice", document)
+            assert invoice is not None
+            others = (Decimal(part) for by, part in invoice["_applied"].items() if by != own)
+            rate, before = Decimal(invoice["exchangeRate"]), sum(others, Decimal(0))
+            whole += cents((before + amount) * rate) - cents(before * rate)
+        return whole
+
     def _apply(self, kind: str, record: Json, known: Json | None) -> None:
         """Bring the invoices that a payment or credit memo touches, now or before, up to date."""
         if kind not in ("customerPayment", "creditMemo"):
@@ -393,7 +461,24 @@ class Company:
             invoice["lastModifiedDate"] = self._stamp(invoice)
             self.shelf.keep("invoice", document, invoice)
 
+    def delete(self, kind: str, ident: str) -> None:
+        """Delete a record that nothing is applied to; what it was applied to is open again. KeyError for none."""
+        record = self.shelf.get(kind, ident)
+        if kind not in TYPE_OF or record is None:
+            raise KeyError(ident)
+        if any(record.get("_applied", {}).values()):
+            raise Refused("THIS_RECORD_CANNOT_BE_DELETED", "This record has dependent records.")
+        self._apply(kind, {**record, "_applies": {}}, record)
+        self.shelf.drop(kind, ident)
+        self._by_external.pop((kind, record.get("externalId", "")), None)
+        number = str(self.shelf.next("deletedRecord"))
+        self.shelf.keep("deletedRecord", number, {"type": kind, "recordId": ident, "deletedDate": self._stamp(None)})
+
     # Reading records
+
+    def query(self, text: str) -> list[Json]:
+        """The answer to a query of SuiteQL. ``suiteql.Invalid`` when it is none."""
+        return self._tables.ask(text, self.shelf.revision, tables(self.shelf), self.now().astimezone(ZONE))
 
     def read(self, reference: Json) -> Json:
         kind = reference.get("type", "")
@@ -443,7 +528,7 @@ def _invoice(company: Company, record: Json, known: Json) -> None:
     record["_applied"] = known.get("_applied", {})
     if sum(map(Decimal, record["_applied"].values()), Decimal(0)) > record["total"]:
         raise Refused("USER_ERROR", "The total cannot be less than what is already applied to this invoice.")
-    record["_impact"] = [[receivable, record["total"]], *([account, -amount] for account, amount in postings)]
+    company.impact(record, [(receivable, record["total"]), *((account, -amount) for account, amount in postings)])
     record.setdefault("tranId", record.get("externalId"))
     settle(record)
 
@@ -454,7 +539,7 @@ def _credit_memo(company: Company, record: Json, known: Json) -> None:
     company.applied(record, record["entity"]["internalId"], known.get("internalId", ""), record["total"])
     record["amountRemaining"] = record["unapplied"]
     record["status"] = "Open" if record["unapplied"] else "Fully Applied"
-    record["_impact"] = [[receivable, -record["total"]], *([account, amount] for account, amount in postings)]
+    company.impact(record, [(receivable, -record["total"]), *postings])
 
 
 def _customer_payment(company: Company, record: Json, known: Json) -> None:
@@ -464,9 +549,14 @@ def _customer_payment(company: Company, record: Json, known: Json) -> None:
     if record.get("undepFunds") is not False or not record.get("account"):
         raise missing("Account (undepFunds false)")
     receivable = company.receivables(record, "arAcct")
-    company.applied(record, record["customer"]["internalId"], known.get("internalId", ""), record["payment"])
+    own = known.get("internalId", "")
+    applied = company.applied(record, record["customer"]["internalId"], own, record["payment"])
     record["status"] = "Deposited"
-    record["_impact"] = [[record["account"]["internalId"], record["payment"]], [receivable, -record["payment"]]]
+    received = cents(record["payment"] * Decimal(record["exchangeRate"]))
+    worth = company.worth(applied, own) + cents(record["unapplied"] * Decimal(record["exchangeRate"]))
+    record["_impact"] = [[record["account"]["internalId"], received], [receivable, -worth]]
+    if gain := received - worth:
+        record["_impact"].append([company.system_account(REALISED), -gain])
 
 
 def _journal_entry(company: Company, record: Json, _known: Json) -> None:
@@ -479,13 +569,13 @@ def _journal_entry(company: Company, record: Json, _known: Json) -> None:
             )
         account = company.refer("account", "account", line["account"])
         line |= {"account": company.shown("account", account), "line": number}
-        impact.append([account["internalId"], debit - credit])
+        impact.append((account["internalId"], debit - credit))
     if len(impact) < 2:
         raise Refused("JE_LINE_MISSING_REQD_DATA", "A journal entry needs at least two lines.")
     if sum(amount for _, amount in impact) != 0:
         raise Refused("JE_AMOUNTS_MUST_BALANCE", "The amounts in a journal entry must balance.")
     record["approved"] = record.get("approved", True)
-    record["_impact"] = impact
+    company.impact(record, impact)
 
 
 RULES: Mapping[str, Callable[[Company, Json, Json], None]] = {
@@ -494,6 +584,114 @@ RULES: Mapping[str, Callable[[Company, Json, Json], None]] = {
     "customerPayment": _customer_payment,
     "journalEntry": _journal_entry,
 }
+
+
+# The records as tables of SuiteQL ---------------------------------------------------------------------------------
+
+#: Kind of transaction to its type there, what its status begins with, and the sign of its total.
+TYPES = {
+    "invoice": ("CustInvc", "Invoice", 1),
+    "creditMemo": ("CustCred", "Credit Memo", -1),
+    "customerPayment": ("CustPymt", "Customer Payment", -1),
+    "journalEntry": ("Journal", "Journal", 1),
+}
+
+
+def tables(shelf: Shelf) -> Iterator[tuple[str, Json]]:
+    """Every row of every table: its name and the values by column; a name with `` shown`` is what a person sees."""
+    for one in shelf.all("currency"):
+        yield "currency", {"id": int(one["internalId"]), "name": one["name"]}
+    for one in shelf.all("subsidiary"):
+        yield "subsidiary", {"id": int(one["internalId"]), "name": one["name"], **_pointed("currency", one)}
+    for one in shelf.all("accountingPeriod"):
+        days = {name.lower(): suiteql.moment(one[name]) for name in ("startDate", "endDate")}
+        names = ("periodName", "closed", "allLocked", "arLocked", "apLocked", "isQuarter", "isYear")
+        yield "accountingperiod", {"id": int(one["internalId"]), **days, **{name.lower(): one[name] for name in names}}
+    for one in shelf.all("account"):
+        kind = one["acctType"].removeprefix("_")
+        yield (
+            "account",
+            {**_named(one), "acctnumber": one.get("acctNumber"), "fullname": one["acctName"], "accttype": kind},
+        )
+    for one in shelf.all("serviceSaleItem"):
+        yield "item", {**_named(one), **_stamps(one, "createdDate"), "itemid": one["itemId"], "itemtype": "Service"}
+    for one in shelf.all("customer"):
+        row = {name.lower(): one.get(name) for name in ("entityId", "companyName", "email")}
+        refers = {**_pointed("currency", one), **_pointed("subsidiary", one)}
+        yield "customer", {
+            **_named(one), **row, **refers, **_stamps(one, "dateCreated"), "isinactive": one.get("isInactive", False)
+        }  # fmt: skip
+    for one in shelf.all("deletedRecord"):
+        day = suiteql.moment(one["deletedDate"])
+        yield "deletedrecord", {"recordid": int(one["recordId"]), "type": one["type"].lower(), "deleteddate": day}
+    for kind in TYPES:
+        for one in shelf.all(kind):
+            yield from _transaction_rows(kind, one)
+
+
+def _transaction_rows(kind: str, one: Json) -> Iterator[tuple[str, Json]]:
+    code, label, sign = TYPES[kind]
+    ident, status = int(one["internalId"]), one.get("status", "Approved for Posting")
+    party = {"entity": one.get("entity") or one.get("customer") or {}}
+    total = one.get("payment", one.get("total"))
+    yield "transaction", {
+        **_named(one), **_stamps(one, "createdDate"), **_pointed("currency", one), **_pointed("entity", party),
+        **_pointed("postingPeriod", one), "type": code, "tranid": one.get("tranId"), "memo": one.get("memo"),
+        "trandate": suiteql.moment(one["tranDate"]), "exchangerate": str(one["exchangeRate"]),
+        "foreigntotal": None if total is None else str(sign * Decimal(total)), "status": status[:1],
+        "status shown": f"{label} : {status}", "voided": status == "Voided", "posting": True,
+    }  # fmt: skip
+    lines = _line_rows(kind, one)
+    for number in range(max(len(lines), len(one["_impact"]))):
+        line = lines[number] if number < len(lines) else {}
+        place = {"transaction": ident, "linesequencenumber": number, "mainline": number == 0, "taxline": False}
+        yield "transactionline", {
+            **place, "id": number, "uniquekey": ident * 10_000 + number, **_pointed("subsidiary", one), **line
+        }  # fmt: skip
+    for number, (account, amount) in enumerate(one["_impact"]):
+        side = {"debit" if Decimal(amount) >= 0 else "credit": str(abs(Decimal(amount)))}
+        yield "transactionaccountingline", {
+            "transaction": ident, "transactionline": number, "accountingbook": 1, "account": int(account),
+            "amount": str(amount), **side, "exchangerate": str(one["exchangeRate"]), "posting": True,
+        }  # fmt: skip
+
+
+def _line_rows(kind: str, one: Json) -> list[Json]:
+    """The lines as people enter them, the main one first: amounts in their currency, debits above zero."""
+    if kind == "journalEntry":
+        amounts = [Decimal(li.get("debit") or 0) - Decimal(li.get("credit") or 0) for li in one["lineList"]["line"]]
+        return [{"foreignamount": str(amount)} for amount in amounts]
+    if kind == "customerPayment":
+        return [{"foreignamount": str(one["payment"])}, {"foreignamount": str(-Decimal(one["payment"]))}]
+    sign = 1 if kind == "invoice" else -1
+    items = [
+        {
+            **_pointed("item", line),
+            "foreignamount": str(-sign * Decimal(line["amount"])),
+            "memo": line.get("description"),
+        }
+        for line in one["itemList"]["item"]
+    ]
+    return [{"foreignamount": str(sign * Decimal(one["total"]))}, *items]
+
+
+def _named(one: Json) -> Json:
+    return {"id": int(one["internalId"]), "externalid": one.get("externalId")}
+
+
+def _stamps(one: Json, created: str) -> Json:
+    """When it was made and changed, to the second."""
+    made, changed = (suiteql.moment(one[name][:19]) for name in (created, "lastModifiedDate"))
+    return {created.lower(): made, "lastmodifieddate": changed}
+
+
+def _pointed(field: str, one: Json) -> Json:
+    """A reference: the id, and what a person sees."""
+    reference = one.get(field)
+    if not reference:
+        return {}
+    name = field.lower()
+    return {name: int(reference["internalId"]), f"{name} shown": reference.get("name")}
 
 
 def settle(invoice: Json) -> None:
@@ -569,6 +767,76 @@ class Service:
         self._searches: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()
         self._jobs: dict[str, Json] = {}
 
+    async def queries(self, request: Request) -> Response:
+        """``POST /services/rest/query/v1/suiteql``."""
+        body = await request.body()
+        if self.running >= CONCURRENCY:
+            return rest_error(429, "CONCURRENCY_LIMIT_EXCEEDED", "Concurrent request limit exceeded. Request blocked.")
+        self.running += 1
+        try:
+            return await run_in_threadpool(self.queried, request, body)
+        finally:
+            self.running -= 1
+
+    def queried(self, request: Request, body: bytes) -> Response:
+        try:
+            self._admit_rest(request)
+        except Faulted as fault:
+            return rest_error(401, "INVALID_LOGIN", str(fault))
+        wants = [one.strip() for one in request.headers.get("prefer", "").split(",")]
+        if "transient" not in wants:
+            return rest_error(400, "INVALID_HEADER", "The required request header 'Prefer' is missing: 'transient'.")
+        try:
+            limit, offset = (int(request.query_params.get(name, of)) for name, of in (("limit", 1000), ("offset", 0)))
+            query = read_json(body)["q"]
+        except (ValueError, KeyError, TypeError):
+            return rest_error(400, "INVALID_CONTENT", "The request is not valid: it needs a query under 'q'.")
+        if not 1 <= limit <= 1000 or offset < 0 or offset % limit:
+            return rest_error(
+                400, "INVALID_PARAMETER", "Invalid limit or offset: an offset is a multiple of the limit."
+            )
+        with self.company.lock:
+            self.company.open_books()
+            try:
+                found = self.company.query(query)[:MOST_ROWS]
+            except suiteql.Invalid as error:
+                return rest_error(400, "INVALID_PARAMETER", f"Invalid search query. {error}.")
+        page = found[offset : offset + limit]
+        answer = {
+            "links": [{"rel": "self", "href": str(request.url)}],
+            "count": len(page),
+            "hasMore": offset + limit < len(found),
+            "items": page,
+            "offset": offset,
+            "totalResults": len(found),
+        }
+        return ExactJSONResponse(answer, media_type=RESOURCE)
+
+    def _admit_rest(self, request: Request) -> None:
+        """Faulted unless the request is signed by OAuth 1.0 (RFC 5849, HMAC-SHA256) as our one integration."""
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        parts = {
+            unquote(name): unquote(value.strip('"'))
+            for name, _, value in (one.strip().partition("=") for one in given.split(","))
+        }
+        signed = {
+            name: value for name, value in parts.items() if name.startswith("oauth_") and name != "oauth_signature"
+        }
+        pairs = sorted((_escaped(k), _escaped(v)) for k, v in [*signed.items(), *request.query_params.multi_items()])
+        query = "&".join("=".join(pair) for pair in pairs)
+        address = str(request.url.replace(query=""))
+        text = "&".join(map(_escaped, (request.method, address.rstrip("?"), query)))
+        digest = hmac.new(f"{CONSUMER_SECRET}&{TOKEN_SECRET}".encode(), text.encode(), hashlib.sha256).digest()
+        good = (
+            scheme == "OAuth"
+            and parts.get("realm") == ACCOUNT
+            and (parts.get("oauth_consumer_key"), parts.get("oauth_token")) == (CONSUMER_KEY, TOKEN)
+            and parts.get("oauth_signature_method") == "HMAC-SHA256"
+            and hmac.compare_digest(b64encode(digest).decode(), parts.get("oauth_signature", ""))
+            and parts.get("oauth_timestamp", "").isdecimal()
+        )
+        self._fresh(parts.get("oauth_nonce", ""), int(parts["oauth_timestamp"]) if good else 0)
+
     def own_types(self) -> AbstractContextManager[None]:
         """Inside, the types are those of the account's own endpoint."""
         return soap.TYPES.of(self.company.shelf, soap.as_changed)
@@ -637,17 +905,19 @@ class Service:
         identity = (passport["account"], passport["consumerKey"], passport["token"])
         text = "&".join((*identity, passport["nonce"], str(passport["timestamp"])))
         digest = hmac.new(f"{CONSUMER_SECRET}&{TOKEN_SECRET}".encode(), text.encode(), hashlib.sha256).digest()
-        now = self.company.now()
         good = (
             identity == (ACCOUNT, CONSUMER_KEY, TOKEN)
             and passport["signature"]["algorithm"] == "HMAC-SHA256"
             and hmac.compare_digest(b64encode(digest).decode(), passport["signature"]["text"])
-            and abs(now.timestamp() - passport["timestamp"]) <= WINDOW
-            and passport["nonce"] not in self._nonces
         )
-        if not good:
-            raise refused
-        self._nonces[passport["nonce"]] = now
+        self._fresh(passport["nonce"], passport["timestamp"] if good else 0)
+
+    def _fresh(self, nonce: str, timestamp: int) -> None:
+        """Keep a nonce. Faulted when it was used before, or when its timestamp is too far from our clock."""
+        now = self.company.now()
+        if abs(now.timestamp() - timestamp) > WINDOW or nonce in self._nonces:
+            raise Faulted("invalidCredentialsFault", "INVALID_LOGIN_CREDENTIALS", "Invalid login attempt.")
+        self._nonces[nonce] = now
         while self._nonces and next(iter(self._nonces.values())) < now - timedelta(seconds=2 * WINDOW):
             self._nonces.popitem(last=False)
 
@@ -833,8 +1103,40 @@ def xml_response(root: Any, status: int) -> Response:
     return Response(body, status, media_type="text/xml")
 
 
+RESOURCE = "application/vnd.oracle.resource+json"
+
+
+def _escaped(text: str) -> str:
+    return quote(text, safe="-._~")
+
+
+def rest_error(status: int, code: str, detail: str) -> Response:
+    """An error of the REST services (SuiteTalk REST guide, Error handling)."""
+    kind = "https://www.rfc-editor.org/rfc/rfc9110.html#section-15"
+    told = {"type": kind, "title": code, "status": status, "o:errorDetails": [{"detail": detail, "o:errorCode": code}]}
+    return ExactJSONResponse(told, status, media_type=f"{RESOURCE}; type=error")
+
+
+class AsAsked(Response):
+    """An error in the form of the service that was asked."""
+
+    def __init__(self, rest: Response, soap: Response) -> None:
+        super().__init__()
+        self.forms = {True: rest, False: soap}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.forms[scope["path"].startswith("/services/rest/")](scope, receive, send)
+
+
 def fault_answer(fault: Fault) -> Response:
-    """Planted faults in the vendor's form: a SOAP fault for the limit and for 500, a bare page for other statuses."""
+    """Planted faults in the vendor's form, that of REST or of SOAP."""
+    limit = fault.kind == "rate_limit"
+    status, code = (429, "CONCURRENCY_LIMIT_EXCEEDED") if limit else (fault.status, "UNEXPECTED_ERROR")
+    return AsAsked(rest_error(status, code, "The request was not carried out."), soap_fault_answer(fault))
+
+
+def soap_fault_answer(fault: Fault) -> Response:
+    """A SOAP fault for the limit and for 500, a bare page for other statuses."""
     if fault.kind == "rate_limit":
         return fault_response(BLOCKED)
     if fault.status == 500:
@@ -862,6 +1164,16 @@ def emulator(shelf: Shelf) -> Emulator:
             except KeyError:
                 return JSONResponse({"error": f"there is no period {request.path_params['month']}"}, 404)
 
+    async def records(request: Request) -> Response:
+        with company.lock:
+            try:
+                company.delete(request.path_params["kind"], request.path_params["ident"])
+            except KeyError:
+                return JSONResponse({"error": "there is no such record"}, 404)
+            except Refused as error:
+                return JSONResponse({"error": str(error)}, 409)
+        return JSONResponse({})
+
     async def clock(request: Request) -> Response:
         wanted = read_json(await request.body())
         company.offset = datetime.fromisoformat(wanted["now"]) - shelf.now()
@@ -874,7 +1186,9 @@ def emulator(shelf: Shelf) -> Emulator:
             Route(f"{folder}/netsuite.wsdl", wsdl),
             Route(f"{folder}/xsd/{{name}}", xsd),
             Route(f"/services/NetSuitePort_{soap.VERSION}", service.endpoint, methods=["POST"]),
+            Route("/services/rest/query/v1/suiteql", service.queries, methods=["POST"]),
             Route("/_sandbox/periods/{month}", periods, methods=["POST"]),
+            Route("/_sandbox/records/{kind}/{ident}", records, methods=["DELETE"]),
             Route("/_sandbox/clock", clock, methods=["POST"]),
             door(shelf),
         ],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from decimal import Decimal
 from functools import cached_property
+from operator import ge, le
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
 import yaml
+from jsonschema import ValidationError
 from jsonschema.validators import extend
 from openapi_schema_validator import OAS30Validator, OAS31Validator
 from referencing import Registry
@@ -135,7 +138,8 @@ class OpenApi:
     def _validator(self, pointer: str, *, of_text: bool) -> Any:
         if pointer not in self._validators:
             kind = OAS31Validator if str(self.spec["openapi"]).startswith("3.1") else OAS30Validator
-            kind = extend(kind, type_checker=kind.TYPE_CHECKER.redefine_many(TEXT_TYPES)) if of_text else kind
+            if of_text:
+                kind = extend(kind, TEXT_BOUNDS, type_checker=kind.TYPE_CHECKER.redefine_many(TEXT_TYPES))
             self._validators[pointer] = kind({"$ref": f"{HERE}#{pointer}"}, registry=self._registry)
         return self._validators[pointer]
 
@@ -177,6 +181,18 @@ TEXT_TYPES = {
     "number": lambda _checker, value: isinstance(value, str) and re.fullmatch(r"-?\d+(\.\d+)?", value) is not None,
     "boolean": lambda _checker, value: value in ("true", "false"),
 }
+
+
+def _bound(within: Callable[[Decimal, Decimal], bool], why: str) -> Any:
+    def bound(_validator: Any, limit: Any, value: Any, _schema: Json) -> Iterator[ValidationError]:
+        if not within(Decimal(value), Decimal(str(limit))):
+            yield ValidationError(f"{value} is {why} {limit}")
+
+    return bound
+
+
+#: Bounds of numbers that stand as text.
+TEXT_BOUNDS = {"minimum": _bound(ge, "less than"), "maximum": _bound(le, "more than")}
 
 
 def _close(node: Any) -> None:

@@ -34,7 +34,10 @@ JUDGES: Mapping[str, Callable[[], Sequence[Judge]]] = {
         # It refuses what it does not know, and tells more than it lists.
         OpenApi(SPECS / "stripe/stripe-2026-10-28.endive.sdk-derived.openapi.json", open_schemas=r"(?!params\.).*")
     ],
-    "netsuite": lambda: [Soap(SPECS / "netsuite/soap-2023_2", r"/services/NetSuitePort_\w+")],
+    "netsuite": lambda: [
+        Soap(SPECS / "netsuite/soap-2023_2", r"/services/NetSuitePort_\w+"),
+        OpenApi(SPECS / "netsuite/netsuite-rest-2026.1.derived.openapi.yaml", "/services/rest"),
+    ],
     "quickbooks": lambda: [QuickBooks(SPECS / "quickbooks")],
     "xero": lambda: [
         OpenApi(SPECS / "xero/xero_accounting.trimmed.yaml", "/api.xro/2.0"),

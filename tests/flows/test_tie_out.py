@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -145,12 +145,32 @@ def test_only_what_changed_is_read_where_the_system_tells_of_it(closed: Company)
     assert [one.kind for one in closed.tie_out()[1]] == []
 
 
+def test_a_ledger_tells_what_was_changed_and_what_was_deleted_in_it(closed: Company) -> None:
+    """NetSuite lists both since the last reading; nothing else is read again."""
+
+    def kinds() -> list[str]:
+        return [one.kind for one in tie_out.tie_out_period(closed.hub, PERIOD, "netsuite", reading=Reading.CHANGED)[1]]
+
+    closed.tie_out()
+    held = closed.held("netsuite", "customerPayment", PAYMENT)
+    now = datetime.now(UTC).isoformat()
+    with closed.changed("netsuite", "invoice", INVOICE, memo="By hand", lastModifiedDate=now):
+        assert kinds() == ["invoice_text"]
+    shelf = closed.running.emulators["netsuite"].shelf
+    with closed.deleted("netsuite", "customerPayment", PAYMENT):
+        gone = {"type": "customerPayment", "recordId": held["internalId"], "deletedDate": now}
+        shelf.keep("deletedRecord", "by hand", gone)
+        assert "payment_deleted" in kinds()
+    shelf.drop("deletedRecord", "by hand")
+    assert [one.kind for one in closed.tie_out()[1]] == []
+
+
 def test_what_no_system_tells_is_found_when_everything_is_read_again_once_a_day(world: Company) -> None:
     world.month()
     see(world.hub, "stripe", "payment")
     assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.CHANGED
-    see(world.hub, "netsuite", "invoice")
-    assert see(world.hub, "netsuite", "invoice", Reading.CHANGED).reading is Reading.WHOLE
+    see(world.hub, "netsuite", "gl_balance")
+    assert see(world.hub, "netsuite", "gl_balance", Reading.CHANGED).reading is Reading.WHOLE
     world.time.sleep(24 * 3600)
     assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.WHOLE
 

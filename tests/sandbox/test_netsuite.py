@@ -18,6 +18,7 @@ from xml.sax.saxutils import escape
 import httpx
 import pytest
 from lxml import etree
+from oauthlib import oauth1
 
 from sandbox import netsuite, netsuite_schema, server
 
@@ -401,3 +402,138 @@ def test_the_books_survive_a_restart_and_begin_anew_after_a_reset(tmp_path: Path
         assert "getServerTimeResult" in second.ask("<msgs:getServerTime/>")
         assert len(second.objects("accountingPeriod")) == 36
         assert second.get("customer", "A-0001") is None
+
+
+# SuiteQL
+
+
+def asked(books: Books, query: Any, **changes: Any) -> httpx.Response:
+    """A query, signed by a library of OAuth 1.0."""
+    parts = {"realm": netsuite.ACCOUNT, "client_key": netsuite.CONSUMER_KEY, "params": {"limit": "5"}} | changes
+    params, headers = parts.pop("params"), parts.pop("headers", {"Prefer": "transient"})
+    url = str(httpx.URL(f"{books.http.base_url}/services/rest/query/v1/suiteql").copy_merge_params(params))
+    client = oauth1.Client(
+        client_secret=netsuite.CONSUMER_SECRET,
+        resource_owner_key=netsuite.TOKEN,
+        resource_owner_secret=netsuite.TOKEN_SECRET,
+        **{"signature_method": oauth1.SIGNATURE_HMAC_SHA256, **parts},
+    )
+    _, signed, _ = client.sign(url, "POST")
+    return books.http.post(url, json={"q": query}, headers={**signed, **headers})
+
+
+def rows(books: Books, query: str) -> list[dict[str, str]]:
+    items = asked(books, query).raise_for_status().json()["items"]
+    return [{name: value for name, value in one.items() if name != "links"} for one in items]
+
+
+def test_a_query_joins_sums_and_shows_names_and_every_value_is_text(books: Books) -> None:
+    _, document = books.write("sales:Invoice", "INV-1", invoice("100.10", "0.20"))
+    books.write("cust:CustomerPayment", "PAY-1", payment("60.00", document, "60.00"))
+    query = (
+        "SELECT a.acctnumber AS number, BUILTIN.DF(s.currency) AS currency, SUM(tal.debit) AS debit,"
+        " SUM(tal.credit) AS credit FROM transactionaccountingline tal"
+        " JOIN transactionline tl ON tl.transaction = tal.transaction AND tl.id = tal.transactionline"
+        " JOIN subsidiary s ON s.id = tl.subsidiary JOIN account a ON a.id = tal.account"
+        " WHERE tal.posting = 'T' GROUP BY a.acctnumber, s.currency ORDER BY a.acctnumber"
+    )
+    assert rows(books, query.replace("AS number", "AS account")) == [
+        {"account": "1050", "currency": "USD", "debit": "60.00"},
+        {"account": "1100", "currency": "USD", "debit": "100.30", "credit": "60.00"},
+        {"account": "1190", "currency": "USD", "credit": "100.30"},
+    ]
+
+
+def test_pages_of_a_query_say_whether_there_is_more(books: Books) -> None:
+    query = "SELECT id FROM accountingperiod ORDER BY id"
+    pages = [asked(books, query, params={"limit": "20", "offset": at}).json() for at in ("0", "20")]
+    assert [(one["count"], one["hasMore"], one["totalResults"]) for one in pages] == [(20, True, 36), (16, False, 36)]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT nickname FROM customer",
+        "SELECT id FROM vendor",
+        "SELECT id FROM customer LIMIT 5",
+        "SELECT id FROM customer ORDER BY id OFFSET 5 ROWS",
+        "SELECT id FROM customer; SELECT id FROM item",
+        "DELETE FROM customer",
+        "SELECT id FROM customer -- WHERE",
+        'SELECT id FROM customer WHERE entityid = "A-0001"',
+        "SELECT TO_CHAR(lastmodifieddate, 'MON') AS m FROM customer",
+        "SELECT id FROM customer WHERE",
+        "",
+    ],
+)
+def test_what_is_no_suiteql_is_refused(books: Books, query: str) -> None:
+    answer = asked(books, query)
+    assert (answer.status_code, answer.json()["o:errorDetails"][0]["o:errorCode"]) == (400, "INVALID_PARAMETER")
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"headers": {}}, 400),
+        ({"params": {"limit": "1001"}}, 400),
+        ({"params": {"limit": "5", "offset": "3"}}, 400),
+        ({"realm": "another"}, 401),
+        ({"client_key": "another"}, 401),
+        ({"timestamp": str(int(time.time()) - 400)}, 401),
+        ({"signature_method": oauth1.SIGNATURE_HMAC_SHA1}, 401),
+    ],
+)
+def test_a_query_needs_its_header_its_limits_and_a_fresh_signature(books: Books, changes: Any, status: int) -> None:
+    assert asked(books, "SELECT id FROM customer", **changes).status_code == status
+
+
+def test_a_query_is_signed_for_once(books: Books) -> None:
+    given = {"nonce": "n-1", "timestamp": str(int(time.time()))}
+    assert [asked(books, "SELECT id FROM item", **given).status_code for _ in range(2)] == [200, 401]
+
+
+# Other currencies
+
+
+def european(books: Books) -> None:
+    fields = customer_fields("A-0003") + '<rel:currency internalId="2"/>'
+    assert books.write("rel:Customer", "A-0003", fields)[0]
+
+
+def euro_invoice(amount: str, rate: str) -> str:
+    head, tail = invoice(amount, customer="A-0003").split("<sales:itemList>")
+    return f"{head}<sales:exchangeRate>{rate}</sales:exchangeRate><sales:itemList>{tail}"
+
+
+def euro_payment(amount: str, document: str, rate: str) -> str:
+    fields = payment(amount, document, amount, customer="A-0003")
+    return fields.replace("<cust:undepFunds>", f"<cust:exchangeRate>{rate}</cust:exchangeRate><cust:undepFunds>")
+
+
+def test_a_payment_at_another_rate_than_its_invoice_realises_the_difference(books: Books) -> None:
+    """100.01 euros at 1.10 are 110.01 dollars; paid in two parts at 1.08 they bring 108.01, so 2.00 are lost."""
+    european(books)
+    _, document = books.write("sales:Invoice", "INV-1", euro_invoice("100.01", "1.10"))
+    assert books.balances()["1100"] == Decimal("110.01")
+    assert books.write("cust:CustomerPayment", "PAY-1", euro_payment("33.34", document, "1.08"))[0]
+    assert books.write("cust:CustomerPayment", "PAY-2", euro_payment("66.67", document, "1.08"))[0]
+    balances = books.balances()
+    assert balances["1100"] == 0
+    assert balances["1050"] == Decimal("36.01") + Decimal("72.00")
+    assert balances[netsuite.REALISED] == Decimal("110.01") - balances["1050"]
+
+
+def test_a_transaction_is_in_the_currency_and_the_subsidiary_of_its_customer(books: Books) -> None:
+    european(books)
+    fields = invoice("1.00", customer="A-0003")
+    dollars = fields.replace("<sales:itemList>", '<sales:currency internalId="1"/><sales:itemList>')
+    assert books.write("sales:Invoice", "INV-1", dollars) == (False, "INVALID_KEY_OR_REF")
+    elsewhere = fields.replace("<sales:itemList>", '<sales:subsidiary internalId="2"/><sales:itemList>')
+    assert books.write("sales:Invoice", "INV-1", elsewhere) == (False, "INVALID_KEY_OR_REF")
+    assert books.write("sales:Invoice", "INV-1", fields)[0]
+    kept = books.get("invoice", "INV-1")
+    assert (kept["currencyName"], kept["exchangeRate"], kept["subsidiary"]["internalId"]) == (
+        "EUR",
+        Decimal("1.1"),
+        "1",
+    )
