@@ -56,6 +56,7 @@ def list_entries(
             "cluster": entry.cluster,
             "money at risk": "" if entry.money is None else str(entry.money),
             "attempts": str(entry.attempts),
+            "due": f"{entry.due_at:%F %H:%M}" if entry.due_at else "",
             "owner": entry.owner or "",
             "message": entry.message,
         }

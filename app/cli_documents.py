@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from app.printing import AsJson, show
 from core.accounts import Account, BillingTerms, ByParent, CashBy, ExemptBy, GroupBy
 from core.errors import Rejected
 from core.invoicing import Invoice
@@ -17,7 +18,7 @@ from core.period import DateSpan, local_date
 from core.statement import statement
 
 app = typer.Typer()
-disputes = typer.Typer(help="Disputes that hold an amount back from collection.", no_args_is_help=True)
+disputes = typer.Typer(help="What customers object to, here and at their banks.", no_args_is_help=True)
 app.add_typer(disputes, name="dispute")
 
 Day = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Date; default: today there.")]
@@ -103,6 +104,15 @@ def open_dispute(
     held = None if amount is None else Money.of(amount, known(Invoice, invoice).currency)
     dispute = flow.open_dispute(hub(), invoice, held, reason, on.date() if on else hub().now().date())
     print(f"{dispute.id}: {dispute.amount} of {dispute.invoice_id} is not collected")
+
+
+@disputes.command("list")
+def list_chargebacks(as_json: AsJson = False) -> None:
+    """Payments that banks took back or ask about, where their money stands, and until when evidence is due."""
+    from flows.chargebacks import chargebacks
+    from flows.context import hub
+
+    show(chargebacks(hub()), as_json=as_json, empty="no bank has taken a payment back")
 
 
 @disputes.command("close")

@@ -43,6 +43,12 @@ class Act(StrEnum):
     CASH_APPLIED = "cash applied"
     CASH_REVERSED = "cash reversed"
     CASH_RETURNED = "cash returned"
+    # money that does not come, or goes back
+    DISPUTED = "disputed"  # a customer's bank took a payment back, gave it back, or decided
+    WRITE_OFF_PROPOSED = "write-off proposed"
+    WRITTEN_OFF = "written off"
+    WRITE_OFF_REFUSED = "write-off refused"
+    COMPENSATED = "compensated"  # a document is taken back in every system
     # the close of a month
     FROZEN = "frozen"  # the cut-off stands
     OVERRIDDEN = "overridden"  # a gate was passed by decision

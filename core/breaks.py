@@ -523,14 +523,19 @@ TABLE: tuple[Kind, ...] = (
         "Ask the gateway's support.",
     ),
     _row(
-        "chargeback", "dispute", _F.DISPUTED, _MONEY, _AR, _R.CREDIT_NOTE,
-        "The customer's bank took the money back: a dispute was opened.",
-        "Send evidence at the gateway, or accept it and credit the invoice.",
+        "chargeback", "dispute", _F.DISPUTED, _MONEY, _AR, _R.TAKE_IN,
+        "The customer's bank took the money back, and the dispute is not taken in.",
+        "Run intake and settle, which take it in; then send evidence at the gateway, or accept it there.",
     ),
     _row(
         "chargeback_amount", "dispute", _F.AMOUNT, _MONEY, _AR, _R.TALK,
         "The bank took back another amount than we booked of the dispute.",
         "Take the dispute in anew.",
+    ),
+    _row(
+        "chargeback_fee", "dispute", _F.BESIDE, _MONEY, _CASH, _R.REVERSAL,
+        "The gateway kept another fee for the dispute than we booked.",
+        "Reverse the settlement, and book it as the gateway shows it.",
     ),
     _row(
         "chargeback_missing", "dispute", _F.MISSING, _MONEY, _AR, _R.TALK,

@@ -8,9 +8,9 @@ from typing import Self
 
 from pydantic import model_validator
 
-from core.money import Money
+from core.money import Money, total
 from core.noun import CurrencyCode, Id, Instant, Noun
-from core.ties import require
+from core.ties import Part, require
 
 
 class PaymentStatus(StrEnum):
@@ -90,3 +90,89 @@ class Dispute(Noun):
     reason: str
     opened_on: date
     closed_on: date | None = None
+
+
+class ChargebackStatus(StrEnum):
+    """How far the customer's bank has come with a payment that its customer denies."""
+
+    INQUIRY = "inquiry"  # it asks, and no money has moved; evidence is awaited
+    OPEN = "open"  # it took the money back; evidence is awaited
+    UNDER_REVIEW = "under review"
+    WON = "won"
+    LOST = "lost"
+    DROPPED = "dropped"  # an inquiry that took nothing
+
+
+class Chargeback(Noun):
+    """A payment that the customer's bank takes back, as the gateway tells of it. ``id`` is the gateway's.
+
+    ``moved``: what it moved on our balance so far, without fees, by the gateway's id of the movement: below zero taken,
+    above zero given back. ``lost``: what of it is booked as bad debt; ``reopened``: what of its invoice is owed again.
+    Whose it is (``payment_id``, ``invoice_id``, ``account_id``) is known once its payment is found.
+    """
+
+    id: Id
+    payment_vendor_id: Id
+    payment_id: Id | None = None
+    invoice_id: Id | None = None
+    account_id: Id | None = None
+    currency: CurrencyCode
+    amount: Money
+    reason: str
+    status: ChargebackStatus
+    opened_at: Instant
+    evidence_due_at: Instant | None = None
+    moved: tuple[Part, ...] = ()
+    lost: Money | None = None
+    reopened: Money | None = None
+
+    @property
+    def taken(self) -> Money:
+        """What is away from our balance now."""
+        return -total((one.amount for one in self.moved), self.currency)
+
+    @property
+    def gone(self) -> Money:
+        """What will not come back: decided, and not given back. A won one is decided when the first of it is back."""
+        back = any(one.amount.minor > 0 for one in self.moved)
+        decided = self.status is ChargebackStatus.LOST or (self.status is ChargebackStatus.WON and back)
+        return self.taken if decided else Money.zero(self.currency)
+
+    @property
+    def awaits_evidence(self) -> bool:
+        return self.status in (ChargebackStatus.INQUIRY, ChargebackStatus.OPEN)
+
+
+class WriteOffState(StrEnum):
+    PROPOSED = "proposed"  # waits for a second person
+    BOOKED = "booked"
+    REFUSED = "refused"
+
+
+class WriteOff(Noun):
+    """So much of an invoice that nobody will pay, given up. ``tax``: what of ``amount`` is tax, in proportion.
+
+    ``decided_by``: the second person, who approved or refused; None where one was enough.
+    """
+
+    id: Id
+    invoice_id: Id
+    account_id: Id
+    currency: CurrencyCode
+    amount: Money
+    tax: Money
+    reason: str
+    written_on: date
+    proposed_by: str
+    decided_by: str | None = None
+    state: WriteOffState
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if not 0 <= self.tax.minor <= self.amount.minor or not self.amount:
+            raise ValueError(f"write-off {self.id} gives up {self.amount}, of which {self.tax} cannot be tax")
+        return self
+
+    @property
+    def net(self) -> Money:
+        return self.amount - self.tax

@@ -221,6 +221,8 @@ class DeskEntry(Noun):
     """The orchestrator's run that saw it last."""
     trace: str | None = None
     """How the system named the request, to be told to its support."""
+    due_at: Instant | None = None
+    """Until when it must be done; None: it is a failure, which has no date."""
 
     @property
     def cluster(self) -> str:

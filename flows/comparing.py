@@ -335,7 +335,10 @@ def _seen(tie: Tie, key: str, side: Side) -> Seen:
 def _together(seen: Sequence[Seen]) -> Seen:
     """Several documents under one key as one, of the sum of their amounts."""
     first = seen[0].figure
-    return Seen(first.model_copy(update={"amount": total((one.figure.amount for one in seen), first.currency)}))
+    amount = total((one.figure.amount for one in seen), first.currency)
+    beside = [one.figure.beside for one in seen if one.figure.beside is not None]
+    whole = total(beside, first.currency) if len(beside) == len(seen) else None
+    return Seen(first.model_copy(update={"amount": amount, "beside": whole}))
 
 
 def by_currency(side: Mapping[str, Money]) -> dict[str, Total]:

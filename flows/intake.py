@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from prefect import flow
@@ -21,16 +21,18 @@ from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
 from core.orders import Order, OrderProgress, activate, amendments
-from core.payments import Payment, PaymentStatus, Settlement
+from core.payments import Chargeback, Payment, PaymentStatus, Settlement
 from core.period import local_date
 from core.ports import Change
 from core.posting import payment_entries, realised_entries, settlement_entries
 from core.store import Work
 from core.store.codec import dump
+from core.store.sides import CHARGED, RETURNED
 from core.subscriptions import Subscription
 from core.sync import DeskEntry, InboxEvent, InboxState, OutboxCommand, Watermark
 from core.ties import applied_within_open, listed_are_held
 from flows import desk
+from flows.chargebacks import as_held, take_chargeback
 from flows.context import Hub, hub
 from flows.outside_billing import tell_contract
 from flows.post import post
@@ -48,6 +50,9 @@ ACTS = {InboxState.APPLIED: Act.APPLIED, InboxState.STALE: Act.STALE, InboxState
 DELETED = "poll deleted"
 #: What is told of our own write that comes back.
 ECHO: dict[str, str] = {"done": "unchanged"}
+
+#: What an event may be about.
+Told = Order | Payment | Chargeback
 
 #: A handler applies the object of an event, and tells the row that an operator sees and what failed nevertheless.
 Handler = Callable[[Hub, InboxEvent, Any], tuple[dict[str, str], DeskEntry | None]]
@@ -165,7 +170,7 @@ def _deed(hub: Hub, event: InboxEvent, act: Act, **more: Any) -> Deed:
     return Deed(hub.now(), WHO, act, event.system, event.resource, event.vendor_id, detail)
 
 
-def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
+def _read(hub: Hub, event: InboxEvent) -> Told:
     """The object of an event as its system shows it now."""
     try:
         payload = hub.connector(event.system).get(event.resource, event.vendor_id)
@@ -176,11 +181,11 @@ def _read(hub: Hub, event: InboxEvent) -> Order | Payment:
         told = f"{event.system} {event.resource} {event.vendor_id} {why}"
         raise Rejected(told, system=event.system, record=event.resource, code=error.code) from None
     noun = hub.reading(event.system, event.resource, event.resource).into(payload)
-    assert isinstance(noun, Order | Payment)
+    assert isinstance(noun, Told)
     return noun
 
 
-def _is_echo(hub: Hub, system: str, vendor_id: str, noun: Order | Payment) -> bool:
+def _is_echo(hub: Hub, system: str, vendor_id: str, noun: Told) -> bool:
     """Whether it is our own write that comes back: we wrote to the object, and nothing that we read of it changed."""
     if not isinstance(noun, Order):
         return False
@@ -319,17 +324,27 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
 
 
 def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], ...]:
-    return tuple(found([invoice_id]) for found in (work.sums.paid, work.sums.credited, work.sums.prepaid))
+    known = work.sums
+    return tuple(found([invoice_id]) for found in (known.paid, known.credited, known.prepaid, known.written_off))
 
 
-def _posted_on(hub: Hub, work: Work, payment: Payment) -> Any:
+def _posted_on(hub: Hub, work: Work, payment: Payment) -> date:
     account = work.get(Account, payment.account_id)
     return local_date(payment.received_at, account.timezone if account else "UTC")
+
+
+def _settled_on(hub: Hub, work: Work, settlement: Settlement, payment: Payment) -> date:
+    """The day of the payment; a dispute moves money long after it."""
+    if settlement.kind in (*CHARGED, *RETURNED):
+        return _posted_on(hub, work, payment)
+    account = work.get(Account, payment.account_id)
+    return local_date(settlement.available_on, account.timezone if account else "UTC")
 
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
     ("crm", "order"): take_order,
     ("gateway", "payment"): take_payment,
+    ("gateway", "chargeback"): take_chargeback,
 }
 
 
@@ -355,13 +370,23 @@ def _payment_known(_hub: Hub, work: Work, _system: str, change: Change) -> bool:
     return any(payment.status is PaymentStatus.SUCCEEDED for payment in work.find(Payment, vendor_id=change.vendor_id))
 
 
+def _chargeback_known(hub: Hub, work: Work, system: str, change: Change) -> bool:
+    held = work.get(Chargeback, change.vendor_id)
+    if held is None or change.payload is None:
+        return held is None and change.payload is None
+    told = hub.reading(system, "chargeback", "chargeback").into(change.payload)
+    payment = work.get(Payment, held.payment_id or "")
+    assert isinstance(told, Chargeback)
+    return payment is not None and as_held(hub, told, held, payment) == held
+
+
 #: Whether what is held already tells of a change.
 Known = Callable[[Hub, Work, str, Change], bool]
 
-#: What is polled per role, and how to tell that a change is no news.
-POLLED: Mapping[str, tuple[str, Known]] = {
-    "crm": ("order", _order_known),
-    "gateway": ("payment", _payment_known),
+#: What is polled per role, in this order, and how to tell that a change is no news.
+POLLED: Mapping[str, Mapping[str, Known]] = {
+    "crm": {"order": _order_known},
+    "gateway": {"payment": _payment_known, "chargeback": _chargeback_known},
 }
 
 
@@ -377,7 +402,10 @@ def catch_up(hub: Hub, checks: list[dict[str, str]]) -> tuple[int, list[DeskEntr
             continue
         ident = f"system:{system}"
         try:
-            found += _poll(hub, system, *POLLED[hub.role(system)], checks)
+            shown = hub.connector(system).resources
+            for resource, known in POLLED[hub.role(system)].items():
+                if resource in shown:
+                    found += _poll(hub, system, resource, known, checks)
         except TieoutError as error:
             away.append(desk.entry(error, ident, system, "system", system, hub.now()))
             with hub.database.work() as work:
@@ -476,6 +504,10 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
     """Books a settlement once. What stands on the desk instead, when its payment is not known yet."""
     ident = f"record:settlement:{settlement.id}"
     payment = work.get(Payment, settlement.payment_id)
+    if payment is None and settlement.kind not in (*CHARGED, *RETURNED):
+        # what a dispute moved names its payment as the gateway does
+        payment = next(iter(work.find(Payment, vendor_id=settlement.payment_id)), None)
+        settlement = settlement.model_copy(update={"payment_id": payment.id}) if payment else settlement
     if payment is None:
         early = Parked(
             f"{system} settled {settlement.payment_id}, a payment we do not know; take in payments, then book again",
@@ -486,7 +518,7 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
         return entry
     work.desk.resolve(ident)
     if work.add([settlement]):
-        books, day = hub.books(work, payment.account_id), _posted_on(hub, work, payment)
+        books, day = hub.books(work, payment.account_id), _settled_on(hub, work, settlement, payment)
         post(hub, work, settlement_entries(books, settlement, payment.account_id, day))
         report.money.append(settlement.net)
         report.rows.append(

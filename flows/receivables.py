@@ -16,7 +16,7 @@ from flows.context import Hub
 
 @dataclass(frozen=True)
 class Receivable:
-    """One final invoice. ``prepaid``: paid by credit; ``held``: by open disputes.
+    """One final invoice. ``prepaid``: paid by credit; ``held``: what no card is charged for; ``lost``: given up.
 
     ``asked``: what the gateway has still to bring, by request.
     """
@@ -26,12 +26,13 @@ class Receivable:
     credited: Money
     prepaid: Money
     held: Money
+    lost: Money
     asked: dict[str, Money] = field(default_factory=dict)
     next_request: str = ""
 
     @property
     def open(self) -> Money:
-        return self.invoice.total - self.paid - self.credited - self.prepaid
+        return self.invoice.total - self.paid - self.credited - self.prepaid - self.lost
 
     @property
     def unasked(self) -> Money:
@@ -47,12 +48,13 @@ class Receivable:
 def receivables(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> list[Receivable]:
     """How each invoice stands; the gateway's requests are looked at where something is open."""
     idents = [invoice.id for invoice in invoices]
-    sums = [found(idents) for found in (work.sums.paid, work.sums.credited, work.sums.prepaid, work.sums.held)]
+    known = work.sums
+    sums = [found(idents) for found in (known.paid, known.credited, known.prepaid, known.held, known.written_off)]
     found = []
     for invoice in invoices:
         ident, zero = invoice.id, Money.zero(invoice.currency)
-        paid, credited, prepaid, held = (amounts.get(ident, zero) for amounts in sums)
-        one = Receivable(invoice, paid, credited, prepaid, held)
+        paid, credited, prepaid, held, lost = (amounts.get(ident, zero) for amounts in sums)
+        one = Receivable(invoice, paid, credited, prepaid, held, lost)
         found.append(_with_requests(hub, work, one) if one.open.minor > 0 else one)
     return found
 

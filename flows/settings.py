@@ -61,6 +61,26 @@ class ClosePolicy(BaseModel):
     """When the general ledger takes no postings for the month: wait for a person, or post to its next open month."""
 
 
+class DisputePolicy(BaseModel):
+    """What becomes of a payment that a customer's bank takes back for good: ``bad debt``, or its invoice is owed again
+    (``reopen``), held until it is paid another way, written off or credited."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lost: Literal["bad debt", "reopen"] = "bad debt"
+
+
+class WriteOffPolicy(BaseModel):
+    """Who may give invoices up. ``second_approval_above``: above so much, all write-offs of an invoice together and in
+    the currency of the books, a second person approves, and of any other currency always; None: never."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    second_approval_above: Decimal | None = None
+    approvers: tuple[str, ...] = ()
+    """Who may approve; empty: whoever names themselves."""
+
+
 class UsageSource(BaseModel):
     """A SQL database that usage is pulled from. ``query`` takes ``:since`` and gives the columns of docs/usage.md."""
 
@@ -102,6 +122,8 @@ class Settings(BaseModel):
     entities: tuple[LegalEntity, ...] = ()
     """Further ones; each says with ``sells_to`` which accounts are its own, the others are ``legal_entity``'s."""
     close: ClosePolicy = ClosePolicy()
+    disputes: DisputePolicy = DisputePolicy()
+    write_offs: WriteOffPolicy = WriteOffPolicy()
     fx_sources: tuple[str, ...] = ()
     """Sources of exchange rates that may be used, the preferred first; none: all, when they do not contradict."""
     alerts_block: str | None = None

@@ -1,4 +1,4 @@
-"""Stripe's payment side on loopback: customers, cards, PaymentIntents, charges, refunds, balance transactions, events.
+"""Stripe's payment side on loopback: customers, cards, payments, refunds, disputes, the balance, payouts and events.
 
 Written from Stripe's published OpenAPI description (``2026-10-28.endive``), its API reference and its testing page
 (docs.stripe.com/api, /testing, /currencies, /webhooks; read 2026-11). Parameters outside the tables below answer
@@ -6,8 +6,10 @@ Written from Stripe's published OpenAPI description (``2026-10-28.endive``), its
 
 Beside the common ``/_sandbox`` calls, ``POST /_sandbox/stripe`` takes
 ``{"search_lag": <seconds before a new object can be searched>, "crashes": <how many next POSTs break with a 500 that is
-stored under their Idempotency-Key>}``. The secret of ``/_sandbox/webhooks`` signs events (several, for a rotation, with
-spaces between them).
+stored under their Idempotency-Key>}``. ``POST /_sandbox/disputes`` plays the customer's bank: it disputes
+(``{"payment_intent": "pi_...", "amount": 500, "reason": "general", "inquiry": true}``, all but the first may be left
+out), or decides (``{"dispute": "dp_...", "status": "won", "amount": <what of it comes back>}``). The secret of
+``/_sandbox/webhooks`` signs events (several, for a rotation, with spaces between them).
 """
 
 from __future__ import annotations
@@ -75,7 +77,24 @@ CARDS = {
     "chargeDeclinedProcessingError": ("visa", "0119"),
     "chargeCustomerFail": ("visa", "0341"),
     "authenticationRequired": ("visa", "3184"),
+    "createDispute": ("visa", "0259"),
+    "createDisputeProductNotReceived": ("visa", "2685"),
+    "createDisputeInquiry": ("visa", "1976"),
 }
+#: Last four digits of cards whose bank disputes the charge at once: why, and whether it only asks.
+DISPUTED = {"0259": ("fraudulent", False), "2685": ("product_not_received", False), "1976": ("fraudulent", True)}
+#: What a dispute costs, in the smallest unit, and how long its evidence may take (seconds).
+DISPUTE_FEE, EVIDENCE_WITHIN = 1500, 9 * DAY
+#: Texts that decide a dispute in test mode (docs.stripe.com/testing, Evidence).
+VERDICTS = {"winning_evidence": "won", "losing_evidence": "lost"}
+EVIDENCE = codes(
+    "access_activity_log billing_address cancellation_policy cancellation_policy_disclosure cancellation_rebuttal "
+    "customer_communication customer_email_address customer_name customer_purchase_ip customer_signature "
+    "duplicate_charge_documentation duplicate_charge_explanation duplicate_charge_id product_description receipt "
+    "refund_policy refund_policy_disclosure refund_refusal_explanation service_date service_documentation "
+    "shipping_address shipping_carrier shipping_date shipping_documentation shipping_tracking_number "
+    "uncategorized_file uncategorized_text"
+)
 #: Last four digits to error code, decline code and message of a charge.
 DECLINES = {
     "0002": ("card_declined", "generic_decline", "Your card was declined."),
@@ -365,6 +384,9 @@ class Stripe:
         if item["object"] == "balance_transaction":
             item["status"] = "available" if item["available_on"] <= self.now() else "pending"
             item.pop("_payout", None)
+        if "_moved" in item:
+            moved = item.pop("_moved")
+            item["balance_transactions"] = [self.show(self.held("balance_transaction", one, "id")) for one in moved]
         return item
 
     def expand(self, item: Json, paths: list[str]) -> Json:
@@ -781,6 +803,10 @@ class Stripe:
         intent |= {"status": "succeeded", "amount_received": amount, "amount_capturable": 0}
         self.emit(event, self.keep(charge))
         self.emit("payment_intent.succeeded", self.keep(intent))
+        last4 = charge["payment_method_details"]["card"]["last4"]
+        if last4 in DISPUTED:
+            reason, inquiry = DISPUTED[last4]
+            self.open_dispute(charge["id"], amount, reason, "warning_needs_response" if inquiry else "needs_response")
         return intent
 
     def _book(self, source: Json, amount: int, fee: int, kind: str) -> Json:
@@ -896,6 +922,13 @@ class Stripe:
         left = charge["amount_captured"] - charge["amount_refunded"]
         if not left:
             raise invalid(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
+        if charge["disputed"] and any(
+            item["charge"] == charge["id"] and item["status"] != "won" and item.get("_moved")
+            for item in self.shelf.all("dispute")
+        ):
+            raise invalid(
+                f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed"
+            )
         amount = params.get("amount", left)
         if amount < 1:
             raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
@@ -921,6 +954,96 @@ class Stripe:
         self.emit("refund.created", self.keep(refund))
         self.emit("charge.refunded", charge)
         return refund
+
+    # --- disputes -----------------------------------------------------------------------------------------------------
+
+    def open_dispute(self, charge_id: str, amount: int, reason: str, status: str = "needs_response") -> Json:
+        """The customer's bank disputes a charge; unless it only asks, the money and a fee leave the balance."""
+        charge = self.held("charge", charge_id, "charge")
+        self.keep({**charge, "disputed": True})
+        dispute = self.new(
+            "dp",
+            amount=amount,
+            charge=charge["id"],
+            currency=charge["currency"],
+            enhanced_eligibility_types=[],
+            evidence=dict.fromkeys(sorted(EVIDENCE)) | {"enhanced_evidence": {}},
+            evidence_details={
+                "due_by": (self.now() + EVIDENCE_WITHIN) // DAY * DAY - 1,
+                "enhanced_eligibility": {},
+                "has_evidence": False,
+                "past_due": False,
+                "submission_count": 0,
+            },
+            is_charge_refundable=status.startswith("warning"),
+            metadata={},
+            payment_intent=charge["payment_intent"],
+            payment_method_details={
+                "type": "card",
+                "card": {
+                    "brand": charge["payment_method_details"]["card"]["brand"],
+                    "case_type": "inquiry" if status.startswith("warning") else "chargeback",
+                    "network": "visa",
+                    "network_reason_code": "10.4",
+                },
+            },
+            reason=reason,
+            status=status,
+            _moved=[],
+        )
+        self._tell("created", dispute)
+        return dispute if status.startswith("warning") else self._move(dispute, -amount)
+
+    def _move(self, dispute: Json, amount: int) -> Json:
+        """Takes the money, or gives back what of it is given back; the fee stays (docs.stripe.com/disputes)."""
+        kind = "dispute" if amount < 0 else "dispute_reversal"
+        moved = self._book(dispute, amount, DISPUTE_FEE if amount < 0 else 0, "adjustment")
+        about = "Chargeback withdrawal for" if amount < 0 else "Chargeback reversal for"
+        fees = [{**one, "description": "Dispute fee"} for one in moved["fee_details"]]
+        told = {"description": f"{about} {dispute['charge']}", "reporting_category": kind, "fee_details": fees}
+        self.keep({**moved, **told})
+        dispute["_moved"].append(moved["id"])
+        self.keep(dispute)
+        self._tell("funds_withdrawn" if amount < 0 else "funds_reinstated", dispute)
+        return dispute
+
+    def _tell(self, what: str, dispute: Json) -> None:
+        self.keep(dispute)
+        self.emit(f"charge.dispute.{what}", self.show({**dispute}))
+
+    def decide_dispute(self, id: str, status: str, amount: int | None = None) -> Json:
+        """The bank's decision. ``amount``: what comes back; default: all of a dispute that is won."""
+        dispute = self.held("dispute", id, "dispute", 404)
+        if status == "needs_response" and dispute["status"].startswith("warning"):
+            dispute["status"] = status
+            self._tell("updated", dispute)
+            return self._move(dispute, -dispute["amount"])
+        dispute["status"] = status
+        self._tell("closed", dispute)
+        back = (dispute["amount"] if status == "won" else 0) if amount is None else amount
+        return self._move(dispute, back) if back else dispute
+
+    def answer_dispute(self, params: Json, id: str) -> Json:
+        """Evidence, which goes to the bank unless ``submit`` is false."""
+        dispute = self.held("dispute", id, "dispute", 404)
+        evidence = params.get("evidence", {})
+        if evidence and "needs_response" not in dispute["status"]:
+            raise invalid(f"This dispute is already {dispute['status']}", "evidence")
+        dispute["evidence"] |= evidence
+        self._apply(dispute, {"metadata": params.get("metadata", {})})
+        dispute["evidence_details"]["has_evidence"] = any(dispute["evidence"][name] for name in EVIDENCE)
+        if evidence and params.get("submit", True):
+            dispute["evidence_details"]["submission_count"] += 1
+            dispute["status"] = dispute["status"].replace("needs_response", "under_review")
+        self._tell("updated", dispute)
+        verdict = VERDICTS.get(evidence.get("uncategorized_text", ""))
+        return self.show(self.decide_dispute(id, verdict) if verdict else dispute)
+
+    def accept_dispute(self, _params: Json, id: str) -> Json:
+        dispute = self.held("dispute", id, "dispute", 404)
+        return self.show(
+            self.decide_dispute(id, "warning_closed" if dispute["status"].startswith("warning") else "lost")
+        )
 
     def pay_out(self, available_by: int) -> list[Json]:
         """An automatic payout of each currency: all that is available by an instant and was not paid out yet.
@@ -1134,6 +1257,21 @@ def operations(stripe: Stripe) -> Iterator[tuple[str, str, Spec, Operation]]:
         payment_intent="payment_intent",
         charge="charge",
     )
+    yield from readers(
+        "dispute",
+        "disputes",
+        "dispute",
+        {**created, **by_intent, "charge": text},
+        payment_intent="payment_intent",
+        charge="charge",
+    )
+    yield (
+        "POST",
+        "/v1/disputes/{id}",
+        {"evidence": dict.fromkeys(sorted(EVIDENCE), text), "metadata": metadata, "submit": boolean, **EXPAND},
+        stripe.answer_dispute,
+    )
+    yield "POST", "/v1/disputes/{id}/close", EXPAND, stripe.accept_dispute
     words: Spec = {"type": text, "source": text, "currency": currency, "payout": text}
     yield from readers(
         "balance_transaction",
@@ -1288,7 +1426,22 @@ def emulator(shelf: Shelf, clock: Callable[[], float] | None = None) -> Emulator
         given = read_json(body) if body else {}
         return JSONResponse(stripe.pay_out(int(given.get("available_by", stripe.now()))))
 
+    async def dispute(request: Request) -> Response:
+        given = read_json(await request.body())
+        if "dispute" in given:
+            made = stripe.decide_dispute(given["dispute"], given["status"], given.get("amount"))
+        else:
+            charge = stripe.held(
+                "charge", stripe.held("payment_intent", given["payment_intent"], "id")["latest_charge"], "id"
+            )
+            status = "warning_needs_response" if given.get("inquiry") else "needs_response"
+            amount = given.get("amount", charge["amount_captured"])
+            made = stripe.open_dispute(charge["id"], amount, given.get("reason", "fraudulent"), status)
+        stripe.flush()
+        return JSONResponse(stripe.show(made))
+
     routes = [
+        Route("/_sandbox/disputes", dispute, methods=["POST"]),
         Route("/_sandbox/payouts", pay_out, methods=["POST"]),
         Route("/_sandbox/stripe", tune, methods=["GET", "POST"]),
         *(Route(path, serve(stripe, m, spec, act), methods=[m]) for m, path, spec, act in operations(stripe)),

@@ -34,7 +34,7 @@ from core.ledger import JournalEntry, JournalLine
 from core.noun import Noun
 from core.obligations import ContractMovement, Milestone, Obligation
 from core.orders import Order, OrderLine
-from core.payments import Dispute, Payment, Refund, Settlement
+from core.payments import Chargeback, Dispute, Payment, Refund, Settlement, WriteOff
 from core.rating import RatedLine
 from core.rating.alerts import Alert
 from core.revenue import RecognitionPart
@@ -100,6 +100,8 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
         Shape(Application, rows.ApplicationRow),
         Shape(Settlement, rows.SettlementRow),
         Shape(Refund, rows.RefundRow),
+        Shape(Chargeback, rows.ChargebackRow),
+        Shape(WriteOff, rows.WriteOffRow),
         Shape(
             JournalEntry,
             rows.JournalEntryRow,

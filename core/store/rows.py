@@ -261,6 +261,40 @@ class DisputeRow(SQLModel, table=True):
     closed_on: date | None = None
 
 
+class ChargebackRow(SQLModel, table=True):
+    __tablename__ = "chargeback"
+    id: str = Field(primary_key=True)
+    payment_vendor_id: str
+    payment_id: str | None = None
+    invoice_id: str | None = Field(default=None, index=True)
+    account_id: str | None = None
+    currency: str
+    amount_minor: int = _minor()
+    reason: str = _text()
+    status: str
+    opened_at: datetime = _instant()
+    evidence_due_at: datetime | None = _instant(nullable=True)
+    moved: str = _text()
+    lost_minor: int | None = _minor(nullable=True)
+    reopened_minor: int | None = _minor(nullable=True)
+
+
+class WriteOffRow(SQLModel, table=True):
+    __tablename__ = "write_off"
+    id: str = Field(primary_key=True)
+    invoice_id: str = Field(index=True)
+    account_id: str
+    currency: str
+    amount_minor: int = _minor()
+    tax_minor: int = _minor()
+    reason: str = _text()
+    written_on: date
+    proposed_by: str
+    decided_by: str | None = None
+    state: str
+    __table_args__ = (CheckConstraint("amount_minor > 0", name="positive"),)
+
+
 class CreditNoteRow(SQLModel, table=True):
     __tablename__ = "credit_note"
     id: str = Field(primary_key=True)
@@ -713,6 +747,7 @@ class DeskRow(SQLModel, table=True):
     note: str | None = None
     run: str | None = None
     trace: str | None = None
+    due_at: datetime | None = _instant(nullable=True)
     cluster: str
     rank: int = Field(sa_column=Column(BigInteger, nullable=False))
     # Each list of one filter walks an index in its order; clusters are counted in one alone.

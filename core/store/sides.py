@@ -89,7 +89,8 @@ def accounts() -> Select[Any]:
 def summed(side: Select[Any]) -> Select[Any]:
     """The side with all documents under one key as one."""
     cte = side.cte("several")
-    return _side(cte.c.key, func.min(cte.c.currency), func.sum(cte.c.amount)).group_by(cte.c.key)
+    sums = func.sum(cte.c.amount), func.sum(cte.c.beside)
+    return _side(cte.c.key, func.min(cte.c.currency), *sums).group_by(cte.c.key)
 
 
 def without_beside(side: Select[Any]) -> Select[Any]:
@@ -174,13 +175,19 @@ def refunds_one_by_one(span: DateSpan) -> Select[Any]:
 
 
 def disputes(span: DateSpan) -> Select[Any]:
-    """By payment, what the books hold of money that a customer's bank took back or returned."""
+    """By payment, as the gateway names it, what the books hold of money that a customer's bank took back or returned;
+    beside it what that left after its fees."""
     return (
-        _side(SETTLEMENT.c.payment_id, SETTLEMENT.c.currency, func.sum(SETTLEMENT.c.gross_minor))
+        _side(
+            PAYMENT.c.vendor_id,
+            SETTLEMENT.c.currency,
+            func.sum(SETTLEMENT.c.gross_minor),
+            func.sum(SETTLEMENT.c.net_minor),
+        )
         .join(PAYMENT, PAYMENT.c.id == SETTLEMENT.c.payment_id)
         .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
         .where(billed_in(span), SETTLEMENT.c.kind.not_in([*CHARGED, *RETURNED]))
-        .group_by(SETTLEMENT.c.payment_id, SETTLEMENT.c.currency)
+        .group_by(PAYMENT.c.vendor_id, SETTLEMENT.c.currency)
     )
 
 
@@ -278,7 +285,9 @@ KNOWN: Mapping[str, Select[Any]] = {
     ).subquery().select(),
     "settlement": select(PAYMENT.c.id),
     "refund": select(PAYMENT.c.id),
-    "dispute": select(PAYMENT.c.id),
+    "dispute": select(PAYMENT.c.vendor_id)
+    .join(SETTLEMENT, SETTLEMENT.c.payment_id == PAYMENT.c.id)
+    .where(SETTLEMENT.c.kind.not_in([*CHARGED, *RETURNED])),
     "order_progress": select(ORDER.c.id),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ CREDIT, APPLICATION, REFUND, DISPUTE = map(
     _table, (rows.CreditNoteRow, rows.CreditApplicationRow, rows.RefundRow, rows.DisputeRow)
 )
 CREDIT_MOVEMENT = _table(rows.CreditMovementRow)
+CHARGEBACK, WRITE_OFF = _table(rows.ChargebackRow), _table(rows.WriteOffRow)
 CASH = _table(rows.ApplicationRow)
 #: What an application does to what is left of its receipt.
 _USED = case((CASH.c.use == "reversed", CASH.c.amount_minor), else_=-CASH.c.amount_minor)
@@ -99,13 +100,16 @@ class Sums:
         return cast("str | None", self._connection.execute(query).scalar())
 
     def paid(self, invoice_ids: list[str]) -> dict[str, Money]:
-        """Invoice id to the sum of its succeeded payments and of what money at the bank pays of it; invoices without
-        either are absent."""
+        """Invoice id to the sum of its succeeded payments, less what is owed again of them since a customer's bank took
+        it back, and of what money at the bank pays of it; invoices without any are absent."""
         paid = [
             select(PAYMENT.c.invoice_id, PAYMENT.c.currency, PAYMENT.c.amount_minor).where(
                 PAYMENT.c.status == "succeeded"
             ),
             select(CASH.c.invoice_id, CASH.c.currency, _USED * -1).where(CASH.c.invoice_id.is_not(None)),
+            select(CHARGEBACK.c.invoice_id, CHARGEBACK.c.currency, CHARGEBACK.c.reopened_minor * -1).where(
+                CHARGEBACK.c.reopened_minor != 0
+            ),
         ]
         both = union_all(*paid).subquery("paid")
         query = select(both.c.invoice_id, both.c.currency, func.sum(both.c.amount_minor)).group_by(
@@ -145,17 +149,41 @@ class Sums:
             )
         }
 
-    def held(self, invoice_ids: list[str]) -> dict[str, Money]:
-        """Invoice id to what open disputes hold of it; invoices without one are absent."""
+    def written_off(self, invoice_ids: list[str]) -> dict[str, Money]:
+        """Invoice id to what of it was given up; invoices of which nothing was are absent."""
         query = (
-            select(DISPUTE.c.invoice_id, DISPUTE.c.currency, func.sum(DISPUTE.c.amount_minor))
-            .where(DISPUTE.c.closed_on.is_(None))
-            .group_by(DISPUTE.c.invoice_id, DISPUTE.c.currency)
+            select(WRITE_OFF.c.invoice_id, WRITE_OFF.c.currency, func.sum(WRITE_OFF.c.amount_minor))
+            .where(WRITE_OFF.c.state == "booked")
+            .group_by(WRITE_OFF.c.invoice_id, WRITE_OFF.c.currency)
         )
         return {
             invoice: Money(int(minor), currency)
             for part in chunks(invoice_ids)
-            for invoice, currency, minor in self._connection.execute(query.where(DISPUTE.c.invoice_id.in_(part)))
+            for invoice, currency, minor in self._connection.execute(query.where(WRITE_OFF.c.invoice_id.in_(part)))
+        }
+
+    def held(self, invoice_ids: list[str]) -> dict[str, Money]:
+        """Invoice id to what of it no card is charged for: what open disputes hold, what a customer's bank took back,
+        and what is proposed to be given up; invoices without any are absent."""
+        holds = [
+            select(DISPUTE.c.invoice_id, DISPUTE.c.currency, DISPUTE.c.amount_minor).where(
+                DISPUTE.c.closed_on.is_(None)
+            ),
+            select(CHARGEBACK.c.invoice_id, CHARGEBACK.c.currency, CHARGEBACK.c.reopened_minor).where(
+                CHARGEBACK.c.reopened_minor != 0
+            ),
+            select(WRITE_OFF.c.invoice_id, WRITE_OFF.c.currency, WRITE_OFF.c.amount_minor).where(
+                WRITE_OFF.c.state == "proposed"
+            ),
+        ]
+        all_ = union_all(*holds).subquery("holds")
+        query = select(all_.c.invoice_id, all_.c.currency, func.sum(all_.c.amount_minor)).group_by(
+            all_.c.invoice_id, all_.c.currency
+        )
+        return {
+            invoice: Money(int(minor), currency)
+            for part in chunks(invoice_ids)
+            for invoice, currency, minor in self._connection.execute(query.where(all_.c.invoice_id.in_(part)))
         }
 
     def refunded(self, payment_ids: list[str]) -> dict[str, Money]:

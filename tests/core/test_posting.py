@@ -295,7 +295,9 @@ def test_a_receipt_pays_invoices_and_keeps_the_rest_as_the_customers() -> None:
     [
         (["dispute opened", "dispute won"], {}),
         (["dispute opened", "dispute lost"], {"1050": "-9.00", "6200": "9.00"}),
-        (["write-off"], {"1100": "-9.00", "6200": "9.00"}),
+        (["dispute opened", "dispute reopened"], {"1050": "-9.00", "1100": "9.00"}),
+        (["write-off"], {"1100": "-9.00", "1190": "9.00"}),
+        (["recovery"], {"2310": "9.00", "6200": "-9.00"}),
         (["payout"], {"1010": "9.00", "1060": "-9.00"}),
         (["cash identified", "cash applied"], {"1100": "-9.00", "2320": "9.00"}),
         (["cash applied", "cash returned"], {"1010": "-9.00", "1100": "-9.00", "2310": "18.00"}),

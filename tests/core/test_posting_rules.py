@@ -198,9 +198,9 @@ def test_debits_come_first_and_totals_stand_at_the_ends() -> None:
 
 
 def test_a_negative_amount_goes_to_the_other_side_and_zero_is_not_booked() -> None:
-    (entry,) = RULES.book(fact("write-off", part("whole", "-5")))
-    assert {line.ledger_account: line.amount.minor for line in entry.lines} == {"6200": -500, "1100": 500}
-    assert RULES.book(fact("write-off", part("whole", "0"))) == []
+    (entry,) = RULES.book(fact("recovery", part("whole", "-5")))
+    assert {line.ledger_account: line.amount.minor for line in entry.lines} == {"2310": -500, "6200": 500}
+    assert RULES.book(fact("recovery", part("whole", "0"))) == []
 
 
 def test_the_fact_decides_the_way_of_an_event_that_may_go_either() -> None:

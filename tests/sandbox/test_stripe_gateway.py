@@ -340,3 +340,54 @@ def test_no_parameter_is_accepted_that_the_vendor_does_not_know(
     schema = spec["components"]["schemas"][f"params.{theirs}"]
     assert {name.rstrip("!") for name in ours} <= schema["properties"].keys()
     assert {name.rstrip("!") for name in ours if name.endswith("!")} == set(schema.get("required", ()))
+
+
+def charged(client: stripe.StripeClient, card: str) -> stripe.PaymentIntent:
+    return client.v1.payment_intents.create(off_session(*customer_with(client, card)))
+
+
+def moved(dispute: stripe.Dispute) -> list[tuple[int, int, int, str]]:
+    return [(one.amount, one.fee, one.net, one.reporting_category) for one in dispute.balance_transactions]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "status", "back"),
+    [("winning_evidence", "won", [(10_000, 0, 10_000, "dispute_reversal")]), ("losing_evidence", "lost", [])],
+)
+def test_evidence_decides_a_dispute_as_in_test_mode(
+    client: stripe.StripeClient, evidence: str, status: str, back: list[Any]
+) -> None:
+    """The money and a fee leave at once; what is won comes back without the fee."""
+    payment = charged(client, "pm_card_createDispute")
+    (dispute,) = client.v1.disputes.list({"payment_intent": payment.id})
+    assert (dispute.status, dispute.reason, dispute.amount) == ("needs_response", "fraudulent", 10_000)
+    taken = [(-10_000, 1500, -11_500, "dispute")]
+    assert moved(dispute) == taken
+    assert dispute.evidence_details.due_by > dispute.created
+    decided = client.v1.disputes.update(dispute.id, {"evidence": {"uncategorized_text": evidence}})
+    assert (decided.status, moved(decided)) == (status, taken + back)
+    kinds = {event.type for event in client.v1.events.list({"limit": 100})}
+    assert {"charge.dispute.created", "charge.dispute.funds_withdrawn", "charge.dispute.closed"} <= kinds
+    assert ("charge.dispute.funds_reinstated" in kinds) is bool(back)
+
+
+def test_an_inquiry_moves_no_money_and_its_charge_can_be_refunded(client: stripe.StripeClient) -> None:
+    payment = charged(client, "pm_card_createDisputeInquiry")
+    (dispute,) = client.v1.disputes.list({"payment_intent": payment.id})
+    assert (dispute.status, moved(dispute)) == ("warning_needs_response", [])
+    client.v1.refunds.create({"payment_intent": payment.id})
+    assert client.v1.disputes.close(dispute.id).status == "warning_closed"
+
+
+def test_a_charge_that_the_bank_took_back_is_not_refunded(client: stripe.StripeClient) -> None:
+    payment = charged(client, "pm_card_createDisputeProductNotReceived")
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        client.v1.refunds.create({"payment_intent": payment.id})
+    assert refused.value.code == "charge_disputed"
+
+
+def test_the_bank_gives_back_as_much_as_it_decides(client: stripe.StripeClient, api: httpx.Client) -> None:
+    payment = paid(client)
+    ident = api.post("/_sandbox/disputes", json={"payment_intent": payment.id, "amount": 900}).json()["id"]
+    api.post("/_sandbox/disputes", json={"dispute": ident, "status": "won", "amount": 400}).raise_for_status()
+    assert [one[0] for one in moved(client.v1.disputes.retrieve(ident))] == [-900, 400]

@@ -17,7 +17,17 @@ from core.money import Money
 from core.noun import Noun
 from core.obligations import Milestone, billed, obligations
 from core.orders import activate
-from core.payments import Dispute, Payment, PaymentStatus, Refund, Settlement
+from core.payments import (
+    Chargeback,
+    ChargebackStatus,
+    Dispute,
+    Payment,
+    PaymentStatus,
+    Refund,
+    Settlement,
+    WriteOff,
+    WriteOffState,
+)
 from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import rate
@@ -25,7 +35,7 @@ from core.rating.alerts import Alert
 from core.rational import Fraction
 from core.revenue import straight_line
 from core.tax import TaxDocument, TaxLine, TaxStatus
-from core.ties import Break
+from core.ties import Break, Part
 from core.units import UnitBalance, UnitGrant
 from core.wallets import CreditGrant, CreditKind, drawn
 from tests.books import BOOKS
@@ -109,6 +119,27 @@ ADJUSTMENT = Adjustment(
     currency="USD",
     amount=usd("-1.50"),
     reason="Counted twice",
+)
+CHARGEBACK = Chargeback(
+    id="dp_1",
+    payment_vendor_id="pi_1",
+    currency="USD",
+    amount=usd("9.00"),
+    reason="fraudulent",
+    status=ChargebackStatus.OPEN,
+    opened_at=NOON,
+)
+WRITE_OFF = WriteOff(
+    id=f"WO-{INVOICE.id}-1",
+    invoice_id=INVOICE.id,
+    account_id=ACCOUNT.id,
+    currency="USD",
+    amount=usd("9.00"),
+    tax=usd("0.70"),
+    reason="bankrupt",
+    written_on=date(2026, 12, 1),
+    proposed_by="Ada",
+    state=WriteOffState.PROPOSED,
 )
 DISPUTE = Dispute(
     id="DIS-1",
@@ -291,6 +322,26 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([UNIT_BALANCE], {}),
     ([ALERT, ALERT.model_copy(update={"id": "other", "raised_at": NOON, "told_at": NOON})], {}),
     ([AMENDMENT], {}),
+    (
+        [
+            CHARGEBACK,
+            CHARGEBACK.model_copy(
+                update={
+                    "id": "dp_2",
+                    "payment_id": PAYMENT.id,
+                    "invoice_id": INVOICE.id,
+                    "account_id": ACCOUNT.id,
+                    "status": ChargebackStatus.LOST,
+                    "evidence_due_at": NOON,
+                    "moved": (Part(name="txn_2", amount=usd("-9.00")),),
+                    "lost": usd("9.00"),
+                    "reopened": usd("0.00"),
+                }
+            ),
+        ],
+        {},
+    ),
+    ([WRITE_OFF, WRITE_OFF.model_copy(update={"id": "WO-2", "decided_by": "Grace"})], {}),
     ([DISPUTE, DISPUTE.model_copy(update={"id": "DIS-2", "closed_on": date(2026, 11, 6)})], {}),
     (
         [
