@@ -168,6 +168,11 @@ def floor(path: Path) -> float:
     return process_time() - started
 
 
+def peak() -> int:
+    """The most memory so far, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
 def tie_out(hub: Hub) -> tuple[list[TieLine], list[Break]]:
     """Rated against invoiced, and the ledger against the schedules: the ties that ask no other system."""
     ties = TieOut(hub, PERIOD, "hub")
@@ -190,12 +195,14 @@ def main(lines: int, folder: Path) -> None:
     enter(folder / "close.db", lines)
     hub._connectors.update(dict.fromkeys(settings.systems, AnsweringLedger()))  # type: ignore[arg-type]
     spent: dict[str, float] = {}
+    print(f"before the close: peak {peak():,} MB")
 
     def timed(name: str, act: Callable[[], T]) -> T:
         started = process_time()
         done = act()
         spent[name] = process_time() - started
-        print(f"{name:28} {spent[name]:8.1f} cpu s {lines / spent[name]:12,.0f} invoice lines/s", flush=True)
+        speed = f"{spent[name]:8.1f} cpu s {lines / spent[name]:12,.0f} invoice lines/s"
+        print(f"{name:28} {speed}   peak so far {peak():,} MB", flush=True)
         return done
 
     close = stages.freeze(hub, PERIOD, "bench")
@@ -208,12 +215,11 @@ def main(lines: int, folder: Path) -> None:
     pack_folder, _ = timed("pack", lambda: certify(hub, close, ties=ties, breaks=breaks, compared=compared))
     flaws = timed("verify the pack offline", lambda: pack.verify(pack_folder))
     least = floor(folder / "close.db")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     wrong = [*left, *(one for one in compared if one.wrong), *breaks, *flaws]
     journal_lines, whole = 2 * lines, sum(spent.values())
     booked = spent["recognise, make journals"] + spent["check again, book"]
     print(
-        f"{lines:,} invoice lines, {journal_lines:,} journal lines booked: {whole:.0f} cpu s in all, peak {peak:,} MB,"
+        f"{lines:,} invoice lines, {journal_lines:,} journal lines booked: {whole:.0f} cpu s in all, peak {peak():,} MB,"
         f" {len(wrong)} wrong\n"
         f"journal lines a minute: {60 * journal_lines / whole:,.0f} through every stage"
         f" ({60 * journal_lines / whole / PUBLISHED:.0f}x a published {PUBLISHED:,}),"

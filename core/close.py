@@ -8,17 +8,16 @@ approval never covers another set of journals than the one that was shown.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
 
 from core.errors import Rejected
 from core.ledger import JournalEntry
 from core.money import Money
 from core.noun import CurrencyCode, Id, Instant, Noun
+from core.subledgers import Booked
 
 
 class CloseState(StrEnum):
@@ -44,7 +43,8 @@ class Close(Noun):
     """One close of a month (``"2026-10"``); ``number`` grows when the month was reopened.
 
     ``cut_off``: the first instant that does not belong to the month, in the zone of the entity. ``digest``: of the
-    journals that were shown last.
+    journals that were shown last; ``journals`` how many they are, ``moves`` what they move. ``round``: how many sets of
+    journals it has booked so far.
     """
 
     id: Id
@@ -57,6 +57,9 @@ class Close(Noun):
     frozen_at: Instant
     started_by: str
     digest: str | None = None
+    journals: int = 0
+    moves: tuple[Booked, ...] = ()
+    round: int = 0
 
     def moved(self, state: CloseState, **changes: object) -> Close:
         """The close in its next state. Rejected when that may not follow."""
@@ -133,13 +136,28 @@ class Decision(Noun):
 
 
 class JournalDraft(Noun):
-    """A journal that a close would book, as it was shown under ``digest``. ``booked``: approved, and in the ledger."""
+    """A journal as a close has shown it, in its ``round``: those of its earlier rounds are booked.
+
+    ``text``: the entry as JSON. What is approved is named by a digest of such texts.
+    """
 
     id: Id
     close_id: Id
-    digest: str
-    entry: JournalEntry
-    booked: bool = False
+    round: int
+    text: str
+
+    @classmethod
+    def of(cls, close: Close, entry: JournalEntry) -> JournalDraft:
+        return cls(id=entry.id, close_id=close.id, round=close.round, text=written(entry))
+
+    @property
+    def entry(self) -> JournalEntry:
+        return JournalEntry.model_validate_json(self.text)
+
+
+def written(entry: JournalEntry) -> str:
+    """The JSON text of an entry, the same for equal entries; what it does not say is as in every entry."""
+    return entry.model_dump_json(exclude_defaults=True)
 
 
 class PeriodLock(Noun):
@@ -172,19 +190,30 @@ class PostedJournal(Noun):
     lines: tuple[PostedLine, ...]
 
 
-def digest_of(journals: Iterable[Mapping[str, Any]]) -> str:
-    """Sixteen hex digits that stand for exactly these journals (as JSON values), in any order."""
-    texts = sorted(json.dumps(one, sort_keys=True) for one in journals)
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+class Digest:
+    """What stands for exactly these texts of journals, in any order; the texts are not kept."""
+
+    def __init__(self) -> None:
+        self._hashes: list[bytes] = []
+
+    def add(self, *texts: str) -> None:
+        self._hashes += (hashlib.sha256(text.encode()).digest()[:16] for text in texts)
+
+    def __len__(self) -> int:
+        return len(self._hashes)
+
+    @property
+    def value(self) -> str:
+        """Sixteen hex digits."""
+        return hashlib.sha256(b"".join(sorted(self._hashes))).hexdigest()[:16]
 
 
-def volume(entries: Iterable[JournalEntry]) -> dict[str, Money]:
-    """Currency to the sum of the debits: how much money these journals move."""
+def volume(moves: Iterable[Booked]) -> dict[str, Money]:
+    """Currency to the sum of the debits: how much money journals move."""
     moved: dict[str, Money] = {}
-    for entry in entries:
-        for line in entry.lines:
-            if line.debit is not None:
-                moved[entry.currency] = moved.get(entry.currency, Money.zero(entry.currency)) + line.debit
+    for one in moves:
+        currency = one.debit.currency
+        moved[currency] = moved.get(currency, Money.zero(currency)) + one.debit
     return moved
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
 from typing import Self
@@ -38,6 +39,11 @@ class LedgerAccount(Noun):
 
 #: The segments that subledgers are told apart by.
 DETAILS = ("jurisdiction", "gateway", "revalues")
+
+
+def detail(segments: Mapping[str, str]) -> str:
+    """The one segment of a line that its subledger is told apart by; empty for none."""
+    return next((value for name in DETAILS if (value := segments.get(name))), "") if segments else ""
 
 
 class Dimension(Noun):
@@ -100,7 +106,7 @@ class JournalLine(Noun):
     @property
     def detail(self) -> str:
         """What tells it from others of its ledger account in a subledger: jurisdiction, gateway, currency revalued."""
-        return next((value for name in DETAILS if (value := self.segments.get(name))), "")
+        return detail(self.segments)
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:

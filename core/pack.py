@@ -28,25 +28,23 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from core.audit import AuditRow
-from core.close import Verdict, digest_of
-from core.errors import TieBroken
-from core.journals import for_general_ledger
-from core.ledger import JournalEntry
+from core.close import Digest, Verdict
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
 
-#: What makes a spreadsheet take text for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+#: What makes a spreadsheet take text for a formula: how it begins.
+FORMULA = frozenset("=+-@\t\r")
 
 Cell = str | int | Decimal | None
 
@@ -65,7 +63,7 @@ def _cell(value: Cell) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
+        return f"'{value}" if value[:1] in FORMULA else value
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
@@ -73,7 +71,9 @@ def write_table(folder: Path, table: Table) -> None:
     with (folder / table.name).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
-        writer.writerows([_cell(value) for value in row] for row in table.rows)
+        writer.writerows(
+            [one if type(one) is str and one[:1] not in FORMULA else _cell(one) for one in row] for row in table.rows
+        )
 
 
 def write_lines(folder: Path, name: str, items: Iterable[Mapping[str, Any]]) -> None:
@@ -122,10 +122,10 @@ def verify(folder: Path, expected: str | None = None) -> list[Flaw]:
 
     ``expected``: the SHA-256 of the manifest as it was noted elsewhere.
     """
-    flaws = list(_files(folder, expected))
+    flaws, read = list(_files(folder, expected)), Pack(folder)
     for check in CHECKS:
         try:
-            flaws += check(folder)
+            flaws += check(read)
         except FileNotFoundError as error:
             name = Path(str(error.filename)).name
             flaws.append(Flaw(name, "is missing"))
@@ -163,19 +163,39 @@ def _files(folder: Path, expected: str | None) -> Iterator[Flaw]:
 # Reading back
 
 
+def read_columns(folder: Path, name: str, *columns: str) -> Iterator[tuple[str, ...]]:
+    """Those columns of a table, row by row."""
+    with (folder / name).open(encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        heads = next(rows, [])
+        try:
+            places = [heads.index(column) for column in columns]
+        except ValueError:
+            raise Unreadable(f"{name}: a column is missing") from None
+        for row in rows:
+            if len(row) != len(heads):
+                raise Unreadable(f"{name}: a row has too few or too many cells")
+            yield tuple([row[place] for place in places])
+
+
 def read_table(folder: Path, name: str) -> Iterator[dict[str, str]]:
     with (folder / name).open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if None in row or None in row.values():
-                raise Unreadable(f"{name}: a row has too few or too many cells")
-            yield row
+        heads = next(csv.reader(file), [])
+    for row in read_columns(folder, name, *heads):
+        yield dict(zip(heads, row, strict=True))
+
+
+def _decimal(text: str, column: str, name: str) -> Decimal:
+    try:
+        return Decimal(text or 0)
+    except InvalidOperation:
+        raise Unreadable(f"{name}: {column} {text!r} is no amount") from None
 
 
 def _amount(row: Mapping[str, str], column: str, name: str) -> Decimal:
-    try:
-        return Decimal(row[column] or 0)
-    except (InvalidOperation, KeyError):
-        raise Unreadable(f"{name}: {column} {row.get(column)!r} is no amount") from None
+    if column not in row:
+        raise Unreadable(f"{name}: the column {column} is missing")
+    return _decimal(row[column], column, name)
 
 
 def read_lines(folder: Path, name: str) -> Iterator[Any]:
@@ -195,63 +215,155 @@ def read_close(folder: Path) -> dict[str, Any]:
     return about
 
 
-def read_journals(folder: Path) -> list[JournalEntry]:
-    try:
-        return [
-            JournalEntry.model_validate_json(json.dumps(item["journal"]))
-            for item in read_lines(folder, "journals.jsonl")
-        ]
-    except (KeyError, TypeError, ValidationError, TieBroken):
-        raise Unreadable("journals.jsonl: a journal is not sound, or does not balance") from None
+@dataclass
+class Pack:
+    """A pack as its checks read it; its two large files are read once."""
+
+    folder: Path
+
+    def table(self, name: str) -> Iterator[dict[str, str]]:
+        return read_table(self.folder, name)
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        return read_close(self.folder)
+
+    @cached_property
+    def journals(self) -> Journals:
+        return Journals.read(self.folder)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger.read(self.folder)
+
+    @cached_property
+    def closings(self) -> dict[tuple[str, str], Decimal]:
+        name = "trial_balance.csv"
+        return {(row["account"], row["currency"]): _amount(row, "closing", name) for row in self.table(name)}
+
+
+#: By account and side (debits or credits).
+Sides = dict[tuple[str, str], Decimal]
+
+
+@dataclass
+class Journals:
+    """``journals.jsonl`` beside ``journals.csv``: the digest of each round, what each journal of the general ledger
+    moves by account (debits less credits), and where the two files differ."""
+
+    digests: dict[int, Digest] = field(default_factory=dict)
+    moved: dict[tuple[str, str], Decimal] = field(default_factory=lambda: defaultdict(Decimal))
+    flaws: list[Flaw] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> Journals:
+        found = cls()
+        rows = read_columns(folder, "journals.csv", "journal", "account", "debit", "credit")
+        shown = groupby(rows, itemgetter(0))
+        for item in read_lines(folder, "journals.jsonl"):
+            try:
+                journal = item["journal"]
+                sides = found._add(int(item["round"]), journal)
+                ident = str(journal["id"])
+            except (ArithmeticError, KeyError, TypeError, ValueError):
+                raise Unreadable("journals.jsonl: a journal is not sound, or does not balance") from None
+            name, lines = next(shown, ("none", ()))
+            if name != ident:
+                found.flaws.append(Flaw("journals.csv", f"has {name} in the place of {ident}"))
+                break
+            for _, account, debit, credit in lines:
+                for side, text in (("debit", debit), ("credit", credit)):
+                    if text:
+                        sides[account, side] = sides.get((account, side), Decimal(0)) - _decimal(
+                            text, side, "journals.csv"
+                        )
+            found.flaws += (
+                Flaw("journals.csv", f"{ident} {account}: {side} differs by {left} from journals.jsonl")
+                for (account, side), left in sides.items()
+                if left
+            )
+        else:
+            found.flaws += (Flaw("journals.csv", f"{name} is not in journals.jsonl") for name, _ in shown)
+        return found
+
+    def _add(self, round_: int, journal: Mapping[str, Any]) -> Sides:
+        """ValueError when it does not balance, in its currency or in that of the books."""
+        # As it was written: the digest stands for that text.
+        text = json.dumps(journal, separators=(",", ":"), ensure_ascii=False)
+        self.digests.setdefault(round_, Digest()).add(text)
+        sides: Sides = {}
+        currency, carrier = journal["currency"], str(journal.get("gl_journal") or journal["id"])
+        net = own = Decimal(0)
+        for line in journal["lines"]:
+            (side,) = line.keys() & {"debit", "credit"}
+            money, worth = line[side], line.get("functional") or line[side]
+            amount, account = Decimal(money["amount"]), line["ledger_account"]
+            if money["currency"] != currency or amount <= 0:
+                raise ValueError
+            sides[account, side] = sides.get((account, side), Decimal(0)) + amount
+            signed = amount if side == "debit" else -amount
+            self.moved[carrier, account] += signed
+            net += signed
+            own += Decimal(worth["amount"]) if side == "debit" else -Decimal(worth["amount"])
+        if net or own:
+            raise ValueError
+        return sides
+
+
+@dataclass
+class Ledger:
+    """``ledger.csv``: debits and credits by account, currency and event, and the entries that do not balance."""
+
+    sides: dict[tuple[str, str, str], list[Decimal]] = field(default_factory=dict)
+    flaws: list[Flaw] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, folder: Path) -> Ledger:
+        found, name = cls(), "ledger.csv"
+        columns = ("entry", "currency", "account", "event", "debit", "credit")
+        for (entry, currency), lines in groupby(read_columns(folder, name, *columns), itemgetter(0, 1)):
+            net = Decimal(0)
+            for _, _, account, event, debit, credit in lines:
+                if (sides := found.sides.get((account, currency, event))) is None:
+                    sides = found.sides[account, currency, event] = [Decimal(0), Decimal(0)]
+                if debit:
+                    amount = _decimal(debit, "debit", name)
+                    sides[0] += amount
+                    net += amount
+                if credit:
+                    amount = _decimal(credit, "credit", name)
+                    sides[1] += amount
+                    net -= amount
+            if net:
+                found.flaws.append(Flaw(name, f"{entry} does not balance: {net} {currency}"))
+        return found
 
 
 # What must hold. Each gives its flaws; the file that is named is the one whose figure does not fit the others.
 
 
-def _journals(folder: Path) -> Iterator[Flaw]:
-    """Each journal balances (or it is none), the digest is the approved one, and the CSV says the same."""
-    shown: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for item in read_lines(folder, "journals.jsonl"):
-        shown[str(item.get("digest"))].append(item.get("journal", {}))
-    if not shown.keys() <= set(read_close(folder).get("digests", [])):
-        yield Flaw("journals.jsonl", "has journals under a digest that close.json does not name")
-    for digest, journals in shown.items():
-        if digest_of(journals) != digest:
-            yield Flaw("journals.jsonl", f"is not the set of journals that {digest} stands for")
-    sides: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
-    for entry in read_journals(folder):
-        for line in entry.lines:
-            sides[entry.id, line.ledger_account, "debit"] += line.debit.amount if line.debit else 0
-            sides[entry.id, line.ledger_account, "credit"] += line.credit.amount if line.credit else 0
-    for row in read_table(folder, "journals.csv"):
-        for side in ("debit", "credit"):
-            sides[row["journal"], row["account"], side] -= _amount(row, side, "journals.csv")
-    for (journal, account, side), left in sides.items():
-        if left:
-            yield Flaw("journals.csv", f"{journal} {account}: {side} differs by {left} from journals.jsonl")
+def _journals(read: Pack) -> Iterator[Flaw]:
+    """Each journal balances (or it is none), the digests are those that were shown, and the CSV says the same."""
+    for number, digest in read.journals.digests.items():
+        if digest.value not in read.about.get("digests", []):
+            yield Flaw("journals.jsonl", f"is no set of journals that was shown: {digest.value}, round {number}")
+    yield from read.journals.flaws
 
 
-def _ledger(folder: Path) -> Iterator[Flaw]:
+def _ledger(read: Pack) -> Iterator[Flaw]:
     """Every entry of the month balances."""
-    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for row in read_table(folder, "ledger.csv"):
-        sums[row["entry"], row["currency"]] += _amount(row, "debit", "ledger.csv") - _amount(
-            row, "credit", "ledger.csv"
-        )
-    for (entry, currency), left in sums.items():
-        if left:
-            yield Flaw("ledger.csv", f"{entry} does not balance: {left} {currency}")
+    yield from read.ledger.flaws
 
 
-def _trial_balance(folder: Path) -> Iterator[Flaw]:
+def _trial_balance(read: Pack) -> Iterator[Flaw]:
     """Opening + debits - credits = closing; the debits and credits are those of the ledger; the whole is zero."""
     name = "trial_balance.csv"
     sums: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
-    for row in read_table(folder, "ledger.csv"):
-        for side in ("debit", "credit"):
-            sums[row["account"], row["currency"], side] += _amount(row, side, "ledger.csv")
+    for (account, currency, _), (debits, credits) in read.ledger.sides.items():
+        sums[account, currency, "debit"] += debits
+        sums[account, currency, "credit"] += credits
     whole: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for row in read_table(folder, name):
+    for row in read.table(name):
         account, currency = row["account"], row["currency"]
         opening, debit, credit, closing = (_amount(row, c, name) for c in ("opening", "debit", "credit", "closing"))
         if opening + debit - credit != closing:
@@ -270,23 +382,17 @@ def _trial_balance(folder: Path) -> Iterator[Flaw]:
             yield Flaw(name, f"{column} does not sum to zero: {left} {currency}")
 
 
-def _closings(folder: Path) -> dict[tuple[str, str], Decimal]:
-    name = "trial_balance.csv"
-    return {(row["account"], row["currency"]): _amount(row, "closing", name) for row in read_table(folder, name)}
-
-
-def _roll_forwards(folder: Path) -> Iterator[Flaw]:
+def _roll_forwards(read: Pack) -> Iterator[Flaw]:
     """Opening + movements = closing, the movements are the ledger's, and the closing is that of the trial balance."""
     name = "roll_forwards.csv"
     moved: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
-    for row in read_table(folder, "ledger.csv"):
-        net = _amount(row, "debit", "ledger.csv") - _amount(row, "credit", "ledger.csv")
-        moved[row["account"], row["currency"], row["event"]] += net
+    for place, (debits, credits) in read.ledger.sides.items():
+        moved[place] += debits - credits
     rolls: dict[tuple[str, str, str, str], dict[str, Decimal]] = defaultdict(dict)
-    for row in read_table(folder, name):
+    for row in read.table(name):
         where = row["subledger"], row["account"], row["detail"], row["currency"]
         rolls[where][row["step"]] = _amount(row, "amount", name)
-    left = _closings(folder)
+    left = dict(read.closings)
     shown = set()
     for (subledger, account, detail, currency), steps in rolls.items():
         told, closing = f"{subledger} {account} {detail}".strip(), steps.pop("closing", None)
@@ -305,20 +411,20 @@ def _roll_forwards(folder: Path) -> Iterator[Flaw]:
             yield Flaw(name, f"{account} {currency}: {event} differs by {difference} from ledger.csv")
 
 
-def _aging(folder: Path) -> Iterator[Flaw]:
+def _aging(read: Pack) -> Iterator[Flaw]:
     """The buckets of a customer are their total, all totals are the receivables, and so are the open items."""
-    receivables, due = read_close(folder).get("receivables", []), defaultdict[str, Decimal](Decimal)
-    for (account, currency), closing in _closings(folder).items():
+    receivables, due = read.about.get("receivables", []), defaultdict[str, Decimal](Decimal)
+    for (account, currency), closing in read.closings.items():
         if account in receivables:
             due[currency] += closing
     items, aged = dict(due), dict(due)
-    for row in read_table(folder, "aging.csv"):
+    for row in read.table("aging.csv"):
         buckets = [column for column in row if column not in ("customer", "name", "currency", "total")]
         total = _amount(row, "total", "aging.csv")
         if sum(_amount(row, column, "aging.csv") for column in buckets) != total:
             yield Flaw("aging.csv", f"{row['customer']}: the buckets do not sum to {total}")
         aged[row["currency"]] = aged.get(row["currency"], Decimal(0)) - total
-    for row in read_table(folder, "open_items.csv"):
+    for row in read.table("open_items.csv"):
         items[row["currency"]] = items.get(row["currency"], Decimal(0)) - _amount(row, "open", "open_items.csv")
     for name, left in (("aging.csv", aged), ("open_items.csv", items)):
         for currency, difference in left.items():
@@ -326,13 +432,13 @@ def _aging(folder: Path) -> Iterator[Flaw]:
                 yield Flaw(name, f"differs by {difference} {currency} from the receivables of trial_balance.csv")
 
 
-def _ties(folder: Path) -> Iterator[Flaw]:
+def _ties(read: Pack) -> Iterator[Flaw]:
     """Both sides of every tie are equal, except where each Break is explained, or was let pass by a person."""
-    passed = {row["record"] for row in read_table(folder, "overrides.csv") if row["gate"] == "ties"}
+    passed = {row["record"] for row in read.table("overrides.csv") if row["gate"] == "ties"}
     broken: dict[str, list[bool]] = defaultdict(list)
-    for row in read_table(folder, "breaks.csv"):
+    for row in read.table("breaks.csv"):
         broken[row["tie"]].append(bool(row["explained"]) or row["id"] in passed)
-    for row in read_table(folder, "ties.csv"):
+    for row in read.table("ties.csv"):
         left, right = _amount(row, "left", "ties.csv"), _amount(row, "right", "ties.csv")
         if left - right != _amount(row, "difference", "ties.csv"):
             yield Flaw("ties.csv", f"{row['tie']}: {left} - {right} is not {row['difference']}")
@@ -342,16 +448,12 @@ def _ties(folder: Path) -> Iterator[Flaw]:
             yield Flaw("ties.csv", f"{row['tie']} does not close: {left} against {right}")
 
 
-def _read_back(folder: Path) -> Iterator[Flaw]:
+def _read_back(read: Pack) -> Iterator[Flaw]:
     """What was certified was read back: every line of every journal, the same on both sides."""
-    shown = list(read_table(folder, "read_back.csv"))
-    if not shown and read_close(folder).get("state") != "closed":
+    shown = list(read.table("read_back.csv"))
+    if not shown and read.about.get("state") != "closed":
         return
-    sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-    for entry in for_general_ledger(read_journals(folder)):
-        for line in entry.lines:
-            amount = line.debit.amount if line.debit else -(line.credit.amount if line.credit else Decimal(0))
-            sums[entry.id, line.ledger_account] += amount
+    sums = defaultdict(Decimal, read.journals.moved)
     for row in shown:
         ours, theirs = _amount(row, "ours", "read_back.csv"), _amount(row, "theirs", "read_back.csv")
         if ours != theirs:
@@ -362,18 +464,18 @@ def _read_back(folder: Path) -> Iterator[Flaw]:
             yield Flaw("read_back.csv", f"{journal} {account} differs by {left} from journals.jsonl")
 
 
-def _payloads(folder: Path) -> Iterator[Flaw]:
+def _payloads(read: Pack) -> Iterator[Flaw]:
     """What was sent is what the proof of its delivery names."""
-    for item in read_lines(folder, "payloads.jsonl"):
+    for item in read_lines(read.folder, "payloads.jsonl"):
         told = item.get("digest")
         if told and hashlib.sha256(str(item.get("payload", "")).encode()).hexdigest()[: len(told)] != told:
             yield Flaw("payloads.jsonl", f"{item.get('journal')} is not what was sent")
 
 
-def _audit(folder: Path) -> Iterator[Flaw]:
+def _audit(read: Pack) -> Iterator[Flaw]:
     """Each row of the audit carries its own hash; every approval and override that the pack shows was told to it."""
     told = set()
-    for item in read_lines(folder, "audit.jsonl"):
+    for item in read_lines(read.folder, "audit.jsonl"):
         try:
             link = AuditRow(**{**item, "at": datetime.fromisoformat(item["at"])})
         except (KeyError, TypeError, ValueError):
@@ -381,21 +483,21 @@ def _audit(folder: Path) -> Iterator[Flaw]:
         if link.hash != link.expected_hash():
             yield Flaw("audit.jsonl", f"row {link.seq} was changed after it was written")
         told.add((link.act, link.who))
-    approvals = list(read_table(folder, "approvals.csv"))
+    approvals = list(read.table("approvals.csv"))
     for row in approvals:
         act = "approved" if row["verdict"] == Verdict.APPROVE.value else "disapproved"
         if (act, row["who"]) not in told:
             yield Flaw("approvals.csv", f"{row['verdict']} by {row['who']} was never told to the audit")
     given = {row["digest"] for row in approvals if row["verdict"] == Verdict.APPROVE.value}
-    about = read_close(folder)
+    about = read.about
     if about.get("state") == "closed" and not set(about.get("digests", [])) <= given:
         yield Flaw("approvals.csv", "nobody approved the journals that were posted")
-    for row in read_table(folder, "overrides.csv"):
+    for row in read.table("overrides.csv"):
         if ("overridden", row["who"]) not in told:
             yield Flaw("overrides.csv", f"{row['record']} let pass by {row['who']} was never told to the audit")
 
 
-CHECKS: tuple[Callable[[Path], Iterable[Flaw]], ...] = (
+CHECKS: tuple[Callable[[Pack], Iterable[Flaw]], ...] = (
     _journals,
     _ledger,
     _trial_balance,

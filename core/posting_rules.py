@@ -308,17 +308,22 @@ class PostingRules:
         return [entry for entry in entries if entry is not None]
 
     def _entry(self, fact: Fact, via: Via) -> JournalEntry | None:
-        booked: dict[tuple[object, ...], Booking] = {}
         wanted = (via.value, "either") if fact.via in (None, via) else (via.value,)
         ways = [way for way in wanted if (fact.event, way) in self._ways]
-        ruled = [(part, rule) for way in ways for part in fact.parts if (rule := self.rule(fact, way, part))]
-        for number, ((part, rule), own) in enumerate(zip(ruled, _valued([part for part, _ in ruled]), strict=True)):
-            for booking in self._pair(fact, part, rule, own):
-                key = booking.account, booking.side, None if booking.order != _LINES else number
-                booked[key] = booked[key].with_more(booking) if key in booked else booking
-        lines = sorted((one for one in booked.values() if one.amount), key=lambda one: one.order)
+        ruled = [(part, ruling) for way in ways for part, ruling in self._ruled(fact, way)]
+        firsts: dict[tuple[str, str], Booking] = {}
+        lines: list[Booking] = []
+        lasts: dict[tuple[str, str], Booking] = {}
+        for (part, ruling), own in zip(ruled, _valued([part for part, _ in ruled]), strict=True):
+            for booking in _pair(fact, part, ruling, own):
+                if ruling.rule.total != booking.side:
+                    lines.append(booking)
+                    continue
+                whole, key = firsts if booking.side == "debit" else lasts, (booking.account, booking.side)
+                whole[key] = whole[key].with_more(booking) if key in whole else booking
         ident = f"{PREFIX[via]}-{fact.id}"
-        if not lines:
+        booked = [one for one in (*firsts.values(), *lines, *lasts.values()) if one.amount]
+        if not booked:
             return None
         return JournalEntry(
             id=ident,
@@ -330,25 +335,39 @@ class PostingRules:
             account_id=fact.account_id,
             memo=fact.memo,
             rules_version=self.version,
-            lines=tuple(one.line(f"{ident}-{position}", position) for position, one in enumerate(lines, 1)),
+            lines=tuple(one.line(f"{ident}-{position}", position) for position, one in enumerate(booked, 1)),
         )
 
-    def _pair(self, fact: Fact, part: Part, rule: Rule, own: Money | None) -> Iterator[Booking]:
-        known = fact.known(part)
-        segments = {name: value for name in rule.segments if (value := self.segments[name].value(known))}
-        for side, role in (("debit", rule.debit), ("credit", rule.credit)):
-            if rule.total == side:
-                order, about = _FIRST if side == "debit" else _LAST, (fact.memo, fact.source, fact.source_id)
-            else:
-                order, about = _LINES, (part.memo, part.source, part.source_id)
-            account = part.accounts.get(role) or self._code(role)
-            yield Booking(order, account, side, part.amount, *about, (rule.id,), segments, own)
+    def _ruled(self, fact: Fact, way: str) -> Iterator[tuple[Part, Ruling]]:
+        """The parts that this way books, with what is booked of each; parts that know the same are ruled once."""
+        rulings: dict[tuple[object, ...], Ruling | None] = {}
+        for part in fact.parts:
+            alike = part.name, *part.knows.items()
+            if alike not in rulings:
+                rule = self.rule(fact, way, part)
+                rulings[alike] = None if rule is None else self._ruling(rule, fact.known(part))
+            if ruling := rulings[alike]:
+                yield part, ruling
+
+    def _ruling(self, rule: Rule, known: Known) -> Ruling:
+        segments = {name: value for name in sorted(rule.segments) if (value := self.segments[name].value(known))}
+        return Ruling(
+            rule,
+            segments,
+            (("debit", rule.debit, self._code(rule.debit)), ("credit", rule.credit, self._code(rule.credit))),
+        )
 
     def _code(self, role: str) -> str:
         return self._by_role[role][0] if role in self._by_role else role
 
 
-_FIRST, _LINES, _LAST = range(3)
+def _pair(fact: Fact, part: Part, ruling: Ruling, own: Money | None) -> Iterator[Booking]:
+    for side, role, code in ruling.sides:
+        about = (part.memo, part.source, part.source_id)
+        if ruling.rule.total == side:
+            about = (fact.memo, fact.source, fact.source_id)
+        account = part.accounts.get(role) or code
+        yield Booking(account, side, part.amount, *about, (ruling.rule.id,), ruling.segments, own)
 
 
 def _added(one: Money | None, other: Money | None) -> Money | None:
@@ -369,10 +388,18 @@ def _valued(parts: Sequence[Part]) -> list[Money | None]:
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a rule books of the parts that know the same: ``sides`` are side, role, and the account of the role."""
+
+    rule: Rule
+    segments: Mapping[str, str]
+    sides: tuple[tuple[str, str, str], tuple[str, str, str]]
+
+
+@dataclass(slots=True)
 class Booking:
     """One line before it has a place. ``amount`` is on ``side``; below zero it goes to the other one."""
 
-    order: int
     account: str
     side: str
     amount: Money

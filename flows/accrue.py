@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from itertools import count
+from collections.abc import Iterator
+from itertools import count, groupby
+from operator import itemgetter
 
 from core.accounts import Account
 from core.close import Close
@@ -20,31 +21,24 @@ from flows.context import Hub
 EVENT = "unbilled"
 
 
-def accruals_due(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
+def accruals_due(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
     """What no final invoice of the month has and no accrual of it has booked, per customer, with its reversal.
 
     Of a line that is earned over its service period, the part that was served by the end of the month.
     """
-    span = DateSpan.month(close.period)
-    booked = work.periods.sources_of(EVENT, close.entity, span.start, span.end)
-    found: dict[str, list[RatedLine]] = defaultdict(list)
-    for line in work.find(
-        RatedLine, id=[one for one in work.periods.unbilled(close.period, span.end) if one not in booked]
-    ):
-        found[line.account_id].append(line)
-    accounts = {one.id: one for one in work.find(Account, id=list(found))}
-    due: list[JournalEntry] = []
-    for account_id, lines in sorted(found.items()):
-        earned = [_earned(hub, line, accounts[account_id], close.period) for line in lines]
+    end = DateSpan.month(close.period).end
+    for account_id, found in groupby(work.periods.unbilled(close.period, end, EVENT), itemgetter(0)):
         books = hub.books(work, account_id)
+        if books.entity.id != close.entity:
+            continue
+        (account,) = work.find(Account, id=account_id)
+        lines = work.find(RatedLine, id=[ident for _, ident in found])
+        earned = [line for one in lines if (line := _earned(hub, one, account, close.period)).amount]
         for number in count(1):
-            entries = unbilled_entries(
-                books, close.period, account_id, [line for line in earned if line.amount], hub.price_book, number
-            )
+            entries = unbilled_entries(books, close.period, account_id, earned, hub.price_book, number)
             if not work.periods.numbers_of([entry.id for entry in entries]):
                 break
-        due += entries
-    return due
+        yield from entries
 
 
 def _earned(hub: Hub, line: RatedLine, account: Account, period: str) -> RatedLine:

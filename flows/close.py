@@ -7,10 +7,11 @@ digest, and they are worked out once more in the transaction that books them: wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import chain, count
+from functools import cache
+from itertools import chain, count, islice
 from typing import Any
 
 from core.audit import Act, Deed
@@ -18,6 +19,7 @@ from core.close import (
     Close,
     CloseState,
     Decision,
+    Digest,
     Gate,
     JournalDraft,
     Obstacle,
@@ -26,19 +28,21 @@ from core.close import (
     Verdict,
     check_approver,
     close_id,
-    digest_of,
     first_of_next,
     needs_second,
     override_id,
     volume,
+    written,
 )
+from core.collecting import without_collecting
 from core.entities import LegalEntity
 from core.errors import Rejected, TieBroken
-from core.journals import as_booked, carried, for_general_ledger, split
+from core.journals import Movements, Summary, as_booked, carried, split
 from core.ledger import JournalEntry
 from core.period import DateSpan, start_of_day
 from core.ports import KeepsBooks
 from core.store import Work
+from core.store.codec import pages
 from core.sync import Lane, OutboxCommand
 from core.ties import Break, TieLine
 from flows.accrue import accruals_due
@@ -53,6 +57,9 @@ from flows.tie_out import tie_out_period
 
 #: How many months ahead an open one is looked for.
 MOST_MONTHS = 12
+
+#: Journals that are held in memory at a time.
+PAGE = 50
 
 #: How the audit names what no person did.
 WHO = "flow close"
@@ -155,17 +162,33 @@ def override(hub: Hub, close: Close, gate: str, record: str, who: str, reason: s
 # Journals
 
 
-def due_journals(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
-    """What the month has still to book, as the general ledger takes it: earned, accrued, revalued. Stores nothing."""
-    found = [entry for entries, _ in recognition_due(hub, work, close.period) for entry in entries]
-    found += accruals_due(hub, work, close)
-    found = [entry for entry in found if entry.entity == close.entity]
-    found += revaluations_due(hub, work, close, as_booked(found))
-    found = [_in_open_month(hub, work, close, entry) for entry in found]
+def due_journals(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
+    """What the month has still to book, as the general ledger takes it: earned, accrued, revalued.
+
+    One entry after the other, the same ones in the same order every time; stores nothing. Whoever books them meanwhile
+    books each once.
+    """
     policy = hub.settings.close
-    if policy.journals == "summary" or (policy.journals == "auto" and len(found) > policy.most_journals):
-        return carried(found, policy.most_lines, lambda *group: _names(work, close, *group))
-    return [part for entry in found for part in split(entry, policy.most_lines)]
+    entries = _in_open_months(hub, work, close, _due(hub, work, close))
+    summed = policy.journals == "summary"
+    if policy.journals == "auto":
+        first = list(islice(entries, policy.most_journals + 1))
+        entries, summed = chain(first, entries), len(first) > policy.most_journals
+    if summed:
+        yield from carried(entries, policy.most_lines, lambda *group: _names(work, close, *group))
+        return
+    for entry in entries:
+        yield from split(entry, policy.most_lines)
+
+
+def _due(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
+    held, foreign = work.sums.booked(close.entity, close.period), Movements()
+    earned = (entry for entries, _ in recognition_due(hub, work, close.period, close.entity) for entry in entries)
+    for entry in chain(earned, accruals_due(hub, work, close)):
+        if entry.currency != close.currency:
+            foreign.add(entry)
+        yield entry
+    yield from revaluations_due(hub, work, close, [*held, *foreign.booked()])
 
 
 def _names(work: Work, close: Close, event: str, day: date, currency: str) -> Iterator[str]:
@@ -176,31 +199,40 @@ def _names(work: Work, close: Close, event: str, day: date, currency: str) -> It
             yield ident
 
 
-def _in_open_month(hub: Hub, work: Work, close: Close, entry: JournalEntry) -> JournalEntry:
-    """The entry on the first day that is open in our books and, by policy, in those of the general ledger."""
-    day = work.periods.open_day(close.entity, entry.posted_on)
+def _in_open_months(hub: Hub, work: Work, close: Close, entries: Iterable[JournalEntry]) -> Iterator[JournalEntry]:
+    """The entries, each on the first day that is open in our books and, by policy, in those of the general ledger."""
     books = hub.connector(hub.system("erp"))
-    if hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks):
-        for _ in range(MOST_MONTHS):
-            if books.takes_postings(day):
-                break
-            day = work.periods.open_day(close.entity, first_of_next(day))
-    return entry.late(day)
+
+    @cache
+    def open_day(day: date) -> date:
+        day = work.periods.open_day(close.entity, day)
+        if hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks):
+            for _ in range(MOST_MONTHS):
+                if books.takes_postings(day):
+                    break
+                day = work.periods.open_day(close.entity, first_of_next(day))
+        return day
+
+    return (entry.late(open_day(entry.posted_on)) for entry in entries)
 
 
+@without_collecting()
 def preview(hub: Hub, close: Close) -> Close:
     """Works the journals out and keeps them as drafts, under the digest that an approval names."""
     with hub.database.work() as work:
         close = _again(work, close)
         settle_ended(work, close.period)
-        entries = due_journals(hub, work, close)
-        digest = digest_of(entry.model_dump(mode="json") for entry in entries)
-        work.periods.drop_drafts(close.id)
-        work.add([JournalDraft(id=one.id, close_id=close.id, digest=digest, entry=one) for one in entries])
-        close = close.moved(CloseState.PREVIEWED, digest=digest)
+        work.periods.drop_drafts(close)
+        moves, shown = Movements(), Digest()
+        for page in pages(moves.passing(due_journals(hub, work, close)), PAGE):
+            made = [JournalDraft.of(close, entry) for entry in page]
+            work.add(made)
+            shown.add(*(one.text for one in made))
+        about = {"digest": shown.value, "journals": len(shown), "moves": moves.booked()}
+        close = close.moved(CloseState.PREVIEWED, **about)
         work.put(close)
-        moved = {money.currency: str(money) for money in volume(entries).values()}
-        _tell(hub, work, close, Act.PREVIEWED, WHO, {"digest": digest, "journals": len(entries), "debits": moved})
+        moved = {money.currency: str(money) for money in volume(close.moves).values()}
+        _tell(hub, work, close, Act.PREVIEWED, WHO, {"digest": shown.value, "journals": len(shown), "debits": moved})
     hub.world.faults("close.previewed")
     return close
 
@@ -213,20 +245,14 @@ def _again(work: Work, close: Close) -> Close:
     return found
 
 
-def drafts(work: Work, close: Close) -> list[JournalDraft]:
-    """The journals of a close that wait for approval."""
-    return work.find(JournalDraft, close_id=close.id, digest=close.digest, booked=False)
-
-
 # Approval
 
 
 @dataclass(frozen=True)
 class Question:
-    """What an approver is asked: which journals, how much money, who approved already, who may."""
+    """What an approver is asked: the journals of ``close``, who approved already, how many must."""
 
     close: Close
-    entries: Sequence[JournalEntry]
     approvals: Sequence[Decision]
     needed: int
     complaint: str = ""
@@ -238,14 +264,11 @@ class Question:
 
 def question(hub: Hub, close: Close) -> Question:
     """How far the approval of the drafts has come. A refusal ends all approvals before it."""
-    policy = hub.settings.close
     with hub.database.reading() as work:
-        entries = [draft.entry for draft in drafts(work, close)]
         decisions = work.find(Decision, close_id=close.id)
-    moved = volume(entries)
-    two = needs_second(moved, close.currency, policy.second_approval_above)
+    two = needs_second(volume(close.moves), close.currency, hub.settings.close.second_approval_above)
     given = [one for one in _since_refusal(decisions) if one.digest == close.digest]
-    return Question(close, entries, given, 2 if two else 1)
+    return Question(close, given, 2 if two else 1)
 
 
 def _since_refusal(decisions: Sequence[Decision]) -> list[Decision]:
@@ -311,44 +334,71 @@ def account_names(hub: Hub) -> dict[str, str]:
 # Posting
 
 
+@without_collecting()
 def book(hub: Hub, close: Close) -> Close:
     """Books the approved drafts and intends them for the general ledger, in one transaction.
 
     They are worked out once more in it: when a fact came in meanwhile, the close is open again and nothing is booked.
     """
-    erp = hub.system("erp")
-    with hub.database.work() as work:
-        close = _again(work, close)
-        if close.state is not CloseState.PREVIEWED:
-            return close
-        entries = due_journals(hub, work, close)
-        if digest_of(entry.model_dump(mode="json") for entry in entries) != close.digest:
-            close = close.moved(CloseState.OPEN)
-            work.put(close)
-            return close
-        work.add(entries)
-        work.outbox.enqueue(
-            OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
-            for journal in for_general_ledger(entries)
-        )
-        work.periods.keep_drafts(close.id)
-        close = close.moved(CloseState.POSTED)
-        work.put(close)
-        _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(entries)})
-        hub.world.faults("close.before_booked")
+    try:
+        with hub.database.work() as work:
+            close = _again(work, close)
+            if close.state is CloseState.PREVIEWED:
+                close = _book(hub, work, close)
+    except _Otherwise:
+        return _open_again(hub, close)
     hub.world.faults("close.booked")
     return close
 
 
-def posted_journals(hub: Hub, work: Work, close: Close) -> list[JournalEntry]:
-    """The journals of a close as they were intended for the general ledger, of all its rounds."""
-    erp, found = hub.system("erp"), []
-    for ident in work.periods.journals_of(close.id):
-        intents = work.outbox.of_record(erp, "journal_entry", ident)
-        if not intents:
-            raise TieBroken("a booked journal is intended for the general ledger", subject=ident, left=1, right=0)
-        found.append(JournalEntry.model_validate_json(intents[-1].body))
-    return found
+class _Otherwise(Exception):
+    """What there is to book is not what was approved, or was not expected any more."""
+
+
+def _open_again(hub: Hub, close: Close) -> Close:
+    """The close back at its beginning, with a fact that came in meanwhile; what was tried was undone."""
+    with hub.database.work() as work:
+        close = _again(work, close).moved(CloseState.OPEN)
+        work.put(close)
+    return close
+
+
+def _book(hub: Hub, work: Work, close: Close) -> Close:
+    found, summary = Digest(), Summary()
+    for page in pages(due_journals(hub, work, close), PAGE):
+        found.add(*map(written, page))
+        work.add(page)
+        _intend(hub, work, [entry for entry in page if not summary.takes(entry)])
+    if found.value != close.digest:
+        raise _Otherwise
+    _intend(hub, work, summary.journals())
+    hub.world.faults("close.before_booked")
+    close = close.moved(CloseState.POSTED, round=close.round + 1)
+    work.put(close)
+    _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(found)})
+    return close
+
+
+def _intend(hub: Hub, work: Work, journals: Iterable[JournalEntry]) -> None:
+    erp = hub.system("erp")
+    work.outbox.enqueue(
+        OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
+        for journal in journals
+    )
+
+
+def posted_journals(hub: Hub, close: Close) -> Iterator[list[JournalEntry]]:
+    """The journals of a close as they were intended for the general ledger, of all its rounds, in parts."""
+    erp = hub.system("erp")
+    with hub.database.reading() as work:
+        idents = work.periods.journals_of(close.id)
+    for part in pages(idents, PAGE):
+        with hub.database.reading() as work:
+            intents = {ident: work.outbox.of_record(erp, "journal_entry", ident) for ident in part}
+        for ident, found in intents.items():
+            if not found:
+                raise TieBroken("a booked journal is intended for the general ledger", subject=ident, left=1, right=0)
+        yield [JournalEntry.model_validate_json(found[-1].body) for found in intents.values()]
 
 
 def push(hub: Hub, close: Close) -> list[Obstacle]:
@@ -357,18 +407,21 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
     deliver_system(hub, erp)
     hub.world.faults("close.pushed")
     with hub.database.reading() as work:
-        entries = posted_journals(hub, work, close)
-        proofs = work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in entries])
-        held = {proof.record_id for proof in proofs}
-        missing = [entry for entry in entries if entry.id not in held]
-        waiting = {entry.id: work.outbox.of_record(erp, "journal_entry", entry.id)[-1] for entry in missing}
+        journals = work.periods.journals_of(close.id)
+        held = {one.record_id for one in work.outbox.proofs(erp, "journal_entry", record_id=journals)}
+        waiting = {
+            ident: work.outbox.of_record(erp, "journal_entry", ident)[-1] for ident in journals if ident not in held
+        }
+    if not waiting:
+        return []
+    missing = [entry for part in posted_journals(hub, close) for entry in part if entry.id in waiting]
     return [
         Obstacle(
             gate=Gate.OUTBOX,
             record=entry.id,
             what=f"{erp} does not hold it: {_state_of(waiting[entry.id])}",
             cure="`tieout errors list --record journal_entry`; cure it, retry, and run the close again",
-            money=volume([entry]).get(entry.currency),
+            money=volume(as_booked([entry])).get(entry.currency),
         )
         for entry in missing
     ]
@@ -380,21 +433,21 @@ def _state_of(command: OutboxCommand) -> str:
 
 def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
     """Reads every journal back, line by line; the close is verified when nothing differs."""
-    with hub.database.reading() as work:
-        entries = posted_journals(hub, work, close)
-    compared = read_back(hub, entries)
+    compared = compare(hub, close)
     if any(one.wrong for one in compared):
         return close, compared
+    hub.world.faults("close.read_back")
     with hub.database.work() as work:
         close = _again(work, close).moved(CloseState.VERIFIED)
         work.put(close)
-        _tell(hub, work, close, Act.VERIFIED, WHO, {"journals": len(entries)})
+        _tell(hub, work, close, Act.VERIFIED, WHO, {"journals": len({one.journal for one in compared})})
     hub.world.faults("close.verified")
     return close, compared
 
 
-class _StillDue(Exception):
-    """A month that was about to be locked has something to book."""
+def compare(hub: Hub, close: Close) -> list[Compared]:
+    """Every ledger account of every journal of a close, as the general ledger shows it now."""
+    return [one for part in posted_journals(hub, close) for one in read_back(hub, part)]
 
 
 def lock(hub: Hub, close: Close) -> Close:
@@ -408,15 +461,12 @@ def lock(hub: Hub, close: Close) -> Close:
             locked = _again(work, close).moved(CloseState.CLOSED)
             held = PeriodLock(id=ident, entity=close.entity, month=close.period, close_id=close.id, locked_at=hub.now())
             work.add([held])
-            if due_journals(hub, work, close):
-                raise _StillDue
+            if any(True for _ in due_journals(hub, work, close)):
+                raise _Otherwise
             work.put(locked)
             _tell(hub, work, locked, Act.LOCKED, WHO, {"month": close.period})
-    except _StillDue:
-        with hub.database.work() as work:
-            reopened = _again(work, close).moved(CloseState.OPEN)
-            work.put(reopened)
-        return reopened
+    except _Otherwise:
+        return _open_again(hub, close)
     hub.world.faults("close.locked")
     return locked
 

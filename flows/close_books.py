@@ -30,13 +30,14 @@ from pydantic import Field
 
 from core.close import Close, CloseState, Obstacle, Verdict, volume
 from core.errors import Rejected
+from core.journals import Movements
 from core.ports import urgent
 from flows import close as stages
 from flows.close import Checked, Question
 from flows.context import Hub, hub
 from flows.pack import certified_pack, certify, folder_of
 from flows.pack_figures import by_account, grouped
-from flows.read_back import Compared, read_back
+from flows.read_back import Compared
 from flows.report import Report, amounts, conclude, counted, dollars, name_run
 from flows.tie_out import tie_out_period
 
@@ -151,9 +152,7 @@ def final_pack(hub: Hub, close: Close) -> tuple[str, str]:
     if standing is not None:
         return standing
     lines, breaks = tie_out_period(hub, close.period)
-    with hub.database.reading() as work:
-        entries = stages.posted_journals(hub, work, close)
-    folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=read_back(hub, entries))
+    folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=stages.compare(hub, close))
     return str(folder), digest
 
 
@@ -178,7 +177,7 @@ def blocked(close: Close, left: list[Obstacle]) -> Report:
 
 
 def waiting(question: Question) -> Report:
-    told = f"{counted(len(question.entries), 'journal')}, {amounts(volume(question.entries).values()) or 'nothing'}"
+    told = f"{counted(question.close.journals, 'journal')}, {_moved(question.close) or 'nothing'}"
     given = f"{len(question.approvals)} of {counted(question.needed, 'approval')} given"
     period = question.close.period
     return Report(
@@ -212,10 +211,12 @@ def differs(close: Close, compared: list[Compared]) -> Report:
 
 
 def certified(hub: Hub, close: Close, pack: tuple[str, str]) -> Report:
-    with hub.database.reading() as work:
-        entries = stages.posted_journals(hub, work, close)
-    moved = list(volume(entries).values())
-    told = f"{counted(len(entries), 'journal')}" + (f", {amounts(moved)}" if moved else "")
+    number, sums = 0, Movements()
+    for part in stages.posted_journals(hub, close):
+        number += len(part)
+        sums.add(*part)
+    moved = list(volume(sums.booked()).values())
+    told = f"{counted(number, 'journal')}" + (f", {amounts(moved)}" if moved else "")
     folder, digest = pack
     rows = [{"close": close.id, "pack": folder, "manifest SHA-256": digest}]
     return Report(f"{close.period} is closed and certified: {told}", counts={"closed": 1}, money=moved, rows=rows)
@@ -224,13 +225,17 @@ def certified(hub: Hub, close: Close, pack: tuple[str, str]) -> Report:
 def amounts_per_account(question: Question) -> list[dict[str, str]]:
     return [
         {"account": code, "currency": currency, "debit": grouped(debit), "credit": grouped(credit)}
-        for code, currency, debit, credit in by_account(question.entries)
+        for code, currency, debit, credit in by_account(question.close.moves)
     ]
+
+
+def _moved(close: Close) -> str:
+    return amounts(volume(close.moves).values())
 
 
 def shown(hub: Hub, question: Question) -> str:
     """What an approver reads, in Markdown: amounts per account, who approved, what was let pass, where the pack is."""
-    close, moved = question.close, amounts(volume(question.entries).values())
+    close = question.close
     names = stages.account_names(hub)
 
     def side(row: dict[str, str], name: str) -> str:
@@ -243,7 +248,7 @@ def shown(hub: Hub, question: Question) -> str:
     lines = [
         *([f"**{question.complaint}**", ""] if question.complaint else []),
         f"Close of **{close.period}** for {stages.entity_of(hub, close.entity).name}: "
-        f"{counted(len(question.entries), 'journal')}, {moved or 'nothing to post'}.",
+        f"{counted(close.journals, 'journal')}, {_moved(close) or 'nothing to post'}.",
         "",
         "| Account | Debit | Credit |",
         "|---|--:|--:|",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property
@@ -78,11 +78,19 @@ class Hub:
 
         An account stays with the entity that booked something of it first.
         """
-        account = work.get(Account, account_id)
-        known = work.sums.entity_of(account_id) if self.settings.entities else None
-        entity = self.settings.entity(known) if known else selling(self.settings.all_entities, account)
-        foreign = account is not None and account.currency != entity.currency
-        return self._books(entity, self.rates(work) if foreign else Rates(()))
+        return self.books_by_account(work, [account_id])[account_id]
+
+    def books_by_account(self, work: Work, account_ids: Sequence[str]) -> dict[str, Books]:
+        """The books of several accounts."""
+        accounts = {one.id: one for one in work.find(Account, id=list(account_ids))}
+        rates, found = cache(lambda: self.rates(work)), {}
+        for ident in account_ids:
+            account = accounts.get(ident)
+            known = work.sums.entity_of(ident) if self.settings.entities else None
+            entity = self.settings.entity(known) if known else selling(self.settings.all_entities, account)
+            foreign = account is not None and account.currency != entity.currency
+            found[ident] = self._books(entity, rates() if foreign else Rates(()))
+        return found
 
     def books_of(self, work: Work, entity: str) -> Books:
         """The books of a legal entity, by its id."""

@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from core import pack
 from core.audit import Act, Deed
 from core.close import Close, CloseState, Obstacle
 from core.errors import TieoutError
-from core.journals import for_general_ledger
-from core.ledger import JournalEntry
+from core.journals import Summary
+from core.ledger import JournalEntry, detail
 from core.pack import Cell, Table
-from core.store.codec import dump
-from core.sync import SyncRecord
+from core.store.codec import chunks, dump
 from core.ties import Break, TieLine
 from flows.context import Hub
 from flows.pack_html import page
-from flows.pack_month import Month, aged, columns_of_aging, decimal
+from flows.pack_month import Month, aged, columns_of_aging, plain
 from flows.pack_pdf import document
 from flows.read_back import Compared
 
 
-def _line_rows(entry: JournalEntry, state: str) -> Iterator[list[Cell]]:
-    for line in entry.lines:
+def _line_rows(entry: Mapping[str, Any], state: str) -> Iterator[list[Cell]]:
+    """``entry``: as JSON values."""
+    about = entry["id"], entry["event"], entry["posted_on"], entry.get("account_id"), entry["currency"]
+    for line in entry["lines"]:
+        debit, credit = line.get("debit"), line.get("credit")
         yield [
-            entry.id, entry.event, entry.posted_on.isoformat(), entry.account_id, entry.currency, line.ledger_account,
-            line.detail, line.debit.amount if line.debit else None, line.credit.amount if line.credit else None,
-            line.memo, line.source, line.source_id, state,
+            *about, line["ledger_account"], detail(line.get("segments", {})), debit and debit["amount"],
+            credit and credit["amount"], line.get("memo", ""), line["source"], line["source_id"], state,
         ]  # fmt: skip
 
 
@@ -42,17 +43,26 @@ LINE_COLUMNS = (
 )  # fmt: skip
 
 
-def _ledger_rows(month: Month) -> Iterator[list[Cell]]:
-    for one in month.work.periods.lines(month.close.entity, month.span.start, month.span.end):
-        debit = None if one.debit_minor is None else decimal(one.debit_minor, one.currency)
-        credit = None if one.credit_minor is None else decimal(one.credit_minor, one.currency)
-        yield [
-            one.entry_id, one.event, one.posted_on.isoformat(), one.account_id, one.currency, one.ledger_account,
-            one.detail, debit, credit, one.memo, one.source, one.source_id, "booked",
-        ]  # fmt: skip
-    for entry in month.waiting:
-        if month.span.start <= entry.posted_on < month.span.end:
+def _ledger_rows(month: Month) -> Iterator[Sequence[Cell]]:
+    for line in month.work.periods.lines(month.close.entity, month.span.start, month.span.end):
+        entry_id, event, posted_on, account_id, currency, account, detail, debit, credit, memo, source, source_id = line
+        yield (
+            entry_id, event, posted_on.isoformat(), account_id, currency, account, detail,
+            None if debit is None else plain(debit, currency), None if credit is None else plain(credit, currency),
+            memo, source, source_id, "booked",
+        )  # fmt: skip
+    first, end = month.span.start.isoformat(), month.span.end.isoformat()
+    for draft in month.waiting:
+        entry = json.loads(draft.text)
+        if first <= entry["posted_on"] < end:
             yield from _line_rows(entry, "waiting")
+
+
+def _journal_rows(month: Month, file: TextIO) -> Iterator[list[Cell]]:
+    """The lines of every journal of the close, for a table; ``file`` gets each exactly as it was approved."""
+    for draft, entry in month.journals.passing(month.drafts):
+        file.write(f'{{"round": {draft.round}, "journal": {draft.text}}}\n')
+        yield from _line_rows(entry, "booked" if draft.round < month.close.round else "waiting")
 
 
 ROLL_COLUMNS = ("subledger", "account", "detail", "currency", "step", "amount")
@@ -65,13 +75,7 @@ def _roll_rows(month: Month) -> Iterator[list[Cell]]:
 
 
 def tables(month: Month) -> Iterator[Table]:
-    """Every CSV of the pack."""
-    booked = {draft.id: "booked" if draft.booked else "waiting" for draft in month.drafts}
-    yield Table(
-        "journals.csv",
-        ("journal", *LINE_COLUMNS),
-        (row for entry in month.journals for row in _line_rows(entry, booked[entry.id])),
-    )
+    """Every CSV of the pack but that of the journals."""
     yield Table("ledger.csv", ("entry", *LINE_COLUMNS), _ledger_rows(month))
     yield Table(
         "trial_balance.csv",
@@ -153,23 +157,29 @@ def tables(month: Month) -> Iterator[Table]:
 
 def _payloads(month: Month) -> Iterator[dict[str, Any]]:
     """What was sent of each journal; of one that waits, what would be sent now, or why it cannot be told yet."""
-    erp = month.hub.system("erp")
+    erp, outbox, summary = month.hub.system("erp"), month.work.outbox, Summary()
     mapping = month.hub.mappings.find(erp, "journal_entry", "out", "journal_entry")
-    sent_as = for_general_ledger(month.journals)
-    proofs: dict[str, SyncRecord] = {
-        one.record_id: one
-        for one in month.work.outbox.proofs(erp, "journal_entry", record_id=[entry.id for entry in sent_as])
-    }
-    for entry in sent_as:
-        if proof := proofs.get(entry.id):
-            sent = month.work.outbox.last_payload(erp, "journal_entry", entry.id)
-            told = {"system": erp, "vendor_id": proof.vendor_id, "mapping": proof.mapping_version}
-            yield {"journal": entry.id, **told, "digest": proof.payload_digest, "payload": sent}
-            continue
+
+    def would_be(entry: JournalEntry) -> dict[str, Any]:
         try:
-            yield {"journal": entry.id, "payload": dump(mapping.out(entry, month.hub.refs(month.work)))}
+            return {"journal": entry.id, "payload": dump(mapping.out(entry, month.hub.refs(month.work)))}
         except TieoutError as error:
-            yield {"journal": entry.id, "payload": None, "waits": str(error)}
+            return {"journal": entry.id, "payload": None, "waits": str(error)}
+
+    for part in chunks(month.work.periods.journals_of(month.close.id)):
+        proofs = {one.record_id: one for one in outbox.proofs(erp, "journal_entry", record_id=list(part))}
+        for ident in part:
+            if proof := proofs.get(ident):
+                told = {"system": erp, "vendor_id": proof.vendor_id, "mapping": proof.mapping_version}
+                sent = outbox.last_payload(erp, "journal_entry", ident)
+                yield {"journal": ident, **told, "digest": proof.payload_digest, "payload": sent}
+                continue
+            for intended in outbox.of_record(erp, "journal_entry", ident)[-1:]:
+                yield would_be(JournalEntry.model_validate_json(intended.body))
+    for draft in month.waiting:
+        if not summary.takes(entry := draft.entry):
+            yield would_be(entry)
+    yield from map(would_be, summary.journals())
 
 
 def about(month: Month) -> dict[str, Any]:
@@ -190,8 +200,8 @@ def about(month: Month) -> dict[str, Any]:
         "general_ledger": month.hub.system("erp"),
         "posting_rules": month.hub.posting.version,
         "receivables": list(month.receivables),
-        "digests": month.digests,
-        "journals": len(month.journals),
+        "digests": sorted({*(one.value for one in month.journals.digests.values()), *filter(None, [close.digest])}),
+        "journals": month.journals.number,
         "audit_tip": str(month.work.audit.tip()),
     }
 
@@ -219,11 +229,11 @@ def write(month: Month) -> tuple[Path, str]:
     made = final.with_name(f".{final.name}.part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
+    with (made / "journals.jsonl").open("w", encoding="utf-8") as file:
+        pack.write_table(made, Table("journals.csv", ("journal", *LINE_COLUMNS), _journal_rows(month, file)))
     (made / "close.json").write_text(json.dumps(about(month), indent=2, sort_keys=True), encoding="utf-8")
     for table in tables(month):
         pack.write_table(made, table)
-    journals = ({"digest": draft.digest, "journal": draft.entry.model_dump(mode="json")} for draft in month.drafts)
-    pack.write_lines(made, "journals.jsonl", journals)
     pack.write_lines(made, "payloads.jsonl", _payloads(month))
     pack.write_lines(made, "audit.jsonl", (asdict(row) | {"at": row.at.isoformat()} for row in month.audit))
     (made / "summary.html").write_text(page(month), encoding="utf-8")

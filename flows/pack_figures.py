@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from core.close import CloseState, volume
-from core.ledger import JournalEntry
-from core.subledgers import Roll
+from core.close import CloseState
+from core.money import Money
+from core.subledgers import Booked, Roll
 from flows.pack_month import Month
 from flows.report import amounts
 
@@ -49,13 +49,16 @@ def grouped(number: Decimal) -> str:
 
 def figures(month: Month) -> list[tuple[str, str]]:
     """What stands at the top: each figure with its name."""
-    moved = amounts(volume(month.journals).values()) or "nothing"
+    debits: dict[str, Decimal] = {}
+    for (_, currency), (debit, _) in month.journals.sides.items():
+        debits[currency] = debits.get(currency, Decimal(0)) + debit
+    moved = amounts(Money.of(debit, currency) for currency, debit in sorted(debits.items())) or "nothing"
     closings: dict[str, list[str]] = {}
     for name, roll in month.drawn:
         closings.setdefault(name, []).append(f"{grouped(roll.closing.amount)} {roll.closing.currency}")
     breaks = len(month.breaks)
     return [
-        ("Journals of this close", f"{len(month.journals):,}"),
+        ("Journals of this close", f"{month.journals.number:,}"),
         ("Debits they move", moved),
         ("Receivables, closing", " + ".join(closings.get("receivables", ["none"]))),
         ("Deferred revenue, closing", " + ".join(closings.get("deferred revenue", ["none"]))),
@@ -66,14 +69,13 @@ def figures(month: Month) -> list[tuple[str, str]]:
     ]
 
 
-def by_account(entries: Iterable[JournalEntry]) -> list[tuple[str, str, Decimal, Decimal]]:
+def by_account(moves: Iterable[Booked]) -> list[tuple[str, str, Decimal, Decimal]]:
     """Ledger account, currency, debits, credits, in the order of the accounts."""
     sums: dict[tuple[str, str], list[Decimal]] = {}
-    for entry in entries:
-        for line in entry.lines:
-            held = sums.setdefault((line.ledger_account, entry.currency), [Decimal(0), Decimal(0)])
-            held[0] += line.debit.amount if line.debit else 0
-            held[1] += line.credit.amount if line.credit else 0
+    for one in moves:
+        held = sums.setdefault((one.ledger_account, one.debit.currency), [Decimal(0), Decimal(0)])
+        held[0] += one.debit.amount
+        held[1] += one.credit.amount
     return [(account, currency, debit, credit) for (account, currency), (debit, credit) in sorted(sums.items())]
 
 

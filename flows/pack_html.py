@@ -8,11 +8,8 @@ from html import escape
 from pathlib import Path
 
 from core.close import Verdict
-from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, title, waterfall
+from flows.pack_figures import Bar, figures, grouped, state_in_words, title, waterfall
 from flows.pack_month import Month, aged, columns_of_aging
-
-#: Most journals that the page lists; all of them stand in journals.csv.
-LISTED = 100
 
 STYLE = Path(__file__).with_name("pack.css").read_text(encoding="utf-8")
 
@@ -75,25 +72,26 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, total: Sequen
 
 def _journals(month: Month) -> str:
     heading = "<h2>Journals of this close</h2>"
-    if not month.journals:
+    journals = month.journals
+    if not journals.number:
         return heading + "<p>Nothing was left to post: every journal of the month stands in the general ledger.</p>"
     rows = [
         [escape(code), escape(month.name_of(code)), currency, grouped(debit), grouped(credit)]
-        for code, currency, debit, credit in by_account(month.journals)
+        for (code, currency), (debit, credit) in sorted(journals.sides.items())
     ]
     whole = _table(["account", "name", "currency", ">debit", ">credit"], rows, total=_sums(month))
     listed = [
         [
-            escape(entry.id),
-            escape(entry.event),
-            f"{entry.posted_on:%F}",
-            escape(entry.memo),
-            str(len(entry.lines)),
-            grouped(sum((line.debit.amount for line in entry.lines if line.debit), Decimal(0))),
+            escape(one.id),
+            escape(one.event),
+            one.posted_on,
+            escape(one.memo),
+            str(one.lines),
+            grouped(one.debits),
         ]
-        for entry in month.journals[:LISTED]
+        for one in journals.listed
     ]
-    more = len(month.journals) - LISTED
+    more = journals.number - len(journals.listed)
     note = f"<p class=soft>and {more:,} more in journals.csv</p>" if more > 0 else ""
     heads = ["journal", "event", "posted on", "memo", ">lines", ">debits"]
     return heading + whole + "<h2>One by one</h2>" + _table(heads, listed) + note
@@ -101,7 +99,7 @@ def _journals(month: Month) -> str:
 
 def _sums(month: Month) -> list[str]:
     sums: dict[str, list[Decimal]] = {}
-    for _, currency, debit, credit in by_account(month.journals):
+    for (_, currency), (debit, credit) in month.journals.sides.items():
         held = sums.setdefault(currency, [Decimal(0), Decimal(0)])
         held[0], held[1] = held[0] + debit, held[1] + credit
     if len(sums) != 1:
@@ -120,7 +118,7 @@ def _trial_balance(month: Month) -> str:
     ]  # fmt: skip
     heads = ["account", "name", "currency", ">opening", ">debit", ">credit", ">closing"]
     note = (
-        "<p class=soft>Debits less credits; the waiting journals are in it.</p>" if month.waiting else
+        "<p class=soft>Debits less credits; the waiting journals are in it.</p>" if month.waits else
         "<p class=soft>Debits less credits.</p>"
     )  # fmt: skip
     total: list[str] = []

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
+from typing import Any
 
 from core.accounts import Account
 from core.audit import AuditRow
-from core.close import Close, CloseState, Decision, JournalDraft, Obstacle, Override
-from core.invoicing import CreditNote, Invoice, InvoiceStatus
-from core.journals import as_booked
-from core.ledger import JournalEntry, LedgerAccount, LedgerAccountKind
-from core.money import Money
-from core.payments import Payment
+from core.close import Close, CloseState, Decision, Digest, JournalDraft, Obstacle, Override
+from core.invoicing import CreditNote
+from core.ledger import LedgerAccount, LedgerAccountKind
+from core.money import Money, exponent
 from core.period import DateSpan
 from core.store import Work
 from core.subledgers import SUBLEDGERS, Booked, Roll, roll_forward, subledger
@@ -37,6 +37,9 @@ BUCKETS: tuple[tuple[str, int | None], ...] = (
     ("over 90", None),
 )
 ON_ACCOUNT = "on account"
+
+#: Most journals that the page lists; all of them stand in journals.csv.
+LISTED = 100
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,53 @@ class OpenItem:
     open: Decimal
 
 
+@dataclass(frozen=True)
+class Listed:
+    """One journal of the close, as the page lists it."""
+
+    id: str
+    event: str
+    posted_on: str
+    memo: str
+    lines: int
+    debits: Decimal
+
+
+@dataclass
+class Journals:
+    """The journals of a close, counted and summed as they are written into the pack.
+
+    ``sides``: debits and credits by ledger account and currency. ``digests``: by round. ``listed``: the first ones.
+    """
+
+    number: int = 0
+    sides: dict[tuple[str, str], list[Decimal]] = field(default_factory=dict)
+    digests: dict[int, Digest] = field(default_factory=dict)
+    listed: list[Listed] = field(default_factory=list)
+
+    def passing(self, drafts: Iterable[JournalDraft]) -> Iterator[tuple[JournalDraft, dict[str, Any]]]:
+        """Each draft with its entry as JSON values."""
+        for draft in drafts:
+            entry = json.loads(draft.text)
+            debits = Decimal(0)
+            for line in entry["lines"]:
+                key = line["ledger_account"], entry["currency"]
+                if (sides := self.sides.get(key)) is None:
+                    sides = self.sides[key] = [Decimal(0), Decimal(0)]
+                if "debit" in line:
+                    amount = Decimal(line["debit"]["amount"])
+                    sides[0] += amount
+                    debits += amount
+                else:
+                    sides[1] += Decimal(line["credit"]["amount"])
+            self.number += 1
+            self.digests.setdefault(draft.round, Digest()).add(draft.text)
+            if len(self.listed) < LISTED:
+                about = entry["id"], entry["event"], entry["posted_on"], entry["memo"]
+                self.listed.append(Listed(*about, len(entry["lines"]), debits))
+            yield draft, entry
+
+
 @dataclass
 class Month:
     """What a pack tells, gathered once for the tables and for the pages."""
@@ -79,6 +129,7 @@ class Month:
     breaks: Sequence[Break] = ()
     obstacles: Sequence[Obstacle] = ()
     compared: Sequence[Compared] = ()
+    journals: Journals = field(default_factory=Journals)
 
     @cached_property
     def span(self) -> DateSpan:
@@ -88,18 +139,19 @@ class Month:
     def entity_name(self) -> str:
         return self.hub.settings.entity(self.close.entity).name
 
-    @cached_property
-    def drafts(self) -> list[JournalDraft]:
-        """The journals of the close, booked and waiting, of all its rounds."""
-        return self.work.find(JournalDraft, close_id=self.close.id)
+    @property
+    def drafts(self) -> Iterator[JournalDraft]:
+        """The journals of the close, booked and waiting, of all its rounds, one after the other."""
+        return self.work.periods.drafts(self.close.id)
 
     @property
-    def journals(self) -> list[JournalEntry]:
-        return [draft.entry for draft in self.drafts]
+    def waiting(self) -> Iterator[JournalDraft]:
+        """Those that are not booked yet."""
+        return (draft for draft in self.drafts if draft.round >= self.close.round)
 
     @cached_property
-    def waiting(self) -> list[JournalEntry]:
-        return [draft.entry for draft in self.drafts if not draft.booked]
+    def waits(self) -> bool:
+        return next(self.waiting, None) is not None
 
     @cached_property
     def chart(self) -> Mapping[str, LedgerAccount]:
@@ -112,7 +164,8 @@ class Month:
     def booked(self) -> list[Booked]:
         """What was booked up to and with the month, and what the waiting journals would book."""
         booked = self.work.sums.booked(self.close.entity, self.close.period)
-        return [*booked, *(one for one in as_booked(self.waiting) if one.month <= self.close.period)]
+        moves = self.close.moves if self.waits else ()
+        return [*booked, *(one for one in moves if one.month <= self.close.period)]
 
     @cached_property
     def revenue(self) -> list[Money]:
@@ -123,10 +176,6 @@ class Month:
             if one.month == self.close.period and account and account.kind is LedgerAccountKind.INCOME:
                 earned[currency] = earned.get(currency, Money.zero(currency)) - one.net
         return list(earned.values())
-
-    @cached_property
-    def customers(self) -> Mapping[str, str]:
-        return {account.id: account.name for account in self.work.find(Account)}
 
     @cached_property
     def balances(self) -> list[Balance]:
@@ -173,8 +222,7 @@ class Month:
     @cached_property
     def open_items(self) -> list[OpenItem]:
         """What is open at the end of the month, invoice by invoice; the rest of a customer's balance is on account."""
-        invoices = {one.id: one for one in self.work.find(Invoice, status=InvoiceStatus.FINAL.value)}
-        payments = {one.id: one.invoice_id for one in self.work.find(Payment)}
+        due_dates, payments = self.work.periods.due_dates(), self.work.periods.paid_invoices()
         notes = {one.id: one for one in self.work.find(CreditNote)}
         left: dict[tuple[str, str, str], int] = defaultdict(int)
         for one in self.work.periods.open_sources(self.close.entity, self.receivables, self.span.end):
@@ -183,15 +231,17 @@ class Month:
                 for applied in notes[one.source_id].applied:
                     left[one.account_id, one.currency, applied.invoice_id] -= applied.amount.minor
                     left[one.account_id, one.currency, ""] += applied.amount.minor
-            left[one.account_id, one.currency, document if document in invoices else ""] += one.net
+            left[one.account_id, one.currency, document if document in due_dates else ""] += one.net
+        customers = sorted({customer for (customer, _, _), minor in left.items() if minor})
+        names = {one.id: one.name for one in self.work.find(Account, id=customers)}
         items = []
         for (customer, currency, document), minor in sorted(left.items()):
             if minor:
-                due = invoices[document].due_date if document else None
+                due = due_dates[document] if document else None
                 items.append(
                     OpenItem(
                         customer,
-                        self.customers.get(customer, ""),
+                        names.get(customer, ""),
                         currency,
                         document or ON_ACCOUNT,
                         due,
@@ -213,12 +263,6 @@ class Month:
     def audit(self) -> list[AuditRow]:
         return self.work.audit.rows(record_id=self.close.id, limit=100_000)[::-1]
 
-    @cached_property
-    def digests(self) -> list[str]:
-        """Under which digests the journals were shown; of a close without journals, that of none."""
-        shown = {draft.digest for draft in self.drafts} | ({self.close.digest} if self.close.digest else set())
-        return sorted(shown)
-
     @property
     def is_final(self) -> bool:
         return self.close.state is CloseState.CLOSED
@@ -227,6 +271,15 @@ class Month:
 def decimal(minor: int, currency: str) -> Decimal:
     """Minor units as a plain amount."""
     return Money(minor, currency).amount
+
+
+def plain(minor: int, currency: str) -> str:
+    """The same as text, of minor units from zero up."""
+    digits, places = str(minor), exponent(currency)
+    if not places:
+        return digits
+    digits = digits.zfill(places + 1)
+    return f"{digits[:-places]}.{digits[-places:]}"
 
 
 def _bucket(due: date | None, last_day: date) -> str:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from fpdf import FPDF, FontFace
 
-from flows.pack_figures import Bar, by_account, figures, grouped, state_in_words, title, waterfall
+from flows.pack_figures import Bar, figures, grouped, state_in_words, title, waterfall
 from flows.pack_month import Month, aged, columns_of_aging
 
 #: Millimetres.
@@ -153,12 +153,12 @@ def _table(
 
 def _journals(pdf: FPDF, month: Month) -> None:
     _heading(pdf, "Journals of this close, by account")
-    if not month.journals:
+    if not month.journals.number:
         _say(pdf, "Nothing was left to post: every journal of the month stands in the general ledger.")
         return
     rows = [
         [code, month.name_of(code), currency, grouped(debit), grouped(credit)]
-        for code, currency, debit, credit in by_account(month.journals)
+        for (code, currency), (debit, credit) in sorted(month.journals.sides.items())
     ]
     _table(pdf, ["account", "name", "currency", "debit", "credit"], rows, [16, 74, 20, 35, 35], 2, "journals.csv")
 

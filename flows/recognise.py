@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from itertools import count
+from itertools import count, groupby
 from typing import Any
 
 from prefect import flow
@@ -35,6 +35,7 @@ from core.posting_rules import ALWAYS
 from core.revenue import RecognitionPart, reached, reduction, schedule
 from core.revenue_policy import Amending, Pattern, RevenuePolicy
 from core.store import Work
+from core.store.codec import pages
 from core.subscriptions import Subscription, SubscriptionCharge, service_periods
 from core.sync import Lane
 from flows.context import Hub, hub
@@ -44,47 +45,62 @@ from flows.revenue_report import roll_forward_rows
 
 Due = tuple[list[JournalEntry], list[RecognitionPart | ContractMovement]]
 
+#: Customers whose journals are worked out together.
+PAGE = 100
 
-def recognition_due(hub: Hub, work: Work, period: str) -> list[Due]:
+
+def recognition_due(hub: Hub, work: Work, period: str, entity: str | None = None) -> Iterator[Due]:
     """What is earned up to and with a month and no journal has booked: of the schedules, and of obligations that are
-    satisfied without a bill; with the parts and movements it books.
+    satisfied without a bill; with the parts and movements it books. ``entity``: in the books of one alone.
 
-    Nothing is stored. What comes into a month that was booked already goes into a further journal of that month.
+    Nothing is stored, and never all is in memory. What comes into a month that was booked already goes into a further
+    journal of that month.
     """
-    parts: dict[tuple[str, str], list[RecognitionPart]] = defaultdict(list)
-    booked = work.sums.booked_parts()
-    for part in work.find(RecognitionPart):
-        if part.month <= period and part.id not in booked:
-            parts[part.month, part.account_id].append(part)
-    due: list[Due] = []
-    for (month, account_id), earned in sorted(parts.items()):
-        journals = count(1)
-        while work.get(JournalEntry, recognition_id(month, account_id, number := next(journals))):
-            continue
-        books = hub.books(work, account_id)
-        invoices = _invoices(work, earned) if _asks(books, earned) else []
-        lines = {line.id: line for invoice in invoices for line in invoice.lines}
-        dates = {line.id: invoice.invoice_date for invoice in invoices for line in invoice.lines}
-        due.append((recognition_entries(books, month, account_id, earned, number, lines, dates), [*earned]))
-    return due + _movements_due(hub, work, period)
+    groups = groupby(work.periods.unearned(period), lambda part: (part.month, part.account_id))
+    for page in pages(((place, list(earned)) for place, earned in groups), PAGE):
+        books = hub.books_by_account(work, [account_id for (_, account_id), _ in page])
+        taken = work.periods.numbers_of([recognition_id(*place) for place, _ in page])
+        for (month, account_id), earned in page:
+            if entity in (None, books[account_id].entity.id):
+                first = recognition_id(month, account_id) not in taken
+                number = 1 if first else _further(work, month, account_id)
+                yield _earned(work, books[account_id], month, account_id, earned, number), [*earned]
+    yield from _movements_due(hub, work, period, entity)
 
 
-def _movements_due(hub: Hub, work: Work, period: str) -> list[Due]:
+def _further(work: Work, month: str, account_id: str) -> int:
+    """The number of the next journal of a month that has some."""
+    return next(
+        number for number in count(2) if not work.periods.numbers_of([recognition_id(month, account_id, number)])
+    )
+
+
+def _earned(
+    work: Work, books: Books, month: str, account_id: str, earned: Sequence[RecognitionPart], number: int
+) -> list[JournalEntry]:
+    invoices = _invoices(work, earned) if _asks(books, earned) else []
+    lines = {line.id: line for invoice in invoices for line in invoice.lines}
+    dates = {line.id: invoice.invoice_date for invoice in invoices for line in invoice.lines}
+    return recognition_entries(books, month, account_id, earned, number, lines, dates)
+
+
+def _movements_due(hub: Hub, work: Work, period: str, entity: str | None) -> Iterator[Due]:
     moved: dict[tuple[str, str, str], list[ContractMovement]] = defaultdict(list)
     booked = work.sums.booked_movements()
     for one in work.find(ContractMovement):
         if one.month <= period and one.moved and one.id not in booked:
             moved[one.month, one.account_id, one.currency].append(one)
     promised = {one.id: one for one in work.find(Obligation)} if moved else {}
-    due: list[Due] = []
     for (month, account_id, currency), movements in sorted(moved.items()):
+        books = hub.books(work, account_id)
+        if entity not in (None, books.entity.id):
+            continue
         for number in count(1):
             ident = f"ALC-{month}-{account_id}-{currency}-{number}"
             if work.get(JournalEntry, f"JE-{ident}") is None:
                 break
         day = DateSpan.month(month).last_day
-        due.append((allocation_entries(hub.books(work, account_id), ident, day, movements, promised), [*movements]))
-    return due
+        yield allocation_entries(books, ident, day, movements, promised), [*movements]
 
 
 def _asks(books: Books, earned: Sequence[RecognitionPart]) -> bool:

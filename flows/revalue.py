@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import count
 
 from core.close import Close
@@ -13,13 +13,11 @@ from core.subledgers import Booked, positions
 from flows.context import Hub
 
 
-def revaluations_due(hub: Hub, work: Work, close: Close, drafted: Sequence[Booked]) -> list[JournalEntry]:
+def revaluations_due(hub: Hub, work: Work, close: Close, booked: Iterable[Booked]) -> list[JournalEntry]:
     """The unrealised gains and losses of the month that no revaluation has booked, with their reversal, and what
-    conversions have left over. ``drafted``: what the other journals of the close would book."""
+    conversions have left over. ``booked``: what the entity's books hold, with the other journals of the close."""
     books = hub.books_of(work, close.entity)
-    held = positions(
-        books.rules, [*work.sums.booked(close.entity, close.period), *drafted], close.period, books.entity.currency
-    )
+    held = positions(books.rules, booked, close.period, books.entity.currency)
     for number in count(1):
         entries = revaluation_entries(books, close.period, held, number)
         if not work.periods.numbers_of([entry.id for entry in entries]):

@@ -14,8 +14,9 @@ from decimal import Decimal
 
 import duckdb
 
+from core.collecting import without_collecting
 from core.metering.cuts import Cut, offsets
-from core.metering.engine import fetch, microseconds, quoted, table, without_collecting
+from core.metering.engine import fetch, microseconds, quoted, table
 from core.meters import Aggregation, Increments, Meter, TimeBands
 from core.money import Rounding, round_fraction
 from core.rating import MeteredQuantity

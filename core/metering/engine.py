@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import gc
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -95,18 +94,6 @@ def table(connection: duckdb.DuckDBPyConnection, name: str, columns: str, rows: 
     if rows:
         values = ", ".join("unnest(?)" for _ in rows[0])
         connection.execute(f"insert into {name} select {values}", [list(column) for column in zip(*rows, strict=True)])
-
-
-@contextmanager
-def without_collecting() -> Iterator[None]:
-    """Builds many small values that all stay: the cycle collector would walk them again and again, and free none."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def fetch(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: Any) -> list[Any]:

@@ -15,12 +15,13 @@ anything else           as it is
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from functools import cached_property
+from itertools import islice
 from types import UnionType
 from typing import Annotated, Any, Generic, TypeVar, Union, get_args, get_origin
 
@@ -37,12 +38,22 @@ T = TypeVar("T")
 Columns = dict[str, Any]
 
 
+#: Types that a database takes as they are.
+_AS_THEY_ARE = frozenset([str, int, bool, date, datetime])
+
 #: Most values that one IN list carries.
 CHUNK = 500
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
     return (values[i : i + CHUNK] for i in range(0, len(values), CHUNK))
+
+
+def pages(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The items in lists of at most ``size``, each made when it is asked for."""
+    rest = iter(items)
+    while page := list(islice(rest, size)):
+        yield page
 
 
 def _bare(annotation: Any) -> Any:
@@ -83,25 +94,35 @@ class Shape(Generic[N]):
     def columns(self, noun: N) -> Columns:
         """The row of a noun, without its children."""
         row: Columns = {name: compute(noun) for name, compute in self.extra.items()}
-        for name, kind in self._types.items():
+        for name, kind, has_currency in self._written:
             value = getattr(noun, name)
-            if name in self.children:
-                continue
             if kind is Money:
                 row[f"{name}_minor"] = None if value is None else value.minor
-                if f"{name}_currency" in self.row.model_fields:
+                if has_currency:
                     row[f"{name}_currency"] = None if value is None else value.currency
+            elif value is None or type(value) in _AS_THEY_ARE:
+                row[name] = value
             elif kind is DateSpan:
                 row[f"{name}_start"], row[f"{name}_end"] = value.start, value.end
-            elif value is None or type(value) in (str, int, bool, date, datetime):
-                row[name] = value
             elif isinstance(value, Decimal):
                 row[name] = canonical(value)
             elif isinstance(value, Enum):
                 row[name] = value.value
+            elif kind is dict and not value:
+                row[name] = "{}"
             else:
                 row[name] = self._adapters[name].dump_json(value).decode()
         return row
+
+    @cached_property
+    def _written(self) -> list[tuple[str, Any, bool]]:
+        """The fields that lie in the row itself: their types, and whether an amount has a currency of its own."""
+        columns = self.row.model_fields
+        return [
+            (name, get_origin(kind) or kind, f"{name}_currency" in columns)
+            for name, kind in self._types.items()
+            if name not in self.children
+        ]
 
     def child_columns(self, noun: N, name: str) -> list[Columns]:
         shape, parent = self.children[name], str(noun.id)  # type: ignore[attr-defined]
@@ -111,27 +132,35 @@ class Shape(Generic[N]):
 
     def noun_of(self, row: Mapping[str, Any], children: Mapping[str, list[Mapping[str, Any]]], currency: str = "") -> N:
         """The checked noun of a row. ``children`` holds the child rows by field name, in order."""
+        row = dict(row)
         currency = row.get("currency") or currency
         values: Columns = {}
-        for name, kind in self._types.items():
-            if name in self.children:
-                shape = self.children[name]
-                values[name] = tuple(shape.noun_of(child, {}, currency) for child in children.get(name, []))
-            elif kind is Money:
+        for name, kind, read in self._read:
+            if kind is Money:
                 minor = row[f"{name}_minor"]
                 values[name] = None if minor is None else Money(minor, row.get(f"{name}_currency") or currency)
             elif kind is DateSpan:
                 values[name] = DateSpan(row[f"{name}_start"], row[f"{name}_end"])
             else:
                 value = row[name]
-                if value is not None and kind is Decimal:
-                    value = Decimal(value)
-                elif value is not None and isinstance(kind, type) and issubclass(kind, Enum):
-                    value = kind(value)
-                elif isinstance(value, str) and kind is not str:
-                    value = self._adapters[name].validate_json(value)
-                values[name] = value
+                values[name] = value if read is None or value is None else read(value)
+        for name, shape in self.children.items():
+            values[name] = tuple(shape.noun_of(child, {}, currency) for child in children.get(name, []))
         return self.noun.model_validate(values)
+
+    @cached_property
+    def _read(self) -> list[tuple[str, Any, Callable[[Any], Any] | None]]:
+        """The fields that lie in the row itself: their types, and what makes a value of their column."""
+        own = [(name, kind) for name, kind in self._types.items() if name not in self.children]
+        return [(name, kind, self._reader(name, kind)) for name, kind in own]
+
+    def _reader(self, name: str, kind: Any) -> Callable[[Any], Any] | None:
+        if kind in _AS_THEY_ARE:
+            return None
+        if kind is Decimal or (isinstance(kind, type) and issubclass(kind, Enum)):
+            return kind
+        from_json = self._adapters[name].validate_json
+        return lambda value: from_json(value) if isinstance(value, str) else value
 
 
 def dump(value: Mapping[str, Any]) -> str:

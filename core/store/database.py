@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -42,7 +43,7 @@ from core.store import rows
 from core.store.audit import Audit
 from core.store.border import Inbox, Outbox
 from core.store.budget import Budgets
-from core.store.codec import CHUNK, Columns, Shape, chunks
+from core.store.codec import CHUNK, Columns, Shape, chunks, pages
 from core.store.desk import Desk
 from core.store.figures import Figures
 from core.store.periods import Periods
@@ -123,7 +124,7 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
 #: What a unit of work raises when the database fails it: away, full, read-only, locked.
 StoreFailed = SQLAlchemyError
 
-#: From so many rows on, PostgreSQL is given them as one stream, which is many times faster than one by one.
+#: From so many rows on, a database is given them together, which is many times faster than one by one.
 COPIED = 100
 
 #: The advisory lock that a migration holds.
@@ -400,24 +401,43 @@ class Work:
             self._bulk(_table(child), [row for noun in nouns for row in shape.child_columns(noun, name)])
 
     def _bulk(self, table: Table, values: list[Columns]) -> None:
-        if len(values) >= COPIED and self._connection.dialect.name == "postgresql":
-            _copy(self._connection, table, values)
+        if len(values) >= COPIED:
+            _MANY[self._connection.dialect.name](self._connection, table, values)
         elif values:
             self._connection.execute(insert(table), values)
 
 
-def _copy(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
-    """Rows by PostgreSQL's COPY; they may leave out columns that have a default."""
+def _written(connection: Connection, table: Table, values: Sequence[Columns]) -> tuple[str, Iterator[list[Any]]]:
+    """The columns that these rows have, as SQL names them, and each row as the driver takes it."""
     columns = [column for column in table.columns if column.name in values[0]]
     processors = [(one.name, one.type.bind_processor(connection.dialect)) for one in columns]
-    names = ", ".join(f'"{column.name}"' for column in columns)
+    told = ([process(row[name]) if process else row[name] for name, process in processors] for row in values)
+    return ", ".join(f'"{column.name}"' for column in columns), told
+
+
+def _together(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
+    """Many rows in each statement: SQLite prepares for a refusal by a trigger once for each."""
+    names, told = _written(connection, table, values)
+    for part in pages(told, COPIED):
+        row = f"({', '.join('?' * len(part[0]))})"
+        statement = f'INSERT INTO "{table.name}" ({names}) VALUES {", ".join([row] * len(part))}'  # noqa: S608
+        connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
+
+
+def _copy(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
+    """Rows by PostgreSQL's COPY; they may leave out columns that have a default."""
+    names, told = _written(connection, table, values)
     statement = f'COPY "{table.name}" ({names}) FROM STDIN'
     try:
         with cast(Any, connection.connection.cursor()) as cursor, cursor.copy(statement) as copy:
-            for row in values:
-                copy.write_row([process(row[name]) if process else row[name] for name, process in processors])
+            for row in told:
+                copy.write_row(row)
     except psycopg.Error as error:
         raise DBAPIError.instance(statement, None, error, psycopg.Error) from error
+
+
+#: How each database is given many rows.
+_MANY = {"sqlite": _together, "postgresql": _copy}
 
 
 def _table(shape: Shape[Any]) -> Table:

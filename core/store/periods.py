@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select
 
-from core.close import first_of_next
+from core.close import Close, JournalDraft, first_of_next
 from core.invoicing import InvoiceStatus
+from core.money import Money
+from core.period import DateSpan
+from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.border import table_of
 
-LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED = map(
+LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED, PART, PAYMENT = map(
     table_of,
     (
         rows.PeriodLockRow,
@@ -23,12 +27,13 @@ LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED = map(
         rows.RatedLineRow,
         rows.InvoiceRow,
         rows.InvoiceLineRow,
+        rows.RecognitionRow,
+        rows.PaymentRow,
     ),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class BookedLine:
+class BookedLine(NamedTuple):
     """One line of the ledger as it is stored, with what its entry says; minor units."""
 
     entry_id: str
@@ -74,20 +79,46 @@ class Periods:
             day = first_of_next(day)
         return day
 
-    def drop_drafts(self, close_id: str) -> None:
-        """Forgets the journals of a close that were not booked."""
-        self._connection.execute(delete(DRAFT).where(DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)))
+    def drop_drafts(self, close: Close) -> None:
+        """Forgets the journals of a close that wait to be approved."""
+        self._connection.execute(delete(DRAFT).where(DRAFT.c.close_id == close.id, DRAFT.c.round >= close.round))
 
-    def keep_drafts(self, close_id: str) -> None:
-        """Says that the waiting journals of a close were booked."""
-        waiting = DRAFT.c.close_id == close_id, DRAFT.c.booked.is_(False)
-        self._connection.execute(update(DRAFT).where(*waiting).values(booked=True))
+    def drafts(self, close_id: str) -> Iterator[JournalDraft]:
+        """The journals of a close, round by round in the order of their ids; never all in memory."""
+        query = select(DRAFT.c.id, DRAFT.c.round, DRAFT.c.text).where(DRAFT.c.close_id == close_id)
+        query = query.order_by(DRAFT.c.round, DRAFT.c.id).execution_options(yield_per=50)
+        for ident, number, words in self._connection.execute(query):
+            yield JournalDraft(id=ident, close_id=close_id, round=number, text=words)
 
     def journals_of(self, close_id: str) -> list[str]:
         """Ids of the journals by which the general ledger knows what a close has booked."""
         carrier = func.coalesce(ENTRY.c.gl_journal, ENTRY.c.id)
         query = select(carrier).distinct().join(DRAFT, DRAFT.c.id == ENTRY.c.id).where(DRAFT.c.close_id == close_id)
         return sorted(self._connection.execute(query).scalars())
+
+    def unearned(self, period: str) -> Iterator[RecognitionPart]:
+        """Parts of recognition schedules up to and with a month that no journal has booked, by month and customer, in
+        the order of their ids; never all in memory."""
+        booked = exists().where(LINE.c.source_id == PART.c.id, LINE.c.source == "recognition")
+        query = (
+            select(
+                PART.c.id,
+                PART.c.invoice_line_id,
+                PART.c.month,
+                PART.c.currency,
+                PART.c.amount_minor,
+                PART.c.revenue_account,
+                PART.c.account_id,
+            )
+            .where(PART.c.month <= period, ~booked)
+            .order_by(PART.c.month, PART.c.account_id, PART.c.id)
+            .execution_options(yield_per=1000)
+        )
+        for ident, line_id, month, currency, minor, revenue, account_id in self._connection.execute(query):
+            yield RecognitionPart(
+                id=ident, invoice_line_id=line_id, month=month, currency=currency, amount=Money(minor, currency),
+                revenue_account=revenue, account_id=account_id,
+            )  # fmt: skip
 
     def lines(self, entity: str, start: date, end: date) -> Iterator[BookedLine]:
         """Every line that was posted, entry by entry in the order of their ids; never all in memory."""
@@ -112,16 +143,7 @@ class Periods:
             .execution_options(yield_per=5000)
         )
         for row in self._connection.execute(query):
-            yield BookedLine(*tuple(row))
-
-    def sources_of(self, event: str, entity: str, start: date, end: date) -> set[str]:
-        """Ids of the sources that an event booked."""
-        query = (
-            select(LINE.c.source_id)
-            .join(ENTRY, ENTRY.c.id == LINE.c.parent_id)
-            .where(ENTRY.c.event == event, _posted(entity, start, end))
-        )
-        return set(self._connection.execute(query).scalars())
+            yield BookedLine._make(row)
 
     def numbers_of(self, entry_ids: Sequence[str]) -> set[str]:
         """Those of these ids, of entries or of journals that carry some in the general ledger, that are taken."""
@@ -138,24 +160,49 @@ class Periods:
             .join(LINE, LINE.c.parent_id == ENTRY.c.id)
             .where(LINE.c.ledger_account.in_(ledger_accounts), ENTRY.c.entity == entity, ENTRY.c.posted_on < end)
             .group_by(*columns)
+            .having(debits != credits)
         )
         found = [
             OpenSource(account, currency, source, source_id, int(minor))
             for account, currency, source, source_id, minor in self._connection.execute(query)
-            if minor
         ]
         return sorted(found, key=lambda one: (one.account_id, one.source, one.source_id))
 
-    def unbilled(self, period: str, end: date) -> list[str]:
-        """Ids of the lines that were rated up to and with a month and stand on no final invoice of before ``end``."""
+    def due_dates(self) -> dict[str, date]:
+        """When each final invoice is due, by its id."""
+        query = select(INVOICE.c.id, INVOICE.c.due_date).where(INVOICE.c.status == InvoiceStatus.FINAL.value)
+        return {row.id: row.due_date for row in self._connection.execute(query)}
+
+    def paid_invoices(self) -> dict[str, str]:
+        """Which invoice a payment pays, by the id of the payment."""
+        query = select(PAYMENT.c.id, PAYMENT.c.invoice_id)
+        return {row.id: row.invoice_id for row in self._connection.execute(query)}
+
+    def unbilled(self, period: str, end: date, event: str) -> Iterator[tuple[str, str]]:
+        """Customer and id of the lines that were rated up to and with a month, stand on no final invoice of before
+        ``end``, and were not booked in the month as ``event``; by customer."""
         billed = exists().where(
             BILLED.c.rated_line_id == RATED.c.id,
             BILLED.c.parent_id == INVOICE.c.id,
             INVOICE.c.status == InvoiceStatus.FINAL.value,
             INVOICE.c.invoice_date < end,
         )
-        query = select(RATED.c.id).where(RATED.c.billing_period <= period, RATED.c.amount_minor != 0, ~billed)
-        return sorted(self._connection.execute(query).scalars())
+        start = DateSpan.month(period).start
+        booked = exists().where(
+            LINE.c.source_id == RATED.c.id,
+            LINE.c.parent_id == ENTRY.c.id,
+            ENTRY.c.event == event,
+            ENTRY.c.posted_on >= start,
+            ENTRY.c.posted_on < end,
+        )
+        query = (
+            select(RATED.c.account_id, RATED.c.id)
+            .where(RATED.c.billing_period <= period, RATED.c.amount_minor != 0, ~billed, ~booked)
+            .order_by(RATED.c.account_id, RATED.c.id)
+            .execution_options(yield_per=1000)
+        )
+        for row in self._connection.execute(query):
+            yield row.account_id, row.id
 
 
 def _posted(entity: str, start: date, end: date) -> ColumnElement[bool]:

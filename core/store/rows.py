@@ -60,6 +60,11 @@ def _added(before: str) -> Any:
     return Field(sa_column=Column(String, nullable=False, server_default=text(f"'{before}'")))
 
 
+def _number() -> Any:
+    """A count that rows written before it was added have as zero."""
+    return Field(sa_column=Column(BigInteger, nullable=False, server_default=text("0")))
+
+
 class AccountRow(SQLModel, table=True):
     __tablename__ = "account"
     id: str = Field(primary_key=True)
@@ -880,6 +885,9 @@ class CloseRow(SQLModel, table=True):
     frozen_at: datetime = _instant()
     started_by: str
     digest: str | None = None
+    journals: int = _number()
+    moves: str = Field(sa_column=Column(Text, nullable=False, server_default=text("'[]'")))
+    round: int = _number()
     __table_args__ = (UniqueConstraint("entity", "period", "number"),)
 
 
@@ -887,9 +895,8 @@ class JournalDraftRow(SQLModel, table=True):
     __tablename__ = "journal_draft"
     id: str = Field(primary_key=True)
     close_id: str = Field(index=True)
-    digest: str
-    entry: str = _text()
-    booked: bool
+    round: int = _number()
+    text: str = _text()
 
 
 class CloseDecisionRow(SQLModel, table=True):

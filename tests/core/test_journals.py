@@ -80,7 +80,7 @@ def names(event: str, _day: date, _currency: str) -> Iterator[str]:
 @given(st.lists(AMOUNTS, min_size=1, max_size=8), st.integers(6, 9))
 def test_a_summary_moves_what_its_entries_move_and_fits(amounts: list[list[int]], most: int) -> None:
     entries = [entry(some, some, f"JE-{number}") for number, some in enumerate(amounts)]
-    marked = carried(entries, most, names)
+    marked = list(carried(entries, most, names))
     journals = for_general_ledger(marked)
     assert all(len(one.lines) <= most for one in journals)
     by_account: Counter[tuple[str, bool]] = Counter()
@@ -98,4 +98,4 @@ def test_events_are_not_summed_together() -> None:
 
 def test_an_entry_with_more_accounts_than_a_journal_has_lines_is_refused() -> None:
     with pytest.raises(Rejected, match="moves 6 accounts, and a journal takes 2 lines"):
-        carried([entry([1, 2, 3], [1, 2, 3])], 2, names)
+        list(carried([entry([1, 2, 3], [1, 2, 3])], 2, names))

@@ -55,12 +55,12 @@ def test_open_euros_are_revalued_once_and_taken_back_on_the_next_day(database_ur
     with hub.database.work() as work:
         work.add([rate(date(2026, 10, 10), "1.10"), rate(date(2026, 10, 30), "1.15")])
         work.add([owed("100.00", "110.00")])
-        gain, back = revaluations_due(hub, work, close, [])
+        gain, back = revaluations_due(hub, work, close, work.sums.booked())
         assert (gain.posted_on, back.posted_on) == (date(2026, 10, 31), date(2026, 11, 1))
         assert amounts(gain) == {"1100": "5.00 USD", "7010": "-5.00 USD"}
         assert amounts(back) == {"1100": "-5.00 USD", "7010": "5.00 USD"}
         work.add([gain, back])
-        assert revaluations_due(hub, work, close, []) == []
+        assert revaluations_due(hub, work, close, work.sums.booked()) == []
     hub.close()
 
 

@@ -206,7 +206,7 @@ _PAID: Mapping[str, tuple[Edit, ...]] = {
     "an idempotency key is trusted for ever": (
         ("connectors.stripe_gateway:StripeGateway._look_up", "path, reading =", "return None; path, reading ="),
     ),
-    "what is earned is booked again": (("flows.recognise:recognition_due", "part.id not in booked", "True"),),
+    "what is earned is booked again": (("core.store.periods:Periods.unearned", "period, ~booked", "period"),),
     "a month is drafted again": (("flows.bill:_drafts", "if account_id not in known:", "if True:"),),
 }
 

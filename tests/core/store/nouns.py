@@ -368,5 +368,5 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     ([OVERRIDE], {}),
     ([DECISION], {}),
     ([LOCK, LOCK.model_copy(update={"id": "main/2026-10/2", "reopened_at": NOON, "reason": "a late invoice"})], {}),
-    ([JournalDraft(id=one.id, close_id=CLOSE.id, digest="0123456789abcdef", entry=one) for one in ENTRIES], {}),
+    ([JournalDraft.of(CLOSE, one) for one in ENTRIES], {}),
 )
