@@ -41,6 +41,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -289,8 +290,12 @@ class _Write:
     look_first: bool
 
 
+#: Read once: it is looked up in the files of the installed package.
+_version = cache(version)
+
+
 def _client_header(settings: Settings) -> str:
-    return f"{settings.client}; {version('tieout')}; httpx; {version('httpx')}; {settings.machine}"
+    return f"{settings.client}; {_version('tieout')}; httpx; {_version('httpx')}; {settings.machine}"
 
 
 def _document(payload: Payload, key: ExternalKey, company: str) -> _Write:

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    Update,
     and_,
     bindparam,
     exists,
@@ -75,15 +76,143 @@ def _is_instant(position: str) -> bool:
     return True
 
 
-def _same_record(command: OutboxCommand, table: Any = OUTBOX) -> ColumnElement[bool]:
+# Statements are made once: making one costs more than running it. Names that begin with "of" are bound when it is run.
+
+
+def _of_record(table: Any) -> ColumnElement[bool]:
+    """The rows of one record at one resource; bound by ``_record``."""
     return and_(
-        table.c.system == command.system,
-        table.c.resource == command.resource,
-        table.c.record_id == command.record_id,
+        table.c.system == bindparam("of_system"),
+        table.c.resource == bindparam("of_resource"),
+        table.c.record_id == bindparam("of_record"),
     )
 
 
-# Statements are made once: making one costs more than running it.
+def _record(system: str, resource: str, record_id: str) -> Columns:
+    return {"of_system": system, "of_resource": resource, "of_record": record_id}
+
+
+def _record_of(command: OutboxCommand) -> Columns:
+    return _record(command.system, command.resource, command.record_id)
+
+
+@cache
+def _newest() -> Select[Any]:
+    """The newest intent of a record."""
+    return select(OUTBOX).where(_of_record(OUTBOX)).order_by(OUTBOX.c.sequence.desc()).limit(1).with_for_update()
+
+
+@cache
+def _known() -> Select[Any]:
+    """Record, version and state of every intent for these records, the newest last."""
+    return (
+        select(OUTBOX.c.record_id, OUTBOX.c.version, OUTBOX.c.state)
+        .where(OUTBOX.c.system == bindparam("of_system"), OUTBOX.c.resource == bindparam("of_resource"))
+        .where(OUTBOX.c.record_id.in_(bindparam("of_records", expanding=True)))
+        .order_by(OUTBOX.c.sequence)
+    )
+
+
+@cache
+def _expired() -> Update:
+    """Leases of a system that ran out: what they held may have been sent."""
+    lapsed = OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.lease_until < bindparam("of_now")
+    return (
+        update(OUTBOX)
+        .where(OUTBOX.c.system == bindparam("of_system"), *lapsed)
+        .values(state=CommandState.UNKNOWN, probe=True)
+    )
+
+
+@cache
+def _leased() -> Update:
+    return (
+        update(OUTBOX)
+        .where(OUTBOX.c.key.in_(bindparam("of_keys", expanding=True)))
+        .values(
+            state=CommandState.SENDING,
+            lease_until=bindparam("of_lease"),
+            fence=OUTBOX.c.fence + 1,
+            attempts=OUTBOX.c.attempts + 1,
+        )
+    )
+
+
+def _urgent_first(query: Select[Any]) -> Select[Any]:
+    return query.order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
+
+
+@cache
+def _of_keys() -> Select[Any]:
+    return _urgent_first(select(OUTBOX).where(OUTBOX.c.key.in_(bindparam("of_keys", expanding=True))))
+
+
+@cache
+def _awaited() -> Select[Any]:
+    """What the parked commands of a system wait for."""
+    parked = OUTBOX.c.system == bindparam("of_system"), OUTBOX.c.state == CommandState.PARKED
+    return select(OUTBOX.c.waits_for).where(*parked).distinct()
+
+
+@cache
+def _settled(columns: tuple[str, ...]) -> Update:
+    """Ends a lease by these columns, if it is still the caller's."""
+    lease = OUTBOX.c.key == bindparam("of_key"), OUTBOX.c.state == CommandState.SENDING
+    values: dict[str, Any] = {name: bindparam(f"of_{name}") for name in columns}
+    return update(OUTBOX).where(*lease, OUTBOX.c.fence == bindparam("of_fence")).values(values)
+
+
+@cache
+def _woken() -> Update:
+    return (
+        update(OUTBOX)
+        .where(OUTBOX.c.state == CommandState.PARKED, OUTBOX.c.waits_for == bindparam("of_waited"))
+        .values(state=CommandState.PENDING, waits_for=None)
+    )
+
+
+@cache
+def _superseded() -> Update:
+    """Cancels what nobody has sent of a record and has a newer intent."""
+    newer = OUTBOX.alias()
+    has_newer = exists().where(_of_record(newer), newer.c.sequence > OUTBOX.c.sequence)
+    return (
+        update(OUTBOX)
+        .where(_of_record(OUTBOX), OUTBOX.c.state.in_(_CANCELLABLE), has_newer)
+        .values(state=CommandState.CANCELLED, waits_for=None)
+    )
+
+
+@cache
+def _sent_before() -> Select[Any]:
+    return select(
+        exists().where(_of_record(OUTBOX), OUTBOX.c.sequence < bindparam("of_sequence"), OUTBOX.c.attempts > 0)
+    )
+
+
+@cache
+def _proved() -> Select[Any]:
+    return select(SYNC).where(_of_record(SYNC))
+
+
+@cache
+def _said() -> Select[Any]:
+    return select(SYNC.c.payload).where(_of_record(SYNC))
+
+
+@cache
+def _free() -> Select[Any]:
+    """Keys of events that nobody applies, in the order they were received."""
+    lapsed = and_(INBOX.c.state == InboxState.APPLYING, INBOX.c.lease_until < bindparam("of_now"))
+    return (
+        select(INBOX.c.system, INBOX.c.event_id)
+        .where(or_(INBOX.c.state == InboxState.RECEIVED, lapsed))
+        .order_by(INBOX.c.received_at, INBOX.c.event_id)
+        .limit(bindparam("of_most"))
+        .with_for_update(skip_locked=True)
+    )
+
+
 @cache
 def _ready() -> Select[tuple[str]]:
     """Keys of what is due at a system, the most urgent first: the versions of a record go one after the other."""
@@ -95,21 +224,13 @@ def _ready() -> Select[tuple[str]]:
         earlier.c.sequence < OUTBOX.c.sequence,
         earlier.c.state.in_([CommandState.SENDING, CommandState.UNKNOWN]),
     )
-    return (
-        select(OUTBOX.c.key)
-        .where(
-            OUTBOX.c.system == bindparam("of"),
-            OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
-            OUTBOX.c.due_at <= bindparam("now"),
-            ~under_way,
-        )
-        .order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
-        .limit(bindparam("most"))
-        .with_for_update(of=OUTBOX, skip_locked=True)
+    ready = select(OUTBOX.c.key).where(
+        OUTBOX.c.system == bindparam("of_system"),
+        OUTBOX.c.state.in_([CommandState.PENDING, CommandState.UNKNOWN]),
+        OUTBOX.c.due_at <= bindparam("of_now"),
+        ~under_way,
     )
-
-
-_NEWER = OUTBOX.alias()
+    return _urgent_first(ready).limit(bindparam("of_most")).with_for_update(of=OUTBOX, skip_locked=True)
 
 
 def _received(event: InboxEvent, body: bytes) -> Columns:
@@ -164,12 +285,9 @@ class Inbox(StoredTable):
 
         Applying an event is repeatable, so one whose lease ran out is simply leased again.
         """
-        free = or_(
-            INBOX.c.state == InboxState.RECEIVED,
-            and_(INBOX.c.state == InboxState.APPLYING, INBOX.c.lease_until < now),
-        )
-        ready = select(INBOX.c.system, INBOX.c.event_id).where(free).order_by(INBOX.c.received_at, INBOX.c.event_id)
-        keys = self._connection.execute(ready.limit(limit).with_for_update(skip_locked=True)).all()
+        keys = self._connection.execute(_free(), {"of_now": now, "of_most": limit}).all()
+        if not keys:
+            return []
         claimed = tuple_(INBOX.c.system, INBOX.c.event_id).in_([tuple(key) for key in keys])
         self._connection.execute(
             update(INBOX)
@@ -305,13 +423,30 @@ class Outbox(StoredTable):
         A record whose newest intent has the same version is not intended again. A newer version cancels the older
         ones of the same record that nobody has sent yet.
         """
-        return [stored for wanted in commands if (stored := self._intend(wanted)) is not None]
+        wanted = list(commands)
+        known = self._known(wanted)
+        stored = []
+        for one in wanted:
+            if known.pop((one.system, one.resource, one.record_id), None) != one.version:
+                stored.append(self._intend(one))
+        return [command for command in stored if command is not None]
+
+    def _known(self, wanted: Sequence[OutboxCommand]) -> dict[tuple[str, str, str], str]:
+        """The version of the newest intent of each of these records that has one which is not cancelled."""
+        places: dict[tuple[str, str], list[str]] = {}
+        for one in wanted:
+            places.setdefault((one.system, one.resource), []).append(one.record_id)
+        known: dict[tuple[str, str, str], str] = {}
+        for (system, resource), ids in places.items():
+            for part in chunks(ids):
+                bound = {"of_system": system, "of_resource": resource, "of_records": part}
+                for record_id, version, state in self._connection.execute(_known(), bound):
+                    known[system, resource, record_id] = "" if state == CommandState.CANCELLED else version
+        return known
 
     def _intend(self, wanted: OutboxCommand) -> OutboxCommand | None:
-        same = _same_record(wanted)
-        newest = select(OUTBOX).where(same).order_by(OUTBOX.c.sequence.desc()).limit(1).with_for_update()
         while True:
-            row = self._connection.execute(newest).mappings().first()
+            row = self._connection.execute(_newest(), _record_of(wanted)).mappings().first()
             last = None if row is None else _OUTBOX.noun_of(cast(Any, row), {})
             if last is not None and last.version == wanted.version and last.state is not CommandState.CANCELLED:
                 return None
@@ -337,12 +472,7 @@ class Outbox(StoredTable):
 
     def _cancel_superseded(self, command: OutboxCommand) -> None:
         """Cancels what nobody has sent of a record and has a newer intent."""
-        has_newer = exists().where(_same_record(command, _NEWER), _NEWER.c.sequence > OUTBOX.c.sequence)
-        self._connection.execute(
-            update(OUTBOX)
-            .where(_same_record(command), OUTBOX.c.state.in_(_CANCELLABLE), has_newer)
-            .values(state=CommandState.CANCELLED, waits_for=None)
-        )
+        self._connection.execute(_superseded(), _record_of(command))
 
     def claim(
         self, system: str, limit: int, now: datetime, lease: timedelta, only: Sequence[str] | None = None
@@ -352,37 +482,23 @@ class Outbox(StoredTable):
         A command whose lease ran out may have been sent, so it comes back with ``probe`` set. The versions of one
         record go one after the other: none is leased while an earlier one is under way.
         """
-        self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.lease_until < now)
-            .values(state=CommandState.UNKNOWN, probe=True)
-        )
+        self._connection.execute(_expired(), {"of_system": system, "of_now": now})
         keys = self._ready(system, limit, now, only)
         if not keys and only is None and self._wake_proved(system):
             keys = self._ready(system, limit, now)
         if not keys:
             return []
-        self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.key.in_(keys))
-            .values(
-                state=CommandState.SENDING,
-                lease_until=now + lease,
-                fence=OUTBOX.c.fence + 1,
-                attempts=OUTBOX.c.attempts + 1,
-            )
-        )
-        return self._select(OUTBOX.c.key.in_(keys))
+        self._connection.execute(_leased(), {"of_keys": keys, "of_lease": now + lease})
+        return self._commands(_of_keys(), {"of_keys": keys})
 
     def _ready(self, system: str, limit: int, now: datetime, only: Sequence[str] | None = None) -> list[str]:
         ready = _ready() if only is None else _ready().where(OUTBOX.c.key.in_(only))
-        found = self._connection.execute(ready, {"of": system, "now": now, "most": limit})
+        found = self._connection.execute(ready, {"of_system": system, "of_now": now, "of_most": limit})
         return [row.key for row in found]
 
     def _wake_proved(self, system: str) -> bool:
         """Wakes what parked in the very moment when its dependency was proved, and so missed the call."""
-        parked = and_(OUTBOX.c.system == system, OUTBOX.c.state == CommandState.PARKED)
-        awaited = self._connection.execute(select(OUTBOX.c.waits_for).where(parked).distinct()).scalars()
+        awaited = self._connection.execute(_awaited(), {"of_system": system}).scalars()
         proved = [key for key in awaited if key and key.count(":") >= 2 and self.proof(*key.split(":", 2))]
         return sum(map(self.wake, proved)) > 0
 
@@ -418,11 +534,9 @@ class Outbox(StoredTable):
             values["due_at"] = due_at
         if state is CommandState.UNKNOWN:
             values["probe"] = True
-        settled = self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.key == command.key, OUTBOX.c.state == CommandState.SENDING, OUTBOX.c.fence == command.fence)
-            .values(values)
-        )
+        bound = {f"of_{name}": value for name, value in values.items()}
+        lease = {"of_key": command.key, "of_fence": command.fence}
+        settled = self._connection.execute(_settled(tuple(values)), bound | lease)
         if settled.rowcount and state in _CANCELLABLE:
             self._cancel_superseded(command)
         return bool(settled.rowcount)
@@ -440,12 +554,7 @@ class Outbox(StoredTable):
 
     def wake(self, waits_for: str) -> int:
         """Makes parked commands that wait for exactly this pending again."""
-        woken = self._connection.execute(
-            update(OUTBOX)
-            .where(OUTBOX.c.state == CommandState.PARKED, OUTBOX.c.waits_for == waits_for)
-            .values(state=CommandState.PENDING, waits_for=None)
-        )
-        return woken.rowcount
+        return self._connection.execute(_woken(), {"of_waited": waits_for}).rowcount
 
     def retry(self, key: str, now: datetime) -> bool:
         """Makes a rejected or parked command pending again. False when it is in another state."""
@@ -475,8 +584,8 @@ class Outbox(StoredTable):
 
     def sent_before(self, command: OutboxCommand) -> bool:
         """Whether an earlier version of its record may have been sent."""
-        earlier = and_(_same_record(command), OUTBOX.c.sequence < command.sequence, OUTBOX.c.attempts > 0)
-        return command.sequence > 1 and self._connection.execute(select(exists().where(earlier))).scalar_one()
+        earlier = {**_record_of(command), "of_sequence": command.sequence}
+        return command.sequence > 1 and bool(self._connection.execute(_sent_before(), earlier).scalar_one())
 
     def in_state(self, *states: CommandState, system: str | None = None) -> list[OutboxCommand]:
         where = OUTBOX.c.state.in_(states)
@@ -491,12 +600,13 @@ class Outbox(StoredTable):
 
     def proof(self, system: str, resource: str, record_id: str) -> SyncRecord | None:
         """The proof that a system holds a record of ours, or None."""
-        return next(iter(self.proofs(system, resource, record_id=record_id)), None)
+        row = self._connection.execute(_proved(), _record(system, resource, record_id)).mappings().first()
+        return None if row is None else _SYNC.noun_of(cast(Any, row), {})
 
     def last_payload(self, system: str, resource: str, record_id: str) -> str | None:
         """What was written last of a record, as JSON text."""
-        where = and_(SYNC.c.system == system, SYNC.c.resource == resource, SYNC.c.record_id == record_id)
-        return cast("str | None", self._connection.execute(select(SYNC.c.payload).where(where)).scalar())
+        said = self._connection.execute(_said(), _record(system, resource, record_id))
+        return cast("str | None", said.scalar())
 
     def sent(self, system: str, resource: str, since: datetime | None = None) -> list[tuple[SyncRecord, str]]:
         """Proofs of a resource at or after ``since`` (None: all), with what was written, ordered by our id."""
@@ -544,5 +654,7 @@ class Outbox(StoredTable):
         self._replace(WATERMARK, _WATERMARK.columns(mark))
 
     def _select(self, where: Any) -> list[OutboxCommand]:
-        query = select(OUTBOX).where(where).order_by(OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key)
-        return [_OUTBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
+        return self._commands(_urgent_first(select(OUTBOX).where(where)), {})
+
+    def _commands(self, query: Select[Any], bound: Columns) -> list[OutboxCommand]:
+        return [_OUTBOX.noun_of(cast(Any, row), {}) for row in self._connection.execute(query, bound).mappings()]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, cast
 
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, Update, bindparam, func, select, update
 
 from core.masking import Mask
 from core.money import Money
@@ -26,6 +27,13 @@ _DESK = Shape(
 )
 _EVIDENCE = Shape(Evidence, rows.EvidenceRow)
 _MASK = Mask()
+
+
+@cache
+def _changed(columns: tuple[str, ...]) -> Update:
+    """Puts values into these columns of an open entry."""
+    values: dict[str, Any] = {name: bindparam(f"of_{name}") for name in columns}
+    return update(DESK).where(DESK.c.id == bindparam("of_id"), DESK.c.state == DeskState.OPEN).values(values)
 
 
 def open_entries(**equal: Any) -> Select[Any]:
@@ -87,8 +95,8 @@ class Desk(StoredTable):
         return self._change(ident, note=note)
 
     def _change(self, ident: str, **values: Any) -> bool:
-        statement = update(DESK).where(DESK.c.id == ident, DESK.c.state == DeskState.OPEN).values(values)
-        return bool(self._connection.execute(statement).rowcount)
+        bound = {"of_id": ident, **{f"of_{name}": value for name, value in values.items()}}
+        return bool(self._connection.execute(_changed(tuple(values)), bound).rowcount)
 
     def get(self, ident: str) -> DeskEntry | None:
         row = self._connection.execute(select(DESK).where(DESK.c.id == ident)).mappings().first()

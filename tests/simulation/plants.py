@@ -60,7 +60,8 @@ def _found(where: str) -> tuple[Any, str]:
     return function, textwrap.dedent(inspect.getsource(function))
 
 
-_DELIVERY, _OUTBOX, _INBOX = "flows.deliver:Delivery", "core.store.border:Outbox", "core.store.border:Inbox"
+_DELIVERY, _BORDER = "flows.deliver:Delivery", "core.store.border"
+_OUTBOX = f"{_BORDER}:Outbox"
 
 #: Bugs that any small world shows: those of the outbox, and of the wires of gateway and ERP.
 _TOLD: Mapping[str, tuple[Edit, ...]] = {
@@ -68,13 +69,13 @@ _TOLD: Mapping[str, tuple[Edit, ...]] = {
         (f"{_DELIVERY}._prepare", "if command.probe else None", "if False else None"),
     ),
     "a lease that ran out forgets that it may have been sent": (
-        (f"{_OUTBOX}.claim", "values(state=CommandState.UNKNOWN, probe=True)", "values(state=CommandState.UNKNOWN)"),
+        (f"{_BORDER}:_expired", "values(state=CommandState.UNKNOWN, probe=True)", "values(state=CommandState.UNKNOWN)"),
     ),
     "an unknown outcome forgets that it may have been sent": (
         (f"{_OUTBOX}.settle", "if state is CommandState.UNKNOWN:", "if False:"),
     ),
     "a worker that lost its lease settles all the same": (
-        (f"{_OUTBOX}.settle", "OUTBOX.c.fence == command.fence", "OUTBOX.c.fence > 0"),
+        (f"{_OUTBOX}.settle", '"of_fence": command.fence', '"of_fence": self.get(command.key).fence'),
     ),
     "a worker that lost its lease sends all the same": (
         (f"{_DELIVERY}._held", "return [item for item in items if item.command in held]", "return items"),
@@ -91,15 +92,16 @@ _TOLD: Mapping[str, tuple[Edit, ...]] = {
     "done is kept without its proof": (
         (f"{_OUTBOX}.prove", 'self._replace(SYNC, {**_SYNC.columns(proof), "payload": payload})', "pass"),
     ),
-    "a proof wakes nobody": ((f"{_OUTBOX}.wake", "OUTBOX.c.waits_for == waits_for", 'OUTBOX.c.waits_for == ""'),),
+    "a proof wakes nobody": ((f"{_OUTBOX}.wake", '"of_waited": waits_for', '"of_waited": ""'),),
     "the same intent is stored again": (
+        (f"{_OUTBOX}.enqueue", "!= one.version", "is not one"),
         (f"{_OUTBOX}._intend", "last.version == wanted.version", "last.version == ''"),
     ),
-    "the versions of a record are sent side by side": (("core.store.border:_ready", "~under_way,", ""),),
+    "the versions of a record are sent side by side": ((f"{_BORDER}:_ready", "~under_way,", ""),),
     "an older version stands after a newer": (
         (f"{_OUTBOX}._intend", "self._cancel_superseded(command)", "pass"),
         (f"{_OUTBOX}.settle", "self._cancel_superseded(command)", "pass"),
-        ("core.store.border:_ready", "OUTBOX.c.lane, OUTBOX.c.created_at, OUTBOX.c.key", "OUTBOX.c.created_at.desc()"),
+        (f"{_BORDER}:_ready", "_urgent_first(ready)", "ready.order_by(OUTBOX.c.created_at.desc())"),
     ),
     "what waits for another record is refused": ((f"{_DELIVERY}._fail", "case Parked():", "case Parked() if False:"),),
     "what is refused does not reach the desk": ((f"{_DELIVERY}._fail", "work.desk.report(failure)", "pass"),),
@@ -114,7 +116,7 @@ _TOLD: Mapping[str, tuple[Edit, ...]] = {
         ("connectors.stripe_gateway:StripeGateway._verify", "if not genuine:", "if False:"),
     ),
     "the lease of an event never ends": (
-        (f"{_INBOX}.claim", "INBOX.c.lease_until < now", "INBOX.c.lease_until < INBOX.c.received_at"),
+        (f"{_BORDER}:_free", 'lease_until < bindparam("of_now")', "lease_until < INBOX.c.received_at"),
     ),
     "answers of a list are read in the wrong order": (
         ("connectors.netsuite:NetSuite._settled", "zip(ready, answers,", "zip(ready, answers[::-1],"),
@@ -123,9 +125,9 @@ _TOLD: Mapping[str, tuple[Edit, ...]] = {
         ("flows.desk:entry", "message=str(error)[:2000]", 'message=str(error)[:1900] + " sandbox-token-secret"'),
     ),
     "a lease that ran out is never taken over": (
-        (f"{_OUTBOX}.claim", "OUTBOX.c.lease_until < now", "OUTBOX.c.lease_until < OUTBOX.c.created_at"),
+        (f"{_BORDER}:_expired", 'lease_until < bindparam("of_now")', "lease_until < OUTBOX.c.created_at"),
     ),
-    "a lease has no fence": ((f"{_OUTBOX}.claim", "fence=OUTBOX.c.fence + 1", "fence=OUTBOX.c.fence"),),
+    "a lease has no fence": ((f"{_BORDER}:_leased", "fence=OUTBOX.c.fence + 1", "fence=OUTBOX.c.fence"),),
     "a proof names another object": (
         (f"{_DELIVERY}._proof", "vendor_id=receipt.vendor_id", "vendor_id=receipt.vendor_id[:-1] + '9'"),
     ),

@@ -34,6 +34,8 @@ from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, TieoutError
 from core.mapping import MappingBook, load_book
 from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World, is_over
+from core.posting_file import load_posting_rules
+from core.posting_rules import PostingRules
 from core.store import Database
 from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
@@ -130,6 +132,11 @@ class Violation(AssertionError):
 @cache
 def price_book() -> PriceBook:
     return load_price_book(ROOT / "app" / "demo" / "northwind.yaml")
+
+
+@cache
+def posting_rules() -> PostingRules:
+    return load_posting_rules()
 
 
 @cache
@@ -308,7 +315,7 @@ class Process:
         )
         self.hub = Hub(self.run.settings, world)
         self.hub.database = Doors(self.run.database, self._maybe_door)  # type: ignore[assignment]
-        self.hub.mappings, self.hub.price_book = mappings(), price_book()
+        self.hub.mappings, self.hub.price_book, self.hub.posting = mappings(), price_book(), posting_rules()
         for system, settings in self.run.settings.systems.items():
             connector = SYSTEMS[system].connect(settings, world)
             self.hub._connectors[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
