@@ -10,6 +10,8 @@ transactions, and those sent twice under one document code are reported twice on
   the same document.
 - A commit sets a state, so it may be repeated. A document that is locked was committed before.
 - ``find`` therefore always says None, which is the truth of what the vendor can tell and lets the caller send again.
+- An adjustment is a calculation like any other, and the vendor ties it to no earlier one. Its guide of 2019 wants a
+  document code of its own, its guide of today that of what it adjusts: a code may be locked, so it gets its own.
 
 Our number is the vendor's ``invn``; the document code is the vendor id of the receipt, and the key of its commit.
 
@@ -17,8 +19,7 @@ Our number is the vendor's ``invn``; the document code is the vendor id of the r
 resource         payload                        key                          answer
 ================ ============================== ============================ ===========================================
 ``tax_document`` Invoice, without ``doc``       ``invn``                     the Invoice as sent, items with ``txs``
-``tax_adjust``   Invoice whose items all have   ``invn`` (of the adjustment) the same, with negative taxes
-                 ``adj: true``
+``tax_credit``   Invoice with adjustments       ``invn`` (of the credit)     the same, with negative taxes
 ``tax_commit``   ``cmmt: true``, ``opt``        ``doc``                      ``doc``, ``cmmt``, ``ok``
 ``tax_void``     ``cmmt: false``, ``opt``       ``doc``                      ``doc``, ``cmmt``, ``ok``
 ================ ============================== ============================ ===========================================
@@ -30,6 +31,10 @@ Taxes come in binary doubles and unrounded (``7.826916860000001``). Each item of
 field of ours, ``billed``: the taxes of an item are added exactly, the sum is rounded once, half up to the hundredth,
 and shared over the taxes by largest remainder. So an item's tax is right to half a cent, and all above it are sums.
 Taxes that the vendor marks as not to be billed (the seller's own) are left out.
+
+An item of ``tax_credit`` may state ``billed`` itself: what of its tax is to be given back, below zero. It is not sent.
+Where the vendor computes the same but for rounding, its taxes are shared over that figure, so that all parts of a line
+give back what the line was billed. Where it computes something else, ``billed`` of the answer says what.
 """
 
 from __future__ import annotations
@@ -52,7 +57,7 @@ SYSTEM = "avalara_communications"
 
 RESOURCES: Mapping[str, Resource] = {
     "tax_document": Resource("/api/v2/afc/CalcTaxes", "doc", "invn", Guard.COMMIT),
-    "tax_adjust": Resource("/api/v2/afc/CalcTaxes", "doc", "invn", Guard.COMMIT),
+    "tax_credit": Resource("/api/v2/afc/CalcTaxes", "doc", "invn", Guard.COMMIT),
     "tax_commit": Resource("/api/v2/afc/Commit", "doc", "doc", Guard.COMMIT),
     "tax_void": Resource("/api/v2/afc/Commit", "doc", "doc", Guard.COMMIT),
     "pcode": Resource("/api/v2/afc/PCode", "PCode", "", Guard.READ_ONLY),
@@ -93,6 +98,9 @@ _LOCKED = "Document code has been locked."
 _CENT = Decimal("0.01")
 #: How far sums of doubles may lie apart and still be the same sum.
 _NOISE = Decimal("0.000001")
+#: How far a part of a tax may lie from what is given back of it by rounding alone, exclusive: the tax of the line and
+#: what was given back of it before and until now are each rounded once, to half a cent.
+_ROUNDED_APART = Decimal("0.015")
 
 
 class Settings(BaseModel):
@@ -168,15 +176,19 @@ class Communications(BaseConnector):
     def upsert(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
         with _naming(resource, payload):
             match resource:
-                case "tax_document" | "tax_adjust":
+                case "tax_document" | "tax_credit":
                     return self._calculate(resource, payload, key)
                 case "tax_commit" | "tax_void":
                     return self._commit(resource, payload, key)
         return super().upsert(resource, payload, key)
 
     def _calculate(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
+        _refuse_what_would_count(resource, payload)
+        items = payload.get("itms") or []
+        wanted = [item.get("billed") for item in items]
         invoice = {
             **payload,
+            "itms": [{name: value for name, value in item.items() if name != "billed"} for item in items],
             "doc": f"{key.value}/{self._fresh()}",
             "invn": key.value,
             "cmmt": False,
@@ -184,13 +196,12 @@ class Communications(BaseConnector):
             "dtl": True,
             "summ": True,
         }
-        _refuse_what_would_count(resource, payload)
         request = {"cfg": {"retnb": False, "incrf": True}, "cmpn": self._company, "inv": [invoice]}
         answer = _said(self._wire.write("POST", RESOURCES[resource].path, json=request))
         results = answer.get("inv") or []
         if len(results) != 1 or results[0].get("doc") != invoice["doc"]:
             raise OutcomeUnknown(f"{SYSTEM} answered about another document than {invoice['doc']}")
-        return Receipt(SYSTEM, resource, invoice["doc"], key, True, _joined(invoice, results[0]))
+        return Receipt(SYSTEM, resource, invoice["doc"], key, True, _joined(invoice, results[0], wanted))
 
     def _commit(self, resource: str, payload: Payload, key: ExternalKey) -> Receipt:
         wanted = resource == "tax_commit"
@@ -224,25 +235,29 @@ class Communications(BaseConnector):
         self._wire.close()
 
 
-def in_cents(amounts: Sequence[Decimal]) -> list[Decimal]:
-    """Each amount in whole hundredths, so that they add up to the exact sum rounded once, half up.
+def in_cents(amounts: Sequence[Decimal], wanted: Decimal | None = None) -> list[Decimal]:
+    """Each amount in whole hundredths, so that they add up to ``wanted`` (None: the exact sum rounded once, half up).
 
     Largest remainder: each is first cut down, and the hundredths that lack then go to those that lost most, the earlier
-    one first. The negatives of amounts get the negatives of their shares.
+    one first. The negatives of amounts get the negatives of their shares. Farther from ``wanted`` than rounding alone
+    explains, they add up to their own sum.
     """
     exact = sum(amounts, Decimal(0))
     if exact < 0:
-        return [-share for share in in_cents([-amount for amount in amounts])]
+        return [-share for share in in_cents([-amount for amount in amounts], None if wanted is None else -wanted)]
+    near = wanted is not None and bool(amounts) and abs(exact - wanted) < _ROUNDED_APART
+    whole = wanted if near and wanted is not None else exact.quantize(_CENT, ROUND_HALF_UP)
     shares = [amount.quantize(_CENT, ROUND_FLOOR) for amount in amounts]
-    lacking = int((exact.quantize(_CENT, ROUND_HALF_UP) - sum(shares)) / _CENT)
+    lacking = int((whole - sum(shares)) / _CENT)
     by_loss = sorted(range(len(amounts)), key=lambda i: (shares[i] - amounts[i], i))
-    for i in by_loss[:lacking]:
-        shares[i] += _CENT
+    for turn in range(abs(lacking)):
+        i = by_loss[turn % len(by_loss)] if lacking > 0 else by_loss[-1 - turn % len(by_loss)]
+        shares[i] += _CENT.copy_sign(lacking)
     return shares
 
 
-def _joined(invoice: Mapping[str, Any], result: Mapping[str, Any]) -> Payload:
-    """The invoice as it was sent, each item with the taxes of the answer in cents.
+def _joined(invoice: Mapping[str, Any], result: Mapping[str, Any], wanted: Sequence[Decimal | None]) -> Payload:
+    """The invoice as it was sent, each item with the taxes of the answer in cents, where that fits of what is wanted.
 
     Rejected when an item was refused. OutcomeUnknown when the answer is about other items. TieBroken when the summary
     of the vendor is not the sum of its details.
@@ -254,8 +269,8 @@ def _joined(invoice: Mapping[str, Any], result: Mapping[str, Any]) -> Payload:
     if [item.get("ref") for item in results] != [item.get("ref") for item in invoice["itms"]]:
         raise OutcomeUnknown(f"{SYSTEM} answered about other items than those of {invoice['doc']}")
     items = [
-        {**sent, **_billed([tax for tax in item.get("txs") or [] if tax.get("bill") is not False])}
-        for sent, item in zip(invoice["itms"], results, strict=True)
+        {**sent, **_billed([tax for tax in item.get("txs") or [] if tax.get("bill") is not False], due)}
+        for sent, item, due in zip(invoice["itms"], results, wanted, strict=True)
     ]
     details = sum((_amount(tax) for item in items for tax in item["txs"]), Decimal(0))
     summed = sum((_amount(tax) for tax in result.get("summ") or [] if tax.get("bill") is not False), Decimal(0))
@@ -264,9 +279,9 @@ def _joined(invoice: Mapping[str, Any], result: Mapping[str, Any]) -> Payload:
     return {**invoice, "itms": items}
 
 
-def _billed(taxes: Sequence[Mapping[str, Any]]) -> Payload:
+def _billed(taxes: Sequence[Mapping[str, Any]], wanted: Decimal | None) -> Payload:
     """What an item gets: its taxes, each with its share in cents, and their sum."""
-    shares = in_cents([_amount(tax) for tax in taxes])
+    shares = in_cents([_amount(tax) for tax in taxes], wanted)
     return {
         "billed": sum(shares, Decimal("0.00")),
         "txs": [{**tax, "billed": share} for tax, share in zip(taxes, shares, strict=True)],
@@ -279,16 +294,14 @@ def _amount(tax: Mapping[str, Any]) -> Decimal:
 
 
 def _refuse_what_would_count(resource: str, payload: Payload) -> None:
-    """Rejected for a payload that commits as it calculates, or an adjustment with an item that is none."""
+    """Rejected for a payload that commits as it calculates, or a credit that is a sale."""
     if payload.get("cmmt"):
         raise Rejected(
             f"{SYSTEM}: a calculation is committed by its own call, never by itself", system=SYSTEM, field="cmmt"
         )
-    for i, item in enumerate(payload.get("itms") or []):
-        if resource == "tax_adjust" and item.get("adj") is not True:
-            raise Rejected(
-                f"{SYSTEM}: every item of an adjustment says adj: true", system=SYSTEM, field=f"itms[{i}].adj"
-            )
+    adjusts = [item.get("adj") is True for item in payload.get("itms") or []]
+    if resource == "tax_credit" and not any(adjusts):
+        raise Rejected(f"{SYSTEM}: no item of the credit says adj: true", system=SYSTEM, field="itms[0].adj")
 
 
 def _pcode(wire: Wire, query: str) -> Payload | None:

@@ -383,6 +383,11 @@ TABLE: tuple[Kind, ...] = (
         "Tell the engine again.",
     ),
     _row(
+        "returned_tax_uncommitted", "tax_credit", _F.STATE, _TAX, _TAXES, _R.COMMIT_AGAIN,
+        "The return is not committed: the engine gives back another tax, or somebody uncommitted it.",
+        "Cure its entry on the error desk when it has one; else commit it again.",
+    ),
+    _row(
         "returned_tax_amount", "tax_credit", _F.AMOUNT, _TAX, _TAXES, _R.TALK,
         "The engine gives back another tax than the credit note does.",
         "Undo the adjustment there.",

@@ -68,8 +68,7 @@ class InvoiceLine(Noun):
 
     @property
     def counted(self) -> Quantity:
-        """What a tax per line or minute counts: nothing of a line below zero, which lowers a charge and takes no service
-        back."""
+        """What a tax per line or minute counts: nothing of a line below zero, which lowers a charge alone."""
         return self.quantity if self.amount.minor >= 0 else Decimal(0)
 
 
@@ -366,8 +365,9 @@ class CreditNoteLine(Noun):
         return self.amount.minor >= 0
 
     @property
-    def whole(self) -> bool:
-        return self.share == 1
+    def partial(self) -> bool:
+        """Whether something of its line is left, or was given back before."""
+        return self.share != 1
 
     @property
     def counted_share(self) -> Quantity:

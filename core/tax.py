@@ -35,7 +35,10 @@ class TaxLine(Noun):
 
 
 class TaxDocument(Noun):
-    """The engine's answer for one invoice. ``id`` is our code of the document at the engine."""
+    """The engine's answer for one invoice, or for one credit note, whose base and tax are below zero.
+
+    ``id`` is our code of the document at the engine, ``invoice_id`` the number of the invoice or credit note.
+    """
 
     id: Id
     invoice_id: Id

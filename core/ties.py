@@ -193,6 +193,11 @@ def credited_within_line(line_id: str, credited: Money, whole: Money) -> None:
         raise TieBroken("credited <= invoice line", subject=line_id, left=credited, right=whole)
 
 
+def returned_tax_equals_credit(line_id: str, returned: Money, credited: Money) -> None:
+    """The tax engine takes back what the credit note gives back of a line."""
+    require("tax returned = tax credited", line_id, returned, credited)
+
+
 def used_within_credit(note_id: str, used: Money, whole: Money) -> None:
     """Never more of a credit note is applied and refunded than it gives."""
     if used > whole:

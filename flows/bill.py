@@ -29,16 +29,15 @@ from core.invoicing import (
 )
 from core.money import Money
 from core.period import DateSpan
-from core.ports import Payload
 from core.posting import invoice_entries
 from core.rating import RatedLine
 from core.store import Work
 from core.subscriptions import Subscription
 from core.sync import OutboxCommand
-from core.tax import TaxDocument
 from core.wallets import CreditKind
 from flows import desk
 from flows.context import Hub, hub
+from flows.credit import take_returned_taxes, tax_document
 from flows.credits import credit_held, lower, pay_from_credit
 from flows.outside_billing import bills_outside, outside_drafts
 from flows.post import post
@@ -260,7 +259,10 @@ def by_engine(hub: Hub, invoice: Invoice) -> dict[str, Invoice]:
 
 
 def finalise_invoices(hub: Hub) -> Report:
-    """Takes the tax engine's answers and makes the drafts final: booked, scheduled, ready for the other systems."""
+    """Takes the tax engine's answers and makes the drafts final: booked, scheduled, ready for the other systems.
+
+    Answers about credit notes are taken as well, from engines that commit them apart.
+    """
     erp = hub.system("erp")
     report = Report("")
     with hub.database.reading() as work:
@@ -279,7 +281,7 @@ def finalise_invoices(hub: Hub) -> Report:
         ident = f"record:invoice:{invoice.id}"
         now = hub.now()
         try:
-            documents = {engine: _document(hub, engine, answers[engine, invoice.id]) for engine in engines}
+            documents = {engine: tax_document(hub, engine, answers[engine, invoice.id]) for engine in engines}
             final = finalise(invoice, *documents.values())
             with hub.database.work() as work:
                 work.put(final)
@@ -320,17 +322,13 @@ def finalise_invoices(hub: Hub) -> Report:
         "final": len(report.rows),
         "waiting_for_tax": len(drafts) - len(report.rows) - len(report.failures),
     }
+    report.counts["returned"], refused = take_returned_taxes(hub)
+    report.failures += refused
     report.money = sum_by_currency(report.money)
     report.headline = f"{counted(len(report.rows), 'invoice')} final" + (
         f", {amounts(report.money)} with tax" if report.money else ""
     )
     return report
-
-
-def _document(hub: Hub, engine: str, answer: Payload) -> TaxDocument:
-    document = hub.mappings.find(engine, "tax_document", "in", "tax_document").into(answer)
-    assert isinstance(document, TaxDocument)
-    return document
 
 
 @flow(
@@ -344,7 +342,8 @@ def bill(period: str) -> State[Any]:
 
 @flow(
     name="Finalise invoices",
-    description="Puts the tax engine's answer on each draft and makes it final: booked, and never changed again.",
+    description="Puts the tax engine's answer on each draft and makes it final: booked, and never changed again. "
+    "Commits the tax that credit notes give back, where the engine takes back the same.",
 )
 def finalise_drafts() -> State[Any]:
     return conclude("Finalise invoices", finalise_invoices(hub()))

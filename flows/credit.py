@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 
-from core.errors import Rejected
+from core.errors import Rejected, TieoutError
 from core.invoicing import CreditNote, CreditNoteLine, Invoice, credit
 from core.ledger import Via
 from core.money import Money
 from core.payments import Payment, PaymentStatus, Refund
+from core.ports import Guard, Payload
 from core.posting import credit_entries, realised_entries, refund_entries
 from core.revenue import RecognitionPart, unearned
 from core.store import Work
-from core.sync import OutboxCommand
+from core.sync import DeskEntry, OutboxCommand, SyncRecord
 from core.tax import TaxDocument
+from core.ties import returned_tax_equals_credit
+from flows import desk
 from flows.context import Hub
 from flows.credits import give_back, with_discounts
 from flows.post import post
@@ -134,6 +137,55 @@ def _told(hub: Hub, note: CreditNote) -> list[OutboxCommand]:
         ),
         OutboxCommand.of(erp, "credit_note", "credit_note", note, now, money=note.total),
     ]
+
+
+def tax_document(hub: Hub, engine: str, answer: Payload) -> TaxDocument:
+    """What a tax engine answered, as the document that is kept."""
+    document = hub.mappings.find(engine, "tax_document", "in", "tax_document").into(answer)
+    assert isinstance(document, TaxDocument)
+    return document
+
+
+def take_returned_taxes(hub: Hub) -> tuple[int, list[DeskEntry]]:
+    """Keeps what tax engines that commit apart answered about credit notes, and commits it where they give back the
+    tax that the note does; elsewhere it stays uncommitted, and stands on the desk. How many are committed, and those.
+    """
+    committed, failures = 0, []
+    for engine in hub.playing("tax"):
+        known = hub.connector(engine).resources.get("tax_credit")
+        if known is None or known.guard is not Guard.COMMIT:
+            continue
+        with hub.database.reading() as work:
+            answers = work.outbox.answers_not_kept(engine, "tax_credit")
+        for proof in answers:
+            failure = _take_returned_tax(hub, engine, proof)
+            committed += failure is None
+            failures += [failure] if failure else []
+    return committed, failures
+
+
+def _take_returned_tax(hub: Hub, engine: str, proof: SyncRecord) -> DeskEntry | None:
+    ident, now = f"answer:{engine}/{proof.resource}/{proof.record_id}", hub.now()
+    with hub.database.work() as work:
+        note = work.get(CreditNote, proof.record_id)
+        assert note is not None
+        part = by_engine(hub, note)[engine]
+        try:
+            document = tax_document(hub, engine, proof.answer)
+            work.put(document)
+            for line in part.lines:
+                returned_tax_equals_credit(line.id, -document.tax_of(line.id), line.tax)
+        except TieoutError as error:
+            failure = desk.entry(error, ident, engine, "credit_note", note.id, now, part.tax)
+            work.desk.report(failure)
+            return failure
+        work.outbox.enqueue([_commit(engine, document, now)])
+        work.desk.resolve(ident)
+    return None
+
+
+def _commit(engine: str, document: TaxDocument, now: datetime) -> OutboxCommand:
+    return OutboxCommand.of(engine, "tax_commit", "tax_document", document, now, money=-document.tax)
 
 
 def _refunds_via(hub: Hub) -> Via:

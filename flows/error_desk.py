@@ -50,7 +50,7 @@ class Filters:
 
 
 def retry(hub: Hub, work: Work, entry: DeskEntry, who: str) -> bool:
-    """Makes the record of an entry pending again. False when it is not of a kind that can be retried alone.
+    """Makes the record of an entry pending again, or asks anew for an answer. False when its kind cannot be retried.
 
     The entry stays open until the record succeeds.
     """
@@ -59,6 +59,9 @@ def retry(hub: Hub, work: Work, entry: DeskEntry, who: str) -> bool:
         case "outbox", [system, resource, record_id]:
             commands = work.outbox.of_record(system, resource, record_id)
             done = any(work.outbox.retry(command.key, hub.now()) for command in commands)
+        case "answer", [system, resource, record_id]:
+            asked = work.outbox.of_record(system, resource, record_id)[-1:]
+            done = any(work.outbox.repeat(command, hub.now()) for command in asked)
         case "inbox", [system, resource, vendor_id]:
             done = work.inbox.retry(system, resource, vendor_id)
         case _:

@@ -147,9 +147,9 @@ def _remember(hub: Hub, system: str, resource: str) -> Sighting:
         confirmed = {proof.record_id for proof in work.outbox.proofs(system, "tax_commit")}
         answered = {proof.vendor_id for proof in work.outbox.proofs(system, resource)}
     figures = [
-        _figure(one, TaxStatus.COMMITTED if one.id in confirmed else one.status)
+        _figure(one, resource, TaxStatus.COMMITTED if one.id in confirmed else one.status)
         for one in kept
-        if one.vendor_id in answered  # of one invoice another engine may have another document
+        if one.vendor_id in answered  # of another engine or resource there may be documents of other codes
     ]
     at = hub.now()
     with hub.database.work() as work:
@@ -159,18 +159,24 @@ def _remember(hub: Hub, system: str, resource: str) -> Sighting:
     return Sighting(seen=len(figures), changed=changed)
 
 
-def _figure(document: TaxDocument, status: TaxStatus) -> Figure:
+def _figure(document: TaxDocument, resource: str, status: TaxStatus) -> Figure:
+    """``resource``: that of what gives tax back shows it above zero, as our credit notes do."""
     places: dict[str, Money] = defaultdict(lambda: Money.zero(document.currency))
     for line in document.lines:
         places[line.jurisdiction] += line.tax
+    returns = resource == "tax_credit"
+
+    def shown(amount: Money) -> Money:
+        return -amount if returns else amount
+
     return Figure(
-        record="tax_document",
+        record="credit_note" if returns else resource,
         key=document.invoice_id,
         vendor_id=document.vendor_id,
         currency=document.currency,
-        amount=document.tax,
-        beside=document.base,
+        amount=shown(document.tax),
+        beside=shown(document.base),
         state=status.value,
         dated=document.document_date,
-        parts=tuple(Part(name=place, amount=tax) for place, tax in sorted(places.items())),
+        parts=tuple(Part(name=place, amount=shown(tax)) for place, tax in sorted(places.items())),
     )

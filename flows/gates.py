@@ -20,6 +20,7 @@ from core.period import DateSpan, local_date
 from core.ports import KeepsBooks
 from core.rating import RatedLine, rate
 from core.sync import CommandState, InboxState, OutboxCommand
+from core.tax import TaxDocument
 from core.ties import Break
 from flows.bill import by_engine
 from flows.context import Hub
@@ -119,10 +120,11 @@ def invoices_taxed(hub: Hub, close: Close) -> Iterator[Obstacle]:
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
         invoices = [one for one in work.find(Invoice) if _belongs(one, span)]
+        invoice_of = {one.id: one.invoice_id for one in work.find(TaxDocument, invoice_id=[it.id for it in invoices])}
         committed = {
-            (engine, proof.record_id)
+            (engine, invoice_of[proof.record_id])
             for engine in hub.playing("tax")
-            for proof in work.outbox.proofs(engine, "tax_commit", record_id=[one.id for one in invoices])
+            for proof in work.outbox.proofs(engine, "tax_commit", record_id=list(invoice_of))
         }
     for invoice in invoices:
         if invoice.status is not InvoiceStatus.FINAL:

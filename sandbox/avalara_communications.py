@@ -431,9 +431,15 @@ def _taxes_of(request: Json, invoice: Json, item: Json, left: dict[Any, float]) 
     if item.get("disc", 0) not in range(6):
         raise Refusal("DiscountType is invalid.")
     _check_options(item.get("opt", []))
-    for unmodelled in ("incl", "plsp", "pror", "proadj", "prop"):
+    for unmodelled in ("incl", "plsp", "prop"):
         if item.get(unmodelled):
             raise Refusal(f"The sandbox does not model {unmodelled}", DOES_NOT_MODEL)
+    if not 0 <= item.get("pror", 1) <= 1 or item.get("proadj", 0) not in range(3):
+        raise Refusal("The sandbox does not model this pror or proadj", DOES_NOT_MODEL)
+    if "pror" in item and item.get("qty", 1) > 1:
+        raise Refusal("The sandbox does not model pror with a quantity", DOES_NOT_MODEL)
+    if item.get("adj") and any(item.get(measure, 0) < 0 for measure in ("chg", "line", "min")):
+        raise Refusal("The sandbox does not model an adjustment below zero", DOES_NOT_MODEL)
     for role, field in (("From", "from"), ("To", "to")):
         if field in item:
             _place(item[field], role)
@@ -445,6 +451,8 @@ def _taxes_of(request: Json, invoice: Json, item: Json, left: dict[Any, float]) 
         sign * item.get("line", 0),
         sign * float(item.get("min", 0)),
         (item.get("date") or invoice["date"])[:10],
+        float(item.get("pror", 1)),
+        bool(item.get("adj")) and item.get("proadj") == 1,
     )
     if item["sale"] == 0 or item.get("disc") == 5:
         asked = Item("", 0.0, 0, 0.0, asked.day)

@@ -58,13 +58,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """What is taxed: ``charge`` in currency, ``lines`` and ``minutes`` counted, all negative in an adjustment."""
+    """What is taxed: ``charge`` in currency, ``lines`` and ``minutes`` counted, all negative in an adjustment.
+
+    ``part``: of a fixed tax and of one per line, where its authority takes a part; the others are due whole, or left
+    out of an adjustment that says so.
+    """
 
     pair: str
     charge: float
     lines: int
     minutes: float
     day: str
+    part: float = 1.0
+    without_whole: bool = False
 
 
 @cache
@@ -170,7 +176,7 @@ def taxes(item: Item, place: Place, exemptions: Iterable[Json], left: dict[Any, 
     by_type: dict[int, float] = {}
     exempting = list(exemptions)
     for row in facts()["taxes"]:
-        if not _applies(row, item, place):
+        if not _applies(row, item, place) or (item.without_whole and item.part < 1 and row.get("whole")):
             continue
         tax = _tax(row, item, place, sum(by_type.get(kind, 0.0) for kind in row.get("on_tax", ())), left)
         if any(exempts(exemption, tax, place) for exemption in exempting):
@@ -199,6 +205,8 @@ def _tax(row: Json, item: Item, place: Place, taxed_too: float, left: dict[Any, 
             left[key] -= free
             measure -= free
     amount = {1: measure, 2: 1 if item.charge >= 0 else -1, 3: item.minutes, 4: item.lines}[calc]
+    if calc in (2, 4) and not row.get("whole"):
+        amount *= item.part
     shows = {"place": place.pcd, "county": place.county_pcd, "country": place.state_pcd}
     level = {0: 0, 1: place.state_pcd, 2: place.pcd, 3: place.pcd, 4: place.pcd}
     return {

@@ -47,8 +47,9 @@ def table_of(row: Any) -> Table:
     return cast(Table, row.__table__)
 
 
-INBOX, OUTBOX, SYNC, WATERMARK, REFUSED = map(
-    table_of, (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow, rows.RefusedRow)
+INBOX, OUTBOX, SYNC, WATERMARK, REFUSED, TAX_DOCUMENT = map(
+    table_of,
+    (rows.InboxRow, rows.OutboxRow, rows.SyncRow, rows.WatermarkRow, rows.RefusedRow, rows.TaxDocumentRow),
 )
 
 
@@ -627,6 +628,13 @@ class Outbox(StoredTable):
             query = query.where(SYNC.c[name].in_(value) if isinstance(value, list) else SYNC.c[name] == value)
         found = [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
         return sorted(found, key=lambda proof: proof.record_id)
+
+    def answers_not_kept(self, system: str, resource: str) -> list[SyncRecord]:
+        """Proofs of a resource that a tax engine answers with a document, of which no document is kept yet."""
+        kept = exists().where(TAX_DOCUMENT.c.vendor_id == SYNC.c.vendor_id)
+        query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource, ~kept)
+        found = self._connection.execute(query.order_by(SYNC.c.record_id)).mappings()
+        return [_SYNC.noun_of(cast(Any, row), {}) for row in found]
 
     def proofs_of(self, record_ids: Sequence[str]) -> list[SyncRecord]:
         """Every proof, at any system, of records with these ids."""

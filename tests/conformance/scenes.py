@@ -51,9 +51,11 @@ def avalara_communications(url: str, _folder: Path) -> None:
     test_avalara_communications.void(afc, doc)
     with pytest.raises(Rejected):
         test_avalara_communications.document(afc, itms=test_avalara_communications.items(tran=99))
-    adjusted = [{**item, "adj": True} for item in test_avalara_communications.items()]
+    part = {"adj": True, "adjm": 0, "disc": 0, "pror": Decimal("0.5"), "proadj": 1, "billed": Decimal("-0.01")}
+    adjusted = [{**item, **part} for item in test_avalara_communications.items()]
+    about = {"opt": [{"key": "1", "val": "INV-2026-10-0001"}], "itms": adjusted}
     number = ExternalKey("invn", "CN-1")
-    afc.upsert("tax_adjust", {**contract_avalara_communications.payload(1), "itms": adjusted}, number)
+    afc.upsert("tax_credit", {**contract_avalara_communications.payload(1), **about}, number)
     reads = [("pcode", "State=CA&ZipCode=94102"), ("location", "377300"), ("primary", "377300")]
     for resource, vendor_id in [*reads, ("ts_pair", "19:6"), ("tax_type", "162")]:
         afc.get(resource, vendor_id)

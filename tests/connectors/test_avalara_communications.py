@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from connectors.avalara_communications import RESOURCES, Communications, connect
 from core.errors import Misconfigured, OutcomeUnknown, Rejected, TieBroken
 from core.invoicing import Invoice, InvoiceStatus, finalise
 from core.mapping.book import inspect_book
-from core.ports import ExternalKey, Guard, Receipt, World
+from core.ports import ExternalKey, Guard, Payload, Receipt, World
 from core.tax import TaxDocument
 from core.ties import Figure
 from sandbox.avalara_communications import PASSWORD, USER
@@ -208,18 +208,53 @@ def test_shares_in_cents_add_up_to_the_sum_rounded_once(amounts: list[Decimal]) 
         assert in_cents([-amount for amount in amounts]) == [-share for share in shares]
 
 
-def test_an_adjustment_gives_back_to_the_cent_what_was_billed(afc: Communications) -> None:
-    def billed(receipt: Receipt) -> list[Decimal]:
-        return [tax["billed"] for item in receipt.answer["itms"] for tax in item["txs"]]
+def credited(afc: Communications, *items: Payload) -> list[dict[str, Any]]:
+    """The items of the answer about a credit note."""
+    receipt = afc.upsert("tax_credit", {**payload(1), "itms": list(items)}, ExternalKey("invn", "CN-2026-10-0001"))
+    return list(receipt.answer["itms"])
 
-    original = document(afc)
+
+def test_an_adjustment_gives_back_to_the_cent_what_was_billed(afc: Communications) -> None:
+    def billed(items: Iterable[Payload]) -> list[Decimal]:
+        return [tax["billed"] for item in items for tax in item["txs"]]
+
+    original = document(afc).answer["itms"]
     reversed_items = [{**item, "adj": True} for item in payload(1)["itms"]]
-    credit = ExternalKey("invn", "CN-2026-10-0001")
-    receipt = afc.upsert("tax_adjust", {**payload(1), "itms": reversed_items}, credit)
-    assert billed(receipt) == [-share for share in billed(original)]
+    assert billed(credited(afc, *reversed_items)) == [-share for share in billed(original)]
+
+
+def test_the_parts_of_a_line_give_back_what_the_line_was_billed(afc: Communications) -> None:
+    """14.62 taken of 100.00; thirds are told what each gives back, and AFC's taxes are shared over just that."""
+    whole = items(chg=Decimal(100))[0]
+    assert document(afc, itms=[whole]).answer["itms"][0]["billed"] == Decimal("14.62")
+    due = [Decimal("-4.87"), Decimal("-4.88"), Decimal("-4.87")]
+    parts = [{**whole, "adj": True, "chg": Decimal("33.33"), "billed": tax} for tax in due]
+    found = [credited(afc, {**part, "pror": Decimal("0.3333"), "proadj": 1})[0] for part in parts]
+    assert [one["billed"] for one in found] == due
+    assert [sum(tax["billed"] for tax in one["txs"]) for one in found] == due
+
+
+def test_another_tax_than_rounding_explains_is_told_as_the_vendor_computed_it(afc: Communications) -> None:
+    part = items(chg=Decimal(50), adj=True)[0]
+    right = credited(afc, part)[0]["billed"]
+    assert credited(afc, {**part, "billed": right + Decimal("0.01")})[0]["billed"] == right + Decimal("0.01")
+    assert credited(afc, {**part, "billed": right + Decimal("0.02")})[0]["billed"] == right
+
+
+def test_of_half_a_line_a_tax_per_line_comes_back_by_half_unless_its_authority_never_divides_it(
+    afc: Communications,
+) -> None:
+    """Ten lines at 3.27 in San Francisco are 16.35 for their half; at 0.50 in Houston they stay where they are."""
+    houston = {"ctry": "USA", "geo": True, "st": "TX", "city": "Houston", "addr": "1 Main Street", "zip": "77003"}
+    half = {**items()[1], "chg": Decimal(25), "adj": True, "pror": Decimal("0.5"), "proadj": 1}
+    assert credited(afc, half)[0]["billed"] == Decimal("-16.35")
+    assert credited(afc, {**half, "bill": houston})[0]["txs"] == []
+
+
+def test_a_credit_without_an_adjustment_is_refused(afc: Communications) -> None:
     with pytest.raises(Rejected) as refused:
-        afc.upsert("tax_adjust", {**payload(1), "itms": items(adj=True)}, credit)
-    assert refused.value.field == "itms[1].adj"
+        credited(afc, *items())
+    assert refused.value.field == "itms[0].adj"
 
 
 def test_taxes_that_the_seller_owes_are_not_billed(afc: Communications) -> None:

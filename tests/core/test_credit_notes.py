@@ -122,8 +122,8 @@ def test_a_part_says_what_share_of_its_line_it_is_and_what_is_counted_of_it() ->
     of = invoice(usd("90.00"), usd("5.00"))
     of = of.replace(lines=(of.lines[0].model_copy(update={"quantity": Decimal(9)}),))
     part, rest = credited(of, usd("30.00"))[0].lines[0], credit(of, {1: None}, (), "all", DAY, {}).lines[0]
-    assert (part.share, part.counted, part.counted_share, part.whole) == (Decimal("0.333333333333"), 9, 3, False)
-    assert (rest.share, rest.counted_share, rest.whole) == (1, 9, True)
+    assert (part.share, part.counted, part.counted_share, part.partial) == (Decimal("0.333333333333"), 9, 3, True)
+    assert (rest.share, rest.counted_share, rest.partial) == (1, 9, False)
 
 
 def test_the_tax_of_a_line_free_of_charge_is_given_back_with_all_of_its_invoice() -> None:

@@ -1,8 +1,10 @@
-"""Two tax engines on one invoice: each line goes to the one that its product's tax code names."""
+"""Two tax engines on one invoice and on its credit notes: each line goes to the one that its tax code names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,14 @@ import pytest
 
 from app.demo.run import CALLS_AS_TELECOM
 from app.explain import explain_id
-from core.invoicing import Invoice
+from core.close import Close
+from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
+from core.money import Money
 from core.tax import TaxDocument
+from flows import bill, deliver, error_desk, gates, intake, recognise, write_back
+from flows.credit import credit_invoice
+from sandbox import avalara_communications_tax as engine
 from tests.connectors import contract_avalara_communications
 from tests.flows.hubs import ROOT
 from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
@@ -20,6 +27,8 @@ from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("two engines")]
 
 BOTH = "INV-2026-10-A-0001"
+AFC = "avalara_communications"
+LATER = date(2026, 11, 20)
 
 
 @pytest.fixture
@@ -61,3 +70,124 @@ def test_the_tax_of_a_journal_is_explained_by_the_documents_of_both_engines(stac
         shown = [one["id"] for one in story["came_from"] if one["what"] == "tax document"]
         assert len(shown) == 2
         assert set(shown) == documents
+
+
+def settle(stack: Company) -> None:
+    """What follows a credit note: told, its tax taken back, that committed, and what the gateway tells."""
+    deliver.deliver_all(stack.hub)
+    bill.finalise_invoices(stack.hub)
+    deliver.deliver_all(stack.hub)
+    intake.take_in(stack.hub)
+    recognise.recognise_through(stack.hub, "2026-10")
+    write_back.tell_crm(stack.hub)
+    deliver.deliver_all(stack.hub)
+
+
+def returned(stack: Company, note_id: str) -> list[TaxDocument]:
+    with stack.hub.database.reading() as work:
+        return work.find(TaxDocument, invoice_id=note_id)
+
+
+def reported(stack: Company) -> Decimal:
+    """What AFC will report of the invoice and its credit notes: the taxes of their committed transactions."""
+    kept = stack.running.emulators[AFC].shelf.all("transaction")
+    mine = [one for one in kept if one["committed"] and BOTH in one["invn"]]
+    return sum((Decimal(str(tax["tax"])) for one in mine for tax in one.get("txs", [])), Decimal(0))
+
+
+def test_all_of_an_invoice_gives_back_the_tax_of_both_engines_and_nothing_is_left_to_report(stack: Company) -> None:
+    """Each engine is told of its own lines; AFC keeps a document of its own, committed by its own command."""
+    note = credit_invoice(stack.hub, BOTH, {}, "Never delivered", LATER)
+    settle(stack)
+    (document,) = returned(stack, note.id)
+    with stack.hub.database.reading() as work:
+        invoice = work.get(Invoice, BOTH)
+        committed = {proof.record_id for proof in work.outbox.proofs(AFC, "tax_commit")}
+    assert invoice
+    assert note.total == invoice.total
+    assert {line.invoice_line_id for line in document.lines} < {line.id for line in note.lines}
+    assert -document.tax == sum((line.tax for line in note.lines if ":" in line.tax_code), Money.zero("USD"))
+    assert document.id in committed
+    assert abs(reported(stack)) < Decimal("0.005")
+    assert stack.breaks() == []
+
+
+def test_parts_of_a_line_give_back_its_tax_to_the_cent(stack: Company) -> None:
+    """Thirds of a line and what is left: what each part gives back is what AFC takes back of it."""
+    with stack.hub.database.reading() as work:
+        invoice = work.get(Invoice, BOTH)
+    assert invoice
+    line = next(line for line in invoice.lines if ":" in line.tax_code)
+    part = Money(line.amount.minor // 3, "USD")
+    notes = [
+        credit_invoice(stack.hub, BOTH, {line.position: amount}, reason, LATER)
+        for amount, reason in ((part, "first"), (part, "second"), (None, "the rest"))
+    ]
+    settle(stack)
+    for note in notes:
+        (document,) = returned(stack, note.id)
+        assert -document.tax == note.tax
+        assert -document.base == note.subtotal
+    assert sum((note.tax for note in notes), Money.zero("USD")) == line.tax
+    assert stack.breaks() == []
+
+
+def test_an_answer_that_was_lost_is_asked_for_again_and_one_document_is_committed(stack: Company) -> None:
+    credit_invoice(stack.hub, BOTH, {}, "Never delivered", LATER)
+    stack.plant(AFC, "lose_reply", "POST /api/v2/afc/CalcTaxes")
+    stack.plant(AFC, "lose_reply", "POST /api/v2/afc/Commit")
+    settle(stack)
+    documents = [one for one in stack.running.emulators[AFC].shelf.all("document") if one["doc"].startswith("CN-")]
+    assert [one["committed"] for one in documents] == [False, True]
+    assert abs(reported(stack)) < Decimal("0.005")
+    assert stack.breaks() == []
+
+
+def disputed(stack: Company, monkeypatch: pytest.MonkeyPatch) -> tuple[CreditNote, TaxDocument]:
+    """A rate that changed for days long gone: AFC would take back more than was charged."""
+    for row in engine.facts()["taxes"]:
+        if row["tid"] == 162:
+            monkeypatch.setitem(row, "rate", "0.25")
+    note = credit_invoice(stack.hub, BOTH, {}, "Never delivered", LATER)
+    settle(stack)
+    (document,) = returned(stack, note.id)
+    monkeypatch.undo()
+    return note, document
+
+
+def committed(stack: Company) -> set[str]:
+    with stack.hub.database.reading() as work:
+        return {proof.record_id for proof in work.outbox.proofs(AFC, "tax_commit")}
+
+
+def test_another_tax_than_the_note_gives_back_stays_uncommitted_on_the_desk_and_is_a_break(
+    stack: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note, document = disputed(stack, monkeypatch)
+    with stack.hub.database.reading() as work:
+        (entry,) = work.desk.open()
+    assert (entry.id, entry.cause) == (f"answer:{AFC}/tax_credit/{note.id}", "TieBroken")
+    assert document.id not in committed(stack)
+    assert stack.breaks() == [("credited tax = tax returned", note.id, "returned_tax_uncommitted")]
+
+
+def test_retrying_a_refused_answer_asks_the_engine_again(stack: Company, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is mended there: the second answer is the note's, and the first one's document is never committed."""
+    note, refused = disputed(stack, monkeypatch)
+    with stack.hub.database.work() as work:
+        (entry,) = work.desk.open()
+        assert error_desk.retry(stack.hub, work, entry, "Ada")
+    settle(stack)
+    assert committed(stack) & {one.id for one in returned(stack, note.id)} == {
+        one.id for one in returned(stack, note.id) if one.id != refused.id
+    }
+    with stack.hub.database.reading() as work:
+        assert work.desk.open() == []
+    assert abs(reported(stack)) < Decimal("0.005")
+    assert stack.breaks() == []
+
+
+def test_the_close_sees_the_tax_of_both_engines_committed(stack: Company) -> None:
+    """AFC calls its document by a code of its own, and not by the number of the invoice."""
+    close = Close.model_construct(period="2026-10")
+    assert list(gates.invoices_taxed(stack.hub, close)) == []

@@ -219,6 +219,25 @@ def test_an_untaxed_amount_counts_once_an_invoice_in_invoice_mode_and_once_an_it
     assert taxed == [pytest.approx(0.4125), 0]
 
 
+def test_a_part_of_a_month_divides_fixed_taxes_where_their_authority_does(api: httpx.Client) -> None:
+    """Ten lines for half a month: half of San Francisco's tax, all of Texas', of an adjustment as it asks for it."""
+
+    def taxed(pcode: int, **more: Any) -> list[float]:
+        lines = {**ITEM, "chg": 0, "line": 10, "tran": 19, "serv": 21, "pror": 0.5, "bill": {"pcd": pcode}, **more}
+        return [tax["tax"] for tax in calc(api, lines)["inv"][0]["itms"][0].get("txs", [])]
+
+    assert taxed(377300) == [pytest.approx(16.35)]
+    assert taxed(3775200) == [pytest.approx(5)]
+    assert taxed(3775200, adj=True) == taxed(3775200, adj=True, proadj=2) == [pytest.approx(-5)]
+    assert taxed(3775200, adj=True, proadj=1) == []
+    assert taxed(3775200, adj=True, proadj=1, pror=1) == [pytest.approx(-5)]
+
+
+@pytest.mark.parametrize("wrong", [{"pror": 1.5}, {"proadj": 3}, {"pror": 0.5, "qty": 2}, {"adj": True, "chg": -1}])
+def test_what_the_texts_do_not_allow_of_an_adjustment_is_refused(api: httpx.Client, wrong: dict[str, Any]) -> None:
+    assert "does not model" in json.dumps(calc(api, {**ITEM, **wrong}))
+
+
 def test_a_pcode_is_found_by_what_is_known_of_a_place(api: httpx.Client) -> None:
     def ask(**fields: Any) -> Any:
         return api.post("/api/v2/afc/PCode", json=fields).json()
