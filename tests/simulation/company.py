@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import quote
 
 from app.demo.company import PLACES, Customer, Deal, Line, Place, Site
 from app.demo.crm import SalesPerson
@@ -130,6 +131,14 @@ def as_account(customer: Customer, name: str) -> Account:
     return Account(id=customer.number, name=name, email=customer.email, currency="USD", billing_address=address)
 
 
+AMENDABLE = (
+    "SELECT Id, OpportunityId, PricebookEntryId, UnitPrice, Quantity, Site_Code__c, Opportunity.AccountId,"
+    " Opportunity.Name, Opportunity.Amends_Order__c FROM OpportunityLineItem WHERE ProductCode = '{}'"
+    " AND Opportunity.IsWon = true ORDER BY Id"
+)
+AMENDED = "SELECT Amends_Line__c FROM OpportunityLineItem WHERE Amends_Line__c != null"
+
+
 class Seller(SalesPerson):
     """The people at the CRM; they use its API in this process and meet none of the wire's faults."""
 
@@ -148,7 +157,7 @@ class Seller(SalesPerson):
         answer = ask(self._org, method, url, headers, b"" if body is None else dump_json(body))
         if answer.status >= 300:
             raise ValueError(f"the CRM answered {answer.status}: {answer.body.decode()}")
-        return json.loads(answer.body) if answer.body else None
+        return json.loads(answer.body, parse_float=Decimal) if answer.body else None
 
     def win_deal(self, ident: str) -> None:
         self._call("PATCH", f"sobjects/Opportunity/{ident}", {"StageName": "Closed Won"})
@@ -156,6 +165,37 @@ class Seller(SalesPerson):
     def change_account(self, number: str, **fields: Any) -> None:
         ident = self._ids("SELECT Id, AccountNumber FROM Account", "AccountNumber")
         self._call("PATCH", f"sobjects/Account/{ident[number]}", fields)
+
+    def amendable(self, code: str) -> list[dict[str, Any]]:
+        """Lines of that charge in won deals that amend nothing: each with its deal."""
+        found = self._call("GET", f"query/?q={quote(AMENDABLE.format(code))}")["records"]
+        amended = {one["Amends_Line__c"] for one in self._call("GET", f"query/?q={quote(AMENDED)}")["records"]}
+        return [one for one in found if one["Id"] not in amended and not one["Opportunity"]["Amends_Order__c"]]
+
+    def amend(self, line: Mapping[str, Any], quantity: int, start: str) -> str:
+        """Enters a deal that puts another quantity in the place of a line's, from that day on; gives its id."""
+        standing = line["Opportunity"]
+        deal = {
+            "AccountId": standing["AccountId"],
+            "Name": f"{standing['Name']} changed {line['Id']}",
+            "StageName": "Negotiation/Review",
+            "CloseDate": "2026-10-20",
+            "CurrencyIsoCode": "USD",
+            "Service_Start__c": start,
+            "Amends_Order__c": line["OpportunityId"],
+        }
+        ident: str = self._call("POST", "sobjects/Opportunity", deal)["id"]
+        changed = {
+            "OpportunityId": ident,
+            "PricebookEntryId": line["PricebookEntryId"],
+            "Quantity": quantity,
+            "UnitPrice": line["UnitPrice"],
+            "Site_Code__c": line["Site_Code__c"],
+            "Change__c": "replace",
+            "Amends_Line__c": line["Id"],
+        }
+        self._call("POST", "sobjects/OpportunityLineItem", changed)
+        return ident
 
     def rename_deals(self, number: str, name: str) -> None:
         deals = self._ids(f"SELECT Id, Name FROM Opportunity WHERE Account.AccountNumber = '{number}'", "Id")  # noqa: S608

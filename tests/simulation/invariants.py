@@ -30,7 +30,10 @@ SHELVES: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], Any]]
     ("netsuite", "journal_entry"): ("journalEntry", lambda one: one.get("externalId")),
     ("netsuite", "ledger_account"): ("account", lambda one: one.get("externalId")),
     ("netsuite", "product"): ("serviceSaleItem", lambda one: one.get("externalId")),
-    ("avalara", "tax_document"): ("transaction", lambda one: one["code"]),
+    ("netsuite", "credit_note"): ("creditMemo", lambda one: one.get("externalId")),
+    ("stripe", "refund"): ("refund", lambda one: one["metadata"].get("tieout_id")),
+    ("avalara", "tax_document"): ("transaction", lambda one: one["code"] if one["type"] == "SalesInvoice" else None),
+    ("avalara", "tax_credit"): ("transaction", lambda one: one["code"] if one["type"] == "ReturnInvoice" else None),
 }
 
 
@@ -174,12 +177,12 @@ def charged_at_most_once(run: Run) -> None:
 
 
 def every_object_was_intended(run: Run) -> None:
-    """I12: each object that carries a key of ours has an intent that was stored before."""
+    """I12: each object that carries a key of ours has an intent that was stored before; its own accounts aside."""
     intents = {tuple(row) for row in run.sql.execute("SELECT system, resource, record_id FROM outbox")}
     for (system, resource), (kind, key_of) in SHELVES.items():
         for one in run.vendors.shelves[system].all(kind):
             key = key_of(one)
-            if key and (system, resource, key) not in intents:
+            if key and "_system" not in one and (system, resource, key) not in intents:
                 raise Violation("I12 every object was intended", f"{system} {kind} {key}")
 
 
@@ -190,7 +193,9 @@ def proofs_point_home(run: Run) -> None:
     ):
         if (system, resource) in SHELVES:
             kind, key_of = SHELVES[system, resource]
-            held = run.vendors.shelves[system].get(kind, vendor_id) if system != "avalara" else {"code": record_id}
+            if system == "avalara":
+                continue
+            held = run.vendors.shelves[system].get(kind, vendor_id)
             if held is None or key_of(held) != record_id:
                 raise Violation("I8 a proof points home", f"{system} {resource} {record_id} is said to be {vendor_id}")
 
@@ -278,6 +283,22 @@ def all_orders_are_in(run: Run) -> None:
         raise Violation("I9 every won order is in", str(sorted(missing)))
 
 
+def amendments_stand(run: Run) -> None:
+    """I9: of what amends a contract and is taken in, each line stands there with its quantity."""
+    taken = run.ids("SELECT order_id FROM amendment")
+    stands = {
+        ident: Decimal(quantity)
+        for ident, quantity in run.sql.execute("SELECT order_line_id, quantity FROM subscription_charge")
+    }
+    crm = run.vendors.shelves["salesforce"]
+    amending = {one["Id"] for one in crm.all("Opportunity") if one.get("Amends_Order__c") and one["IsWon"]}
+    for line in crm.all("OpportunityLineItem"):
+        order = line["OpportunityId"]
+        if order in amending - run.never_told() - run.refused():
+            _same("I9 every amendment is taken in", order, order, order if order in taken else None)
+            _same("I9 an amendment stands", line["Id"], Decimal(line["Quantity"]), stands.get(line["Id"]))
+
+
 def every_customer_is_told(run: Run) -> None:
     """I9: each customer of the hub was intended for the gateway and for the ERP."""
     for system in ("stripe", "netsuite"):
@@ -287,16 +308,20 @@ def every_customer_is_told(run: Run) -> None:
 
 
 def money_travels_whole(run: Run) -> None:
-    """I4: rated = invoiced = tax base; tax = tax; total = ERP invoice = charge = payment; read from the shelves."""
+    """I4: rated = invoiced = tax base; tax = tax; total = ERP invoice = charges less refunds, as far as nothing is
+    credited; charge = ERP payment; read from the shelves."""
     shelves = run.vendors.shelves
     tax_documents = {one["code"]: one for one in shelves["avalara"].all("transaction")}
     erp_invoices = {one.get("externalId"): one for one in shelves["netsuite"].all("invoice")}
     erp_payments = {one.get("externalId"): one for one in shelves["netsuite"].all("customerPayment")}
-    charged = {
-        one["metadata"]["invoice_id"]: one["amount_received"]
-        for one in shelves["stripe"].all("payment_intent")
-        if one["status"] == "succeeded"
-    }
+    charges = [one for one in shelves["stripe"].all("payment_intent") if one["status"] == "succeeded"]
+    charged = {one["metadata"]["invoice_id"] for one in charges}
+    kept: dict[str, int] = defaultdict(int)
+    for one in charges:
+        kept[one["metadata"]["invoice_id"]] += one["amount_received"]
+    for one in shelves["stripe"].all("charge"):
+        kept[one["metadata"]["invoice_id"]] -= one["amount_refunded"]
+    credited = _credited(run)
     stuck = stuck_records(run)
     for row in rows(run, "SELECT * FROM invoice"):
         ident, total = row["id"], row["total_minor"]
@@ -310,17 +335,49 @@ def money_travels_whole(run: Run) -> None:
         if ident not in stuck:
             _same("I4 tax is committed", ident, document["status"], "Committed")
             _same("I4 total = ERP invoice", ident, total, cents(erp_invoices[ident]["total"]))
-        if ident in charged:
-            _same("I4 total = charge", ident, total, charged[ident])
-            if f"PAY-{ident}" in erp_payments:
-                _same("I4 charge = ERP payment", ident, total, cents(erp_payments[f"PAY-{ident}"]["payment"]))
-            elif ident not in untold(run) and not {ident, f"PAY-{ident}"} & stuck:
-                raise Violation("I4 every charge is booked", ident)
+        if ident in charged and not {one for one in stuck if ident in one}:
+            _same("I4 total less credits = charges less refunds", ident, total - credited.get(ident, 0), kept[ident])
+    for one in charges:
+        ident, invoice = one["metadata"]["tieout_id"], one["metadata"]["invoice_id"]
+        if ident in erp_payments:
+            _same("I4 charge = ERP payment", ident, one["amount_received"], cents(erp_payments[ident]["payment"]))
+        elif invoice not in untold(run) and not {invoice, ident} & stuck:
+            raise Violation("I4 every charge is booked", ident)
     rated = dict(run.sql.execute("SELECT account_id, sum(amount_minor) FROM rated_line GROUP BY account_id"))
     invoiced = dict(run.sql.execute("SELECT account_id, subtotal_minor FROM invoice"))
     for account, amount in rated.items():
         if amount or account in invoiced:
             _same("I4 rated = invoiced", account, amount, invoiced.get(account))
+
+
+def _credited(run: Run) -> dict[str, int]:
+    """What credit notes took off each invoice: all of it, less what waits as a balance of the account."""
+    return dict(
+        run.sql.execute(
+            "SELECT n.invoice_id, sum(refunded_minor + coalesce((SELECT sum(a.amount_minor) FROM credit_application a"
+            " WHERE a.parent_id = n.id AND a.invoice_id = n.invoice_id), 0)) FROM credit_note n GROUP BY n.invoice_id"
+        )
+    )
+
+
+def credits_travel_whole(run: Run) -> None:
+    """I4: what is credited is returned by the tax engine and is a credit memo; what is given back left the gateway."""
+    shelves = run.vendors.shelves
+    returned = {one["code"]: one for one in shelves["avalara"].all("transaction")}
+    memos = {one.get("externalId"): one for one in shelves["netsuite"].all("creditMemo")}
+    refunds: dict[str, int] = defaultdict(int)
+    for one in shelves["stripe"].all("refund"):
+        if one["status"] == "succeeded":
+            refunds[one["metadata"]["tieout_id"]] += one["amount"]
+    stuck = stuck_records(run)
+    for row in rows(run, "SELECT * FROM credit_note"):
+        ident = row["id"]
+        if ident not in stuck:
+            _same("I4 credited tax = tax returned", ident, -row["tax_minor"], cents(returned[ident]["totalTax"]))
+            _same("I4 credit note = credit memo", ident, row["total_minor"], cents(memos[ident]["total"]))
+        gone = sum(amount for refund, amount in refunds.items() if refund.startswith(f"REF-{ident}"))
+        if not {one for one in stuck if one.startswith(f"REF-{ident}")}:
+            _same("I4 what is given back left the gateway", ident, row["refunded_minor"], gone)
 
 
 def stuck_records(run: Run) -> set[str]:
@@ -338,7 +395,7 @@ def ledgers_agree(run: Run) -> None:
     netsuite = run.vendors.shelves["netsuite"]
     numbers = {one["internalId"]: one.get("acctNumber") for one in netsuite.all("account")}
     theirs: dict[str, int] = defaultdict(int)
-    for kind in ("invoice", "customerPayment", "journalEntry"):
+    for kind in ("invoice", "customerPayment", "creditMemo", "journalEntry"):
         for one in netsuite.all(kind):
             for account, amount in one["_impact"]:
                 theirs[str(numbers[account])] += cents(amount)
@@ -347,7 +404,8 @@ def ledgers_agree(run: Run) -> None:
 
 
 def every_settlement_is_booked(run: Run) -> None:
-    """I4: what the gateway settled of a payment moves net and fee in our ledger."""
+    """I4: what the gateway settled of a payment moves net and fee in our ledger, out of it where the gross is less than
+    nothing."""
     moved = {
         entry: (debit, credit)
         for entry, debit, credit in run.sql.execute(
@@ -356,8 +414,8 @@ def every_settlement_is_booked(run: Run) -> None:
         )
     }
     for row in rows(run, "SELECT * FROM settlement"):
-        gross = row["gross_minor"]
-        _same("I4 every settlement is booked", row["id"], (gross, gross), moved.get(f"JE-{row['id']}"))
+        sum_ = row["gross_minor"] if row["gross_minor"] > 0 else row["fee_minor"] - row["gross_minor"]
+        _same("I4 every settlement is booked", row["id"], (sum_, sum_), moved.get(f"JE-{row['id']}"))
 
 
 def usage_is_conserved(run: Run) -> None:
@@ -467,6 +525,9 @@ TRACES: Mapping[str, str] = {
     "a version was superseded": f"{_COMMANDS} WHERE state = 'cancelled'",
     "an older event was recognised": "SELECT count(*) FROM inbox WHERE state = 'stale' AND resource = 'order'",
     "our own write came back from the CRM": "SELECT count(*) FROM audit WHERE detail LIKE '%\"echo\"%'",
+    "a contract was amended": "SELECT count(*) FROM amendment",
+    "a part of an invoice was credited": "SELECT count(*) FROM credit_note",
+    "a part of a payment was given back": "SELECT count(*) FROM credit_note WHERE refunded_minor > 0",
     "polling found what no webhook told": "SELECT count(*) FROM inbox WHERE kind = 'poll' AND state = 'applied'",
 }
 
@@ -474,10 +535,12 @@ TRACES: Mapping[str, str] = {
 AT_REST: tuple[Callable[[Run], None], ...] = (
     acknowledged_is_stored,
     all_orders_are_in,
+    amendments_stand,
     every_customer_is_told,
     all_is_delivered,
     desk_shows_what_is_wrong,
     money_travels_whole,
+    credits_travel_whole,
     ledgers_agree,
     every_settlement_is_booked,
     usage_is_conserved,

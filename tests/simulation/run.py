@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import cache, partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from connectors.stripe_gateway import EVENTS
 from core.catalog import PriceBook, load_price_book
 from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, TieoutError
 from core.mapping import MappingBook, load_book
+from core.money import Money
 from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World, is_over
 from core.posting_file import load_posting_rules
 from core.posting_rules import PostingRules
@@ -40,6 +42,7 @@ from core.store import Database
 from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
 from flows.context import Hub
+from flows.credit import Leftover, credit_invoice
 from flows.settings import Settings
 from sandbox import avalara, netsuite, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
@@ -77,6 +80,12 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
 }
 SECRETS = ("sandbox-token-secret", "sandbox-consumer-secret", salesforce.CLIENT_SECRET, avalara.LICENSE_KEY, TOKEN)
 
+#: What becomes of paid invoices in a seed: nothing more, a customer's bank takes payments back, or parts are credited.
+AFTERMATHS = ("nothing", "disputes", "disputes", "credits", "credits")
+#: When credit notes are written.
+CREDITED_ON = date(2026, 11, 20)
+#: A credit note gives back one part in so many of a line.
+CREDITED_PARTS = 3
 #: Faults of processes, time, webhooks and people, beside those of the wire. A seed has each with a chance of its own.
 OTHER_FAULTS = (
     "crash_at_point",
@@ -115,6 +124,8 @@ HEARD = {"Opportunity", *EVENTS}
 LEAST_LEASE = deliver.LEASE * 3 / 4
 #: Points inside a transaction: a process may die there, but nobody else can run.
 INSIDE_A_TRANSACTION = ("outbox.before_commit", "inbox.before_commit")
+#: In the first rounds of an operator banks go on taking back; in the last of them they decide.
+BANKS_ROUNDS = 4
 #: Rounds of an operator after the faults have stopped, and the simulated time they may take.
 MOST_ROUNDS, MOST_TIME = 40, timedelta(hours=12)
 #: How often an operator retries the whole desk; a card that is declined will not be charged by trying for ever.
@@ -413,6 +424,8 @@ class Run:
         if self.reach == "told":
             self.nets.discard("polling")
             self.left_out |= {"prepare"} if rng.random() < 0.7 else set()
+        self.aftermath = self._aftermath(self.stream("aftermath")) if self.reach == "paid" else "nothing"
+        self.amends = self.reach in ("sold", "billed", "paid") and self.stream("amendments").random() < 0.5
         self._crashes = self.stream("crashes")
         self.company: Company = company(self.stream("company"), uses=self.reach in ("billed", "paid"))
         self.vendors = Vendors(lambda: self.now)
@@ -444,6 +457,12 @@ class Run:
     def stream(self, name: str) -> Random:
         """Chance of its own for each part, so that one part's throws do not move another's."""
         return Random(f"{self.seed}/{name}")
+
+    def _aftermath(self, rng: Random) -> str:
+        """A dispute that nobody ever tells of stays out: the gateway's books then rightly differ from ours."""
+        chosen = rng.choice(AFTERMATHS)
+        may_be_lost = "webhook_drop" in self.fault_set and "polling" not in self.nets
+        return "nothing" if chosen == "disputes" and may_be_lost else chosen
 
     def ident(self) -> str:
         return f"{next(self._ids):032x}"
@@ -591,9 +610,22 @@ class Run:
             jobs["rate"] = lambda hub: rate.rate_period(hub, PERIOD)
             if self._rated():
                 jobs["bill"] = lambda hub: bill.draft_invoices(hub, PERIOD)
+        if self.aftermath == "credits":
+            jobs["credit"] = self._credit
         if "desk retry" in self.nets:
             jobs["retry"] = lambda hub: retry_failed.retry_matching(hub)
         return {name: work for name, work in jobs.items() if name not in self.left_out}
+
+    def _credit(self, hub: Hub) -> None:
+        """An operator credits a part of the first line of every other invoice, and gives back what was overpaid."""
+        lines = self.sql.execute(
+            "SELECT i.id, l.amount_minor FROM invoice i JOIN invoice_line l ON l.parent_id = i.id"
+            " WHERE i.status = 'final' AND l.position = 1 AND i.total_minor > 0 ORDER BY i.id"
+        ).fetchall()
+        for ident, amount in lines[::2]:
+            if amount >= CREDITED_PARTS and ident not in self.ids("SELECT invoice_id FROM credit_note"):
+                part = Money(amount // CREDITED_PARTS, "USD")
+                credit_invoice(hub, ident, {1: part}, "goodwill", CREDITED_ON, Leftover.REFUND)
 
     def count(self, query: str) -> int:
         return int(self.sql.execute(query).fetchone()[0])
@@ -727,6 +759,10 @@ class Run:
             acts += [lambda: self._make_known(rng.choice(strangers), NAMES[0])] * 5
         if any(not one.late for one in self.to_come) or (self.to_come and self._rated()):
             acts.append(self._usage_file)
+        if self.aftermath == "disputes":
+            acts += [lambda: self._bank(rng)] * 2
+        if self.amends and not self.billed():
+            acts.append(lambda: self._amend(rng))
         if "human_edit" in self.fault_set and self.names:
             acts.append(lambda: self._edit(rng))
         if "period_closed" in self.fault_set:
@@ -760,6 +796,46 @@ class Run:
         self.seller.change_account(number, Name=self.names[number])
         self.seller.rename_deals(number, self.names[number])
         return f"edit {number}"
+
+    def _amend(self, rng: Random) -> str:
+        """A customer wants another number of endpoints for the month's last days, when all that was sold has begun."""
+        held = self.ids("SELECT id FROM sales_order")
+        lines = [one for one in self.seller.amendable("VC-ENDPOINT") if one["OpportunityId"] in held]
+        if not lines:
+            return "nobody"
+        ident = self.seller.amend(rng.choice(lines), rng.randint(1, 40), f"2026-10-{rng.randint(29, 31):02}")
+        self.seller.win_deal(ident)
+        return f"won {ident}, which amends"
+
+    def _bank(self, rng: Random) -> str:
+        """A customer's bank takes a payment back, or decides of one that it took."""
+        stripe = self.vendors.shelves["stripe"]
+        open_ones = self._undecided()
+        paid = [one for one in stripe.all("charge") if one["status"] == "succeeded" and not one["disputed"]]
+        if open_ones and (not paid or rng.random() < 0.5):
+            return self._decide(rng.choice(open_ones), rng.choice(("won", "lost")))
+        if not paid:
+            return "nobody"
+        charge = rng.choice(paid)
+        amount = rng.choice((charge["amount"], charge["amount"] // 2))
+        return self._at_the_bank(payment_intent=charge["payment_intent"], amount=max(amount, 1))
+
+    def _bank_decides(self, rng: Random) -> str:
+        return ", ".join(self._decide(one, rng.choice(("won", "lost"))) for one in self._undecided()) or "nobody"
+
+    def _undecided(self) -> list[str]:
+        disputes = self.vendors.shelves["stripe"].all("dispute")
+        return [one["id"] for one in disputes if one["status"] not in ("won", "lost")]
+
+    def _decide(self, dispute: str, status: str) -> str:
+        return self._at_the_bank(dispute=dispute, status=status)
+
+    def _at_the_bank(self, **does: Any) -> str:
+        body = json.dumps(does).encode()
+        answer = ask(self.vendors.emulators["stripe"], "POST", f"{URLS['stripe']}/_sandbox/disputes", {}, body)
+        made = json.loads(answer.body)
+        self.sometimes[f"a dispute became {made['status']}"] += 1
+        return f"dispute {made['id']} {made['status']}"
 
     def _make_known(self, customer: Customer, name: str) -> str:
         """Makes a customer, or its new name, known to gateway and ERP, as an order does."""
@@ -803,11 +879,13 @@ class Run:
         self._cure()
         began = self.now
         for number in range(MOST_ROUNDS):
+            if self.aftermath == "disputes" and number < BANKS_ROUNDS:
+                self._note(self._bank(rng) if number < BANKS_ROUNDS - 1 else self._bank_decides(rng))
             before = self.stands()
             retry = "desk retry" in self.nets and number < OPERATORS_TRIES and self._open_desk() > 0
             self.round(retry)
             self.now = max(self.now + timedelta(seconds=1), self._next_due())
-            if self.stands() == before and not (retry or self._still_to_come()):
+            if self.stands() == before and not (retry or self._still_to_come(number)):
                 break
         else:
             raise Violation("the hub comes to rest", f"it still moves after {MOST_ROUNDS} rounds: {self._busy()}")
@@ -849,7 +927,7 @@ class Run:
         if self.reach in ("billed", "paid"):
             names += ["finalise", "collect", *deliveries]
         if self.reach == "paid":
-            names += ["intake", "settle", "recognise"]
+            names += ["intake", "settle", "recognise", "credit", *deliveries, "intake", "settle"]
         if self.reach != "told":
             names += ["write back", *deliveries]
         for name in names:
@@ -863,8 +941,9 @@ class Run:
     def _open_desk(self) -> int:
         return self.count("SELECT count(*) FROM desk WHERE state = 'open'")
 
-    def _still_to_come(self) -> bool:
-        return bool(self.vendors.post or self._busy() or (self.to_come and self.billed()))
+    def _still_to_come(self, number: int) -> bool:
+        banks = self.aftermath == "disputes" and number < BANKS_ROUNDS - 1
+        return bool(banks or self.vendors.post or self._busy() or (self.to_come and self.billed()))
 
     def _busy(self) -> int:
         """Commands and events that somebody still works on or that wait for their time."""

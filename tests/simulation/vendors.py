@@ -40,17 +40,25 @@ class MemoryShelf(Shelf):
         self.now = now
         self._kinds: dict[str, dict[str, str]] = {}
         self._numbers: dict[str, int] = {}
-        self.version = 0
+        self.version = self._writes = 0
+
+    @property
+    def revision(self) -> int:
+        return self._writes
 
     def keep(self, kind: str, ident: str, value: Json) -> None:
         self._kinds.setdefault(kind, {})[ident] = write_json(value)
-        self.version += not kind.startswith("_")
+        self._count(kind)
 
     def all(self, kind: str) -> list[Json]:
         return [read_json(body) for body in self._kinds.get(kind, {}).values()]
 
     def drop(self, kind: str, ident: str) -> None:
         self._kinds.get(kind, {}).pop(ident, None)
+        self._count(kind)
+
+    def _count(self, kind: str) -> None:
+        self._writes += 1
         self.version += not kind.startswith("_")
 
     def next(self, name: str) -> int:
