@@ -32,6 +32,7 @@ from simple_salesforce.api import Salesforce
 from simple_salesforce.format import format_soql
 
 from connectors.salesforce_bulk import Jobs
+from connectors.salesforce_changes import ALL, NEW, Event, Stream
 from connectors.wire import (
     Auth,
     BulkConnector,
@@ -191,6 +192,9 @@ NOT_READ = frozenset({"address", "location", "base64"})
 #: Seconds to wait when the org refuses calls without saying how long: its daily quota is used up, or anything else.
 DAILY_LIMIT_WAIT, OTHER_LIMIT_WAIT = 1800.0, 5.0
 
+#: How far behind the last event a query looks for what events did not tell: stamps are whole seconds, commits are late.
+LATE = timedelta(minutes=5)
+
 ACKNOWLEDGEMENT = b"""<?xml version="1.0" encoding="UTF-8"?>
 <soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>\
 <notificationsResponse xmlns="http://soap.sforce.com/2005/09/outbound"><Ack>true</Ack></notificationsResponse>\
@@ -206,6 +210,7 @@ class Settings(BaseModel):
     ``audience``: of a JWT; ``https://test.salesforce.com`` for a sandbox org. ``page``: most records a query answers.
     ``bulk_above``: more records than that in one write go as a job of Bulk API 2.0 (the vendor advises 2000).
     ``order_source``: what is taken in as an order: won opportunities, or primary CPQ quotes that are ordered.
+    ``change_data_capture``: news come from the org's change events, and from queries where those leave a gap.
     ``organization_id`` (15 or 18 characters) and ``webhook_token`` are needed to receive outbound messages.
     """
 
@@ -219,6 +224,7 @@ class Settings(BaseModel):
     page: int = Field(default=2000, ge=200, le=2000)
     bulk_above: int = Field(default=2000, ge=1)
     order_source: Literal["opportunity", "cpq_quote"] = "opportunity"
+    change_data_capture: bool = False
     organization_id: str | None = Field(default=None, pattern=r"^00D[0-9A-Za-z]{12}([0-9A-Za-z]{3})?$")
     webhook_token: SecretStr | None = None
 
@@ -268,7 +274,9 @@ class Session(Auth):
         token = self.token(ended=None)
         request.headers["Authorization"] = f"Bearer {token}"
         response = yield request
-        if response.status_code == 401 and any(e["errorCode"] == "INVALID_SESSION_ID" for e in _errors(response)):
+        if response.status_code == 401 and (
+            any(e["errorCode"] == "INVALID_SESSION_ID" for e in _errors(response)) or b'"401::' in response.content
+        ):
             request.headers["Authorization"] = f"Bearer {self.token(ended=token)}"
             yield request
 
@@ -420,6 +428,7 @@ class SalesforceConnector(BulkConnector):
         self._reads, self._writes = self._client(self._wire.read), self._client(self._wire.write)
         self._described: dict[str, dict[str, Json]] = {}
         self._jobs = Jobs(self._wire, world, self._path(""))
+        self._stream = Stream(self._wire, settings.api_version) if settings.change_data_capture else None
         self._idle: set[str] = set()
 
     def _client(self, send: Callable[..., Response]) -> Salesforce:
@@ -525,11 +534,59 @@ class SalesforceConnector(BulkConnector):
         ``order``: Opportunities that are won, or CPQ quotes that are primary and ordered; ``order_progress``: those we
         wrote to. Stamps are whole seconds and a late commit may carry an earlier one, so a caller overlaps its cursor
         by some minutes. Changed sites and contacts do not touch the order's stamp; our own write-back does.
+
+        With ``change_data_capture``, and a ``since``: what the change events after it name, each record once and as it
+        is now. The cursor then is the place in the stream. Where there is none yet, where the events after it are not
+        kept any more, or where one does not name its records, the query by stamp says what changed.
         """
         row = self.resource(resource)
-        start = _instant(since) if since else datetime(1970, 1, 1, tzinfo=UTC)
-        tail = f"SystemModstamp >= {start.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}"
-        tail += LISTED.get(row.read_as or resource, "") + " ORDER BY SystemModstamp, Id"
+        place = Place.read(since) if since else None
+        if place is None or (self._stream is None and place.replay is None):
+            yield from self._stamped(resource, row, place.at if place else datetime(1970, 1, 1, tzinfo=UTC))
+        elif self._stream is None:
+            for change in self._stamped(resource, row, place.at - LATE):
+                yield replace(change, cursor=str(Place(change.changed_at)))
+        else:
+            yield from self._captured(self._stream, resource, row, place)
+
+    def _captured(self, stream: Stream, resource: str, row: Resource, place: Place) -> Iterator[Change]:
+        events = None if place.replay is None else stream.after(row.path, place.replay)
+        if events is None:
+            events, whole = stream.after(row.path, ALL) or [], False
+        else:
+            whole = all(event.names_all for event in events)
+        found = self._named(resource, row, events) if whole else self._stamped(resource, row, place.at - LATE)
+        last: Change | None = None
+        for change in found:
+            if last is not None:
+                yield last
+            last = change
+        if last is not None:
+            end = Place(events[-1].at, events[-1].replay) if events else Place(last.changed_at)
+            yield replace(last, cursor=str(end))
+
+    def _stamped(self, resource: str, row: Resource, start: datetime) -> Iterator[Change]:
+        """Records whose stamp is at or after an instant, deleted ones too."""
+        stamp = start.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        yield from self._as_now(resource, row, f"SystemModstamp >= {stamp}")
+
+    def _named(self, resource: str, row: Resource, events: Sequence[Event]) -> Iterator[Change]:
+        """Each record that events name, as it is now; what was deleted last as such, and in the place of its event."""
+        latest: dict[str, Event] = {}
+        for event in events:
+            for ident in event.records:
+                latest.pop(ident, None)
+                latest[ident] = event
+        waiting = [ident for ident, event in latest.items() if not event.deletes]
+        for part in chunks(waiting, max(row.batch, 100)):
+            yield from self._as_now(resource, row, format_soql("Id IN {}", list(part)))
+        for ident, event in latest.items():
+            if event.deletes:
+                yield Change(ident, event.at, None)
+
+    def _as_now(self, resource: str, row: Resource, where: str) -> Iterator[Change]:
+        """What the resource lists of the records that match, oldest stamp first."""
+        tail = where + LISTED.get(row.read_as or resource, "") + " ORDER BY SystemModstamp, Id"
         sold = self._sold(resource)
         if sold is None:
             for record in self._reads.query_all_iter(self._select(row.path, tail), include_deleted=True):
@@ -800,8 +857,20 @@ class SalesforceConnector(BulkConnector):
                 detail=f"{limits['Remaining']} of {limits['Max']} left",
                 cure="" if enough else "find what else calls the org, or buy more calls",
             ),
+            *self._check_stream(),
             *findings,
         ]
+
+    def _check_stream(self) -> Iterator[Finding]:
+        if self._stream is None:
+            return
+        sobject = self.resource("order").path
+        try:
+            self._stream.after(sobject, NEW)
+        except TieoutError as error:
+            yield Finding("change data capture", ok=False, detail=str(error), cure=error.cure)
+        else:
+            yield Finding("change data capture", ok=True, detail=f"events of {sobject} can be listened to")
 
     def _check_organization(self) -> Finding:
         seen = re.search(r"/(00D\w{12})", self._session.identity)
@@ -867,6 +936,22 @@ def _instant(text: str) -> datetime:
     if instant.tzinfo is None:
         raise ValueError(f"{text!r} has no offset")
     return instant.astimezone(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far changes were read: until when, and up to which event where events tell of them. ``7@2026-10-31T...``"""
+
+    at: datetime
+    replay: int | None = None
+
+    @classmethod
+    def read(cls, text: str) -> Place:
+        replay, _, at = text.rpartition("@")
+        return cls(_instant(at), int(replay) if replay else None)
+
+    def __str__(self) -> str:
+        return self.at.isoformat() if self.replay is None else f"{self.replay}@{self.at.isoformat()}"
 
 
 def _change(record: Json, payload: Payload | None) -> Change:

@@ -2,7 +2,8 @@
 
 Written from the REST API Developer Guide, the SOAP guide's outbound message section and recorded exchanges of
 CumulusCI (published docs, read 2026-11). Objects stand in ``sandbox.salesforce_schema``, what a write must keep to in
-``sandbox.salesforce_records``, queries in ``sandbox.salesforce_soql``. Peculiar to the sandbox:
+``sandbox.salesforce_records``, queries in ``sandbox.salesforce_soql``, change events in
+``sandbox.salesforce_streaming``. Peculiar to the sandbox:
 
 - One connected app, ``CLIENT_ID`` / ``CLIENT_SECRET``, run as ``USERNAME``. For the JWT bearer flow upload its
   certificate first: ``POST /_sandbox/certificate`` with a PEM public key as body.
@@ -59,6 +60,7 @@ from sandbox.salesforce_schema import (
     full_id,
     make_id,
 )
+from sandbox.salesforce_streaming import Bus
 
 CLIENT_ID = "sandbox-client"
 CLIENT_SECRET = "sandbox-secret"
@@ -692,6 +694,10 @@ class Org:
     used: int = 0
     cursors: dict[str, tuple[list[Json], int]] = field(default_factory=dict)
     send: Callable[[str, Json, bytes, str], None] = lambda _kind, _event, _body, _type: None
+    bus: Bus = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bus = Bus(self.shelf)
 
     def stand(self) -> None:
         """Every org has itself, a user and the standard price book, also after a reset."""
@@ -742,6 +748,7 @@ class Org:
         with OBJECTS.of(self.shelf, as_changed, as_new):
             answer = route(self, work, request.method, url, body, request.headers)
         if answer.status < 300:
+            self.bus.capture(work)
             work.commit()
             self._notify(work)
         headers = answer.headers | {"Sforce-Limit-Info": f"api-usage={self.used}/{DAILY_REQUESTS}"}
@@ -879,6 +886,7 @@ def emulator(shelf: Shelf) -> Emulator:
         Route("/services/oauth2/revoke", org.revoke, methods=["POST"]),
         Route("/_sandbox/certificate", org.certificate, methods=["POST"]),
         door(shelf),
+        *org.bus.routes(),
         Route("/services/data", org.versions),
         Route("/services/data/", org.versions),
         Route("/services/data/{rest:path}", org.rest, methods=["GET", "POST", "PATCH", "PUT", "DELETE"]),
