@@ -294,7 +294,8 @@ _described: dict[str, Any] = {}
 def _fields(connector: Any, sobject: str) -> Any:
     """The fields of an object at the CRM, asked for once, of a CRM of its own: the first run takes no other steps."""
     if sobject not in _described:
-        _described[sobject] = _describe(_undisturbed(type(connector), connector._settings), sobject)
+        at_home = connector._settings.model_copy(update={"base_url": URLS["salesforce"]})
+        _described[sobject] = _describe(_undisturbed(type(connector), at_home), sobject)
     return _described[sobject]
 
 
