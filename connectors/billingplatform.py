@@ -28,9 +28,20 @@ from urllib.parse import urlsplit
 
 import zeep
 from lxml import etree
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, guarded, retrying
+from connectors.wire import (
+    Auth,
+    BasicAuth,
+    BulkConnector,
+    Request,
+    Response,
+    Wire,
+    chunks,
+    exact_json,
+    guarded,
+    retrying,
+)
 from core.errors import Misconfigured, OutcomeUnknown, Parked, Rejected, TieoutError, Unavailable
 from core.ports import Change, ExternalKey, Finding, Guard, Outcome, Payload, Receipt, Resource, World
 
@@ -72,7 +83,7 @@ ENDED = re.compile(r"session", re.IGNORECASE)
 
 
 class Settings(BaseModel):
-    """One organisation and its API user.
+    """One organisation and its API user, or a client that it has registered for OAuth.
 
     ``base_url``: with the organisation's name, ``https://my.billingplatform.com/acme``; ``wsdl_url``: the file that the
     console gives, or where to read it (empty: records go by REST). ``page``: records read per call.
@@ -81,8 +92,10 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     base_url: str
-    username: str
-    password: SecretStr
+    username: str = ""
+    password: SecretStr | None = None
+    client_id: str = ""
+    client_secret: SecretStr | None = None
     wsdl_url: str = ""
     page: int = Field(BATCH, ge=1, le=BATCH)
     read_timeout: int = Field(420, ge=1)
@@ -98,13 +111,26 @@ class Settings(BaseModel):
             raise ValueError("must end in the organisation's name: https://my.billingplatform.com/acme")
         return url.rstrip("/")
 
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Settings:
+        by_password, by_client = bool(self.username and self.password), bool(self.client_id and self.client_secret)
+        if by_password is by_client:
+            raise ValueError("give username and password, or client_id and client_secret")
+        if by_client and self.wsdl_url:
+            raise ValueError("SOAP wants the session of a user: give username and password with wsdl_url")
+        return self
+
 
 def connect(settings: Settings, world: World) -> BillingPlatform:
     return BillingPlatform(settings, world)
 
 
 class Session(Auth):
-    """One session for all calls, begun at the first and once more when the vendor says that it has ended."""
+    """One session for all calls, begun at the first and once more when the vendor says that it has ended.
+
+    Of a user it is an id in the header ``sessionid``; of an OAuth client an access token. A refresh token is not used:
+    the client's own credentials bring a new access token as well.
+    """
 
     def __init__(self, settings: Settings, world: World) -> None:
         self._settings = settings
@@ -113,11 +139,15 @@ class Session(Auth):
         self._ident = ""
 
     def auth_flow(self, request: Request) -> Generator[Request, Response, None]:
-        ident = request.headers["sessionid"] = self.ident()
+        ident = self.ident()
+        request.headers.update(self._shown(ident))
         response = yield request
         if response.status_code == 401:
-            request.headers["sessionid"] = self.ident(ended=ident)
+            request.headers.update(self._shown(self.ident(ended=ident)))
             yield request
+
+    def _shown(self, ident: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {ident}"} if self._settings.client_id else {"sessionid": ident}
 
     def ident(self, ended: str = "") -> str:
         """The id of a session that can be used; another than ``ended``. Misconfigured when sign-in is refused."""
@@ -126,11 +156,24 @@ class Session(Auth):
                 self._ident = self._begun()
             return self._ident
 
-    def _begun(self) -> str:
+    def _login(self) -> tuple[str | None, str]:
+        """The session of a user, and the code of what went wrong."""
+        assert self._settings.password is not None
         login = {"username": self._settings.username, "password": self._settings.password.get_secret_value()}
+        (answer,) = exact_json(self._wire.read("POST", "/rest/2.0/login", json=login))["loginResponse"]
+        return answer.get("SessionID"), str(answer.get("ErrorCode", "0"))
+
+    def _authenticate(self) -> tuple[str | None, str]:
+        """The access token of a client (client credentials, RFC 6749 section 4.4)."""
+        assert self._settings.client_secret is not None
+        client = BasicAuth(self._settings.client_id, self._settings.client_secret.get_secret_value())
+        asked = {"grant_type": "client_credentials"}
+        answer = exact_json(self._wire.read("POST", "/auth/1.0/authenticate", params=asked, auth=client))
+        return answer.get("access_token"), str(answer.get("error", "0"))
+
+    def _begun(self) -> str:
         try:
-            (answer,) = exact_json(self._wire.read("POST", "/rest/2.0/login", json=login))["loginResponse"]
-            ident, code = answer.get("SessionID"), str(answer.get("ErrorCode", "0"))
+            ident, code = self._authenticate() if self._settings.client_id else self._login()
         except Rejected as error:
             raise Misconfigured(f"{SYSTEM}: there is no sign-in at base_url ({error.code})", system=SYSTEM) from None
         except (OutcomeUnknown, AttributeError, KeyError, TypeError, ValueError):
@@ -142,7 +185,7 @@ class Session(Auth):
     def close(self) -> None:
         """Ends the session, which would count against the user's until it times out."""
         with self._lock:
-            if self._ident:
+            if self._ident and not self._settings.client_id:
                 with suppress(TieoutError):
                     self._wire.read("POST", "/rest/2.0/logout", headers={"sessionid": self._ident})
             self._ident = ""

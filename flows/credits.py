@@ -40,16 +40,21 @@ from core.wallets import (
     voided,
 )
 from flows.context import Hub, hub
+from flows.outside_billing import bills_outside, drafts_here
 from flows.post import post
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
 def settle_credits(hub: Hub, period: str) -> Report:
-    """Grants what is due up to the end of a month, and ends what expired by then; each once."""
+    """Grants what is due up to the end of a month, and ends what expired by then; each once.
+
+    Where another system bills, promotional credit is its own: what would lower our draft would break the tie to it.
+    """
     billing = DateSpan.month(period)
     report = Report("")
     with hub.database.work() as work:
-        granted = work.add(_new([*_of_plans(hub, work, billing), *_of_top_ups(hub, work)], work))
+        of_plans = [] if bills_outside(hub) else _of_plans(hub, work, billing)
+        granted = work.add(_new([*of_plans, *_of_top_ups(hub, work)], work))
         lost = _expire(hub, work, billing.last_day)
     report.rows = [
         *(_row(one.id, one.account_id, "granted", one.amount, one.reason) for one in granted),
@@ -303,7 +308,11 @@ def grant_credit(
     charges: tuple[str, ...] = (),
     priority: int = 50,
 ) -> CreditGrant:
-    """Gives promotional credit to an account; the same for the same reason on the same day is given once."""
+    """Gives promotional credit to an account; the same for the same reason on the same day is given once.
+
+    Rejected where another system makes the drafts that it would lower.
+    """
+    drafts_here(hub)
     digest = hashlib.sha256(f"{amount}|{reason}|{on}|{charges}".encode()).hexdigest()[:10]
     with hub.database.work() as work:
         _account(work, account_id)
@@ -343,7 +352,11 @@ def void_credit(hub: Hub, grant_id: str, on: date) -> CreditMovement:
 
 
 def top_up(hub: Hub, account_id: str, amount: Money, on: date) -> Adjustment:
-    """Puts a top-up on the next draft of an account; its credit is usable once that invoice is paid."""
+    """Puts a top-up on the next draft of an account; its credit is usable once that invoice is paid.
+
+    Rejected where another system makes the drafts.
+    """
+    drafts_here(hub)
     credit = next((one for one in hub.price_book.credits if one.kind is CreditKind.PREPAID), None)
     if credit is None:
         raise Misconfigured("the price book has no prepaid credit; add one under `credits` (docs/pricing.md)")

@@ -11,6 +11,7 @@ invoices of a cycle, and ``DELETE /_sandbox/sessions`` ends all sessions, as the
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -27,6 +28,8 @@ from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json
 ORGANISATION = "northwind"
 USERNAME = "tieout.api"
 PASSWORD = "sandbox-password"
+CLIENT_ID = "sandbox-client"
+CLIENT_SECRET = "sandbox-client-secret"
 
 _SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 _XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
@@ -45,6 +48,7 @@ class Service:
         base = f"/{ORGANISATION}"
         rest = f"{base}/rest/2.0"
         self.routes = [
+            Route(f"{base}/auth/1.0/authenticate", self.authenticate, methods=["POST"]),
             Route(f"{rest}/login", self.login, methods=["POST"]),
             Route(f"{rest}/logout", self._known(self.logout), methods=["POST"]),
             Route(f"{rest}/query", self._known(self.query)),
@@ -61,7 +65,8 @@ class Service:
 
     def _known(self, handler: Handler) -> Handler:
         async def guard(request: Request) -> Response:
-            if request.headers.get("sessionid") not in self.sessions:
+            bearer = request.headers.get("authorization", "").removeprefix("Bearer ")
+            if not {request.headers.get("sessionid"), bearer} & self.sessions:
                 return _refused(401, "INVALID_SESSION", "The session ID is not valid.")
             return await handler(request)
 
@@ -74,6 +79,18 @@ class Service:
         session = secrets.token_urlsafe(24)
         self.sessions.add(session)
         return JSONResponse({"loginResponse": [{"SessionID": session, "ErrorCode": "0", "ErrorText": []}]})
+
+    async def authenticate(self, request: Request) -> Response:
+        """OAuth 2.0, client credentials: the client is told by Basic authentication."""
+        client = base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+        if request.headers.get("authorization") != f"Basic {client}":
+            return JSONResponse({"error": "invalid_client"}, 401)
+        if request.query_params.get("grant_type") != "client_credentials":
+            return JSONResponse({"error": "unsupported_grant_type"}, 400)
+        token = secrets.token_urlsafe(24)
+        self.sessions.add(token)
+        made = {"access_token": token, "refresh_token": secrets.token_urlsafe(24)}
+        return JSONResponse({**made, "token_type": "Bearer", "expires_in": 3600})
 
     async def logout(self, request: Request) -> Response:
         self.sessions.discard(request.headers["sessionid"])

@@ -72,8 +72,11 @@ def billingplatform(url: str, _folder: Path) -> None:
     core.get("invoice", invoice)
     for resource in core.resources:
         list(core.changes(resource, _just_now()))
-    manager.http.close()
     core.close()
+    client = _connect("billingplatform", contract_billingplatform.settings(url, **test_billingplatform.OAUTH))
+    client.find("account", contract_billingplatform.key(1))
+    client.close()
+    manager.http.close()
 
 
 def dynamics(url: str, _folder: Path) -> None:

@@ -17,14 +17,15 @@ from connectors.billingplatform import BATCH, RESOURCES, BillingPlatform, connec
 from core.errors import Misconfigured, OutcomeUnknown, Parked, Rejected, Unavailable
 from core.ports import ExternalKey, Guard, Outcome, Receipt, World
 from sandbox import server
-from sandbox.billingplatform import ORGANISATION
+from sandbox.billingplatform import CLIENT_ID, CLIENT_SECRET, ORGANISATION
 from tests.connectors.contract_billingplatform import key, payload, settings
 from tests.sandbox.billing_manager import BillingManager
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("billingplatform")]
 
 #: The lines of the calls that write, by wire.
-WRITES = {"REST": "^PATCH ", "SOAP": "^POST /northwind/soap"}
+WRITES = {"REST": "^PATCH ", "SOAP": "^POST /northwind/soap", "OAuth": "^PATCH "}
+OAUTH = {"username": "", "password": None, "client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
 
 
 @dataclass
@@ -40,8 +41,8 @@ class Stage:
         self.connector = self.connect()
 
     def connect(self, **changes: Any) -> BillingPlatform:
-        soap = {"wsdl_url": f"{self.url}/{ORGANISATION}/soap/wsdl"} if self.wire == "SOAP" else {}
-        return connect(settings(self.url, **{**soap, **changes}), World(sleep=self.slept.append))
+        ways: dict[str, dict[str, Any]] = {"SOAP": {"wsdl_url": f"{self.url}/{ORGANISATION}/soap/wsdl"}, "OAuth": OAUTH}
+        return connect(settings(self.url, **{**ways.get(self.wire, {}), **changes}), World(sleep=self.slept.append))
 
     def plant(self, kind: str, match: str = "", **more: Any) -> None:
         fault = {"kind": kind, "match": match or WRITES[self.wire], **more}
@@ -287,6 +288,21 @@ def test_a_sign_in_that_is_not_answered_as_one_says_nothing_of_the_record(rest: 
 def test_an_address_without_tls_or_organisation_is_refused(url: str) -> None:
     with pytest.raises(ValidationError):
         settings("http://127.0.0.1:1", base_url=url)
+
+
+@pytest.mark.parametrize("wrong", [{"client_id": CLIENT_ID}, {"username": ""}, {**OAUTH, "wsdl_url": "acme.wsdl"}])
+def test_settings_need_one_way_to_sign_in_and_soap_a_user(wrong: dict[str, Any]) -> None:
+    more = {"client_secret": CLIENT_SECRET} if wrong == {"client_id": CLIENT_ID} else {}
+    with pytest.raises(ValidationError):
+        settings("http://127.0.0.1:1", **wrong, **more)
+
+
+def test_a_client_that_the_organisation_does_not_know_is_a_misconfiguration(rest: Stage) -> None:
+    connector = rest.connect(**{**OAUTH, "client_secret": "wrong"})
+    with pytest.raises(Misconfigured) as refused:
+        connector.find("account", key(1))
+    assert "wrong" not in str(refused.value)
+    connector.close()
 
 
 def test_a_wsdl_that_cannot_be_read_is_a_misconfiguration(rest: Stage, tmp_path: Path) -> None:

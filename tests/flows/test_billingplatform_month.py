@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from app.demo.crm import SalesPerson
 from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceStatus
 from core.money import Money
+from core.payments import Payment
 from core.rating import RatedLine
-from flows import adjust, deliver, prepare
+from core.wallets import CreditGrant, CreditKind
+from flows import adjust, credits, deliver, prepare
 from tests.connectors import contract_billingplatform
 from tests.flows.test_amendments import amend, line_of
 from tests.flows.world import CUSTOMERS, MONTH, PERIOD, SETTINGS, USAGE, Company, company
@@ -237,3 +240,28 @@ def test_an_adjustment_is_refused_where_another_system_bills(stack: Stack) -> No
     invoice = stack.invoices()["A-0003"].id
     with pytest.raises(Rejected, match="billingplatform bills"):
         adjust.adjust_line(stack.company.hub, invoice, 1, Money.of("-5.00", "USD"), "goodwill")
+
+
+def test_prepaid_credit_pays_an_invoice_of_another_system_and_promotional_credit_is_its_own(stack: Stack) -> None:
+    """50.00 that an account holds from before pay a part of its 72.00, the card the rest, and all still ties out."""
+    hub = stack.company.hub
+    held = usd("50.00")
+    terms = {"kind": CreditKind.PREPAID, "currency": "USD", "amount": held, "left": held, "priority": 50, "charges": ()}
+    days = dict.fromkeys(("granted_on", "effective_on"), date(2026, 10, 1))
+    stack.tell()
+    with hub.database.work() as work:
+        work.add([CreditGrant(id="CR-1", account_id="A-0003", reason="Prepaid", source="before", **terms, **days)])
+    stack.close()
+    with hub.database.reading() as work:
+        (payment,) = (one for one in work.find(Payment) if one.account_id == "A-0003")
+        assert [one.left for one in work.find(CreditGrant)] == [usd("0.00")]
+    assert payment.amount == usd("22.00")
+    assert stack.company.breaks() == []
+    with pytest.raises(Rejected, match="billingplatform bills"):
+        credits.top_up(hub, "A-0003", held, date(2026, 10, 31))
+    with pytest.raises(Rejected, match="billingplatform bills"):
+        credits.grant_credit(hub, "A-0003", held, "goodwill", "Ada", date(2026, 10, 31))
+
+
+def usd(amount: str) -> Money:
+    return Money.of(amount, "USD")
