@@ -49,6 +49,8 @@ class Act(StrEnum):
     WRITTEN_OFF = "written off"
     WRITE_OFF_REFUSED = "write-off refused"
     COMPENSATED = "compensated"  # a document is taken back in every system
+    # what contracts promise
+    REACHED = "reached"  # a milestone, on a person's word
     # the close of a month
     FROZEN = "frozen"  # the cut-off stands
     OVERRIDDEN = "overridden"  # a gate was passed by decision

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from core.invoicing import CreditNoteLine, InvoiceLine
-from core.money import Money, allocate
+from core.money import Money, allocate, total
 from core.noun import CurrencyCode, Id, Noun
 from core.period import DateSpan
+from core.rational import Fraction
 from core.recognition import Method, weights
 from core.revenue_policy import Convention, Pattern, RevenuePolicy
 from core.ties import schedule_equals_deferred
@@ -51,6 +52,11 @@ def spread(amount: Money, span: DateSpan, convention: Convention = Convention.DA
     return earned
 
 
+def weight(span: DateSpan, convention: Convention) -> Fraction:
+    """What the months of a span weigh together."""
+    return sum(weights(span.start, span.last_day, _WEIGHED[convention]).values(), Fraction(0))
+
+
 def schedule(
     line: InvoiceLine,
     account_id: str,
@@ -58,18 +64,19 @@ def schedule(
     *,
     amount: Money | None = None,
     span: DateSpan | None = None,
-    since: str = "",
+    months: Mapping[str, Money] | None = None,
 ) -> tuple[RecognitionPart, ...]:
     """When a deferred line is earned. Its parts sum to what was deferred.
 
     ``amount``: what of it is allocated to what it sells (None: all); ``span``: what it serves (None: its own service
-    period); ``since``: months before that one are earned in it. What waits for a milestone is of the month ``WAITS``.
+    period); ``months``: when it is earned (None: evenly over what it serves). What waits for a milestone is of the
+    month ``WAITS``.
     """
     amount = line.amount if amount is None else amount
     if policy.pattern is Pattern.MILESTONE:
         months = {WAITS: amount}
-    else:
-        months = spread(amount, span or line.service_period, policy.convention, since)
+    elif months is None:
+        months = spread(amount, span or line.service_period, policy.convention)
     schedule_equals_deferred(line.id, amount, months.values())
     return tuple(
         RecognitionPart(
@@ -83,6 +90,24 @@ def schedule(
         )
         for month, part in months.items()
     )
+
+
+def taken_back(months: Mapping[str, Money], parts: Iterable[RecognitionPart]) -> dict[str, Money]:
+    """When a line that takes a bill back lowers what it earns: as ``months`` says, but that no cent is left in a month
+    of which all is taken back; the first of the months has what that comes to.
+
+    ``parts``: what the bill and its changes are still to earn.
+    """
+    open_: dict[str, list[Money]] = {}
+    for part in parts:
+        open_.setdefault(part.month, []).append(part.amount)
+    first, *others = sorted(months)
+    taken = dict(months)
+    for month in others:
+        left = total(open_.get(month, ()), taken[month].currency) + taken[month]
+        if abs(left.minor) <= len(open_.get(month, ())):
+            taken[month], taken[first] = taken[month] - left, taken[first] + left
+    return taken
 
 
 def straight_line(line: InvoiceLine, account_id: str) -> tuple[RecognitionPart, ...]:

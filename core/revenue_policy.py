@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core.noun import Noun
 from core.prices import NotNegative
@@ -36,6 +36,13 @@ class Amending(StrEnum):
     SEPARATE = "separate"  # what is added is a contract of its own, and its price is allocated by itself
 
 
+class Consideration(StrEnum):
+    """When a fixed price counts as part of the price of its contract."""
+
+    FIXED = "fixed"  # from the start
+    CONSTRAINED = "constrained"  # from the day of its milestone: before, it may still be lost
+
+
 class RevenuePolicy(Noun):
     """How a charge is earned, and what it is worth alone.
 
@@ -49,6 +56,13 @@ class RevenuePolicy(Noun):
     standalone_price: NotNegative | None = None
     amendment: Amending = Amending.PROSPECTIVE
     over_months: Annotated[int, Field(ge=1, le=600)] | None = None
+    consideration: Consideration = Consideration.FIXED
+
+    @model_validator(mode="after")
+    def _reached(self) -> Self:
+        if self.consideration is Consideration.CONSTRAINED and self.pattern is not Pattern.MILESTONE:
+            raise ValueError("what is constrained counts when its milestone is reached; its pattern is milestone")
+        return self
 
     @property
     def deferred(self) -> bool:

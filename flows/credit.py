@@ -23,6 +23,7 @@ from flows import desk
 from flows.context import Hub
 from flows.credits import give_back, with_discounts
 from flows.post import post
+from flows.promise import unbooked
 from flows.receivables import apply_credit, receivables, withdraw_requests
 from flows.recognise import schedule_credit
 
@@ -87,10 +88,9 @@ def credit_invoice(
 
 def _open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, list[RecognitionPart]]:
     """By line, what its schedule is to earn from the month of the credit on and no journal has booked."""
-    booked = work.sums.booked_parts()
     parts: dict[str, list[RecognitionPart]] = defaultdict(list)
-    for part in work.find(RecognitionPart, invoice_line_id=[line.id for line in invoice.lines]):
-        if part.id not in booked and part.month >= f"{credit_date:%Y-%m}":
+    for part in unbooked(work, [line.id for line in invoice.lines]):
+        if part.month >= f"{credit_date:%Y-%m}":
             parts[part.invoice_line_id].append(part)
     return parts
 

@@ -36,7 +36,7 @@ from flows.chargebacks import as_held, take_chargeback
 from flows.context import Hub, hub
 from flows.outside_billing import tell_contract
 from flows.post import post
-from flows.recognise import promise
+from flows.promise import promise
 from flows.report import Report, amounts, conclude, counted, dollars, progress, sum_by_currency
 
 BATCH = 200

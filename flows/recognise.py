@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from collections.abc import Iterator, Mapping, Sequence, Set
+from datetime import date
 from itertools import count, groupby
 from typing import Any
 
@@ -12,34 +12,26 @@ from prefect import flow
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
-from core.catalog import ChargeKind, PriceBook
+from core.allocation import Allocation, Bill, allocated, brought, differs, earned_in, standing
+from core.audit import Act, Deed
 from core.errors import Rejected
-from core.invoicing import CreditNote, CreditNoteLine, Invoice, InvoiceLine
+from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
-from core.money import Money
-from core.obligations import (
-    ContractMovement,
-    Milestone,
-    Obligation,
-    billed,
-    ended,
-    obligations,
-    served,
-    unbilled,
-)
+from core.money import Money, round_money, total
+from core.obligations import ContractMovement, Milestone, MovementKind, Obligation, billed, ended
 from core.obligations import reached as satisfied_by_milestone
-from core.orders import Order
 from core.period import DateSpan
 from core.posting import Books, allocation_entries, recognition_entries, recognition_id
 from core.posting_rules import ALWAYS
-from core.revenue import RecognitionPart, reached, reduction, schedule
-from core.revenue_policy import Amending, Pattern, RevenuePolicy
+from core.revenue import RecognitionPart, reached, reduction, schedule, spread, taken_back
+from core.revenue_policy import Amending, Consideration, Pattern
 from core.store import Work
 from core.store.codec import pages
-from core.subscriptions import Subscription, SubscriptionCharge, service_periods
+from core.subscriptions import Subscription, SubscriptionCharge
 from core.sync import Lane
 from flows.context import Hub, hub
 from flows.post import post
+from flows.promise import documents, post_moved, reallocate, serving, unbooked
 from flows.report import SHOWN, Report, amounts, conclude, counted, dollars, sum_by_currency
 from flows.revenue_report import roll_forward_rows
 
@@ -115,87 +107,74 @@ def _invoices(work: Work, earned: Sequence[RecognitionPart]) -> list[Invoice]:
 def schedule_invoice(hub: Hub, work: Work, invoice: Invoice) -> None:
     """Schedules what an invoice defers, and moves what it bills above or below the allocated price of what it bills.
 
-    Rejected when a policy does not tell over what a line is earned.
+    The invoice is stored already. Rejected when a policy does not tell over what a line is earned.
     """
-    moved: dict[str, ContractMovement] = {}
+    moved: list[ContractMovement] = []
     promised: dict[str, Obligation] = {}
+    waiting = {line.id for line in invoice.lines}
     for line in invoice.lines:
         charge_id = line.subscription_charge_id or ""
         contract = work.parent_of_child(Subscription, "charges", id=charge_id) if line.amount and charge_id else None
         bought = next((one for one in contract.charges if one.id == charge_id), None) if contract else None
-        share = line.amount
-        if bought and (movement := _billed(work, bought.order_line_id, line, invoice.invoice_date, promised)):
-            moved[line.id], share = movement, movement.allocated
-            work.add([movement])
+        days = serving(hub, line, bought) if bought else line.service_period
+        policy, share, months = hub.price_book.revenue(line.charge_code), line.amount, None
+        if contract and bought and (found := _phases(work, bought, promised)):
+            obligation, phases = found
+            bill = line.amount, days
+            share = _brings(hub, work, contract, obligation, phases, bill, waiting)
+            moved.append(billed(obligation, line, f"{invoice.invoice_date:%Y-%m}", share))
+            work.add(moved[-1:])
+            months = earned_in(phases, share, bill, policy.convention)
+        if line.defer and share.minor < 0 and contract and bought and policy.pattern is Pattern.STRAIGHT_LINE:
+            months = taken_back(months or spread(share, days, policy.convention), _unbooked(work, contract, bought))
         if line.defer and share:
-            policy = hub.price_book.revenue(line.charge_code)
-            span, since = _span(hub, work, line, contract, bought, policy), ""
-            if policy.amendment is Amending.CATCH_UP:
-                since = f"{invoice.billing_period.start:%Y-%m}"
-            work.add(schedule(line, invoice.account_id, policy, amount=share, span=span, since=since))
-    _post_moved(hub, work, f"ALC-{invoice.id}", invoice.invoice_date, moved.values(), promised)
+            work.add(schedule(line, invoice.account_id, policy, amount=share, span=days, months=months))
+        waiting.discard(line.id)
+    post_moved(hub, work, f"ALC-{invoice.id}", invoice.invoice_date, moved, promised)
 
 
-def _post_moved(
-    hub: Hub,
-    work: Work,
-    ident: str,
-    posted_on: date,
-    moved: Iterable[ContractMovement],
-    promised: dict[str, Obligation],
-    valued_on: date | None = None,
-) -> None:
-    movements = [one for one in moved if one.moved]
-    if movements:
-        books = hub.books(work, movements[0].account_id)
-        post(hub, work, allocation_entries(books, ident, posted_on, movements, promised, valued_on))
+def _unbooked(work: Work, contract: Subscription, bought: SubscriptionCharge) -> list[RecognitionPart]:
+    """What the bills of an order line are still to earn."""
+    charges = [one.id for one in contract.charges if one.order_line_id == bought.order_line_id]
+    return unbooked(
+        work, [ident for one in charges for ident in work.child_ids(Invoice, "lines", subscription_charge_id=one)]
+    )
 
 
-def _billed(
-    work: Work, order_line_id: str, line: InvoiceLine | CreditNoteLine, day: date, promised: dict[str, Obligation]
-) -> ContractMovement | None:
-    """What a bill moves of its contract; None where nothing is allocated otherwise than it is billed."""
-    obligation = promised.get(order_line_id) or work.get(Obligation, order_line_id)
-    if obligation is None or not obligation.moves:
+def _phases(
+    work: Work, bought: SubscriptionCharge, promised: dict[str, Obligation]
+) -> tuple[Obligation, tuple[Allocation, ...]] | None:
+    """What is allocated to a charge; None where all of it is as it is billed. ``promised`` takes the obligation."""
+    obligation = promised.get(bought.order_line_id) or work.get(Obligation, bought.order_line_id)
+    if obligation is None:
+        return None
+    phases = standing(obligation, work.find(Allocation, obligation_id=obligation.id))
+    if not differs(phases) and obligation.pattern is not Pattern.MILESTONE:
         return None
     promised[obligation.id] = obligation
-    before = work.find(ContractMovement, obligation_id=obligation.id)
-    return billed(obligation, before, line, f"{day:%Y-%m}")
+    return obligation, phases
 
 
-def _span(
+def _brings(
     hub: Hub,
     work: Work,
-    line: InvoiceLine,
-    contract: Subscription | None,
-    bought: SubscriptionCharge | None,
-    policy: RevenuePolicy,
-) -> DateSpan | None:
-    """What a line is earned over, where that is not its own service period."""
-    if contract is None or bought is None or policy.pattern is not Pattern.STRAIGHT_LINE:
-        return None
-    if hub.price_book.charge(line.charge_code).kind is ChargeKind.ONE_TIME:
-        return served(bought, hub.price_book)
-    return _changed_span(hub, work, line, contract, bought) if policy.amendment is Amending.CATCH_UP else None
+    contract: Subscription,
+    obligation: Obligation,
+    phases: Sequence[Allocation],
+    bill: Bill,
+    waiting: Set[str],
+) -> Money:
+    """What a bill brings, so that all bills so far have brought their share of what is allocated.
 
-
-def _changed_span(
-    hub: Hub, work: Work, line: InvoiceLine, contract: Subscription, bought: SubscriptionCharge
-) -> DateSpan | None:
-    """The service period that a replacement cut in two, whole: what stops in it, and what goes on in its place."""
-    day = line.service_period.start
-    if line.amount.minor < 0:
-        taken = work.parent_of_child(Order, "lines", amends=bought.order_line_id)
-        replaced = bought.order_line_id if taken else None
-    else:
-        order = work.parent_of_child(Order, "lines", id=bought.order_line_id) if day == bought.starts_on else None
-        replaced = next((one.amends for one in order.lines if one.id == bought.order_line_id), None) if order else None
-    for old in contract.charges:
-        if old.order_line_id == replaced and old.ends_on == day and old.starts_on < day:
-            charge, before = hub.price_book.charge(old.charge_code), DateSpan(day - timedelta(days=1), day)
-            for part, _ in service_periods(charge, old, before, contract.starts_on):
-                return DateSpan(part.start, line.service_period.end)
-    return None
+    ``waiting``: the lines that are not told yet, its own among them.
+    """
+    before = work.find(ContractMovement, obligation_id=obligation.id)
+    if any(one.kind is MovementKind.SATISFIED for one in before):
+        return Money.zero(obligation.currency)
+    told = documents(hub, work, contract, obligation, before, waiting)
+    bills = [*(one for document in told for one in document.bills), bill]
+    now = round_money(brought(phases, bills), obligation.currency)
+    return now - total((one.brings for one in told), obligation.currency)
 
 
 def schedule_credit(
@@ -203,34 +182,35 @@ def schedule_credit(
 ) -> None:
     """Takes what a credit note gives back out of the schedules, and its share out of the balance of its contract.
 
-    ``parts``: by invoice line, what its schedule is still to earn.
+    ``parts``: by invoice line, what its schedule is still to earn. The note is stored already.
     """
     lines = {line.id: line for line in invoice.lines}
     moved: list[ContractMovement] = []
     promised: dict[str, Obligation] = {}
+    waiting = {line.id for line in note.lines}
     for line in note.lines:
         work.add(reduction(line, parts.get(line.invoice_line_id, ())))
-        charge_id = lines[line.invoice_line_id].subscription_charge_id or ""
+        billed_line = lines[line.invoice_line_id]
+        charge_id = billed_line.subscription_charge_id or ""
         contract = work.parent_of_child(Subscription, "charges", id=charge_id)
         bought = next((one for one in contract.charges if one.id == charge_id), None) if contract else None
-        if bought and (movement := _billed(work, bought.order_line_id, line, note.credit_date, promised)):
-            work.add([movement])
-            moved.append(movement)
-    _post_moved(hub, work, f"ALC-{note.id}", note.credit_date, moved, promised, note.invoice_date)
+        if contract and bought and (found := _phases(work, bought, promised)):
+            bill = -line.amount, serving(hub, billed_line, bought)
+            share = _brings(hub, work, contract, *found, bill, waiting)
+            moved.append(billed(found[0], line, f"{note.credit_date:%Y-%m}", share))
+            work.add(moved[-1:])
+        waiting.discard(line.id)
+    post_moved(hub, work, f"ALC-{note.id}", note.credit_date, moved, promised, note.invoice_date)
 
 
-def promise(hub: Hub, work: Work, order: Order, subscription: Subscription, book: PriceBook) -> None:
-    """Keeps what an order promises, with its price allocated, and when what is never billed is earned."""
-    promised = obligations(order, subscription, book)
-    work.add(promised)
-    work.add([one for obligation in promised for one in unbilled(obligation)])
-
-
-def reach_milestone(hub: Hub, order_id: str, line_id: str, on: date, who: str) -> list[tuple[str, Money]]:
+def reach_milestone(
+    hub: Hub, order_id: str, line_id: str, on: date, who: str, evidence: str = ""
+) -> list[tuple[str, Money]]:
     """Records that a milestone was reached on a day, and gives what is earned by it: (line, amount).
 
-    What was billed is earned out of what is deferred, the rest of its price against the contract asset. The same word
-    again changes nothing. Rejected when the order has no such line, it waits for no milestone, or another day was said.
+    What was billed is earned out of what is deferred, the rest of its price against the contract asset; a price that
+    was constrained until now is allocated to all that share it. The same word again changes nothing. Rejected when the
+    order has no such line, it waits for no milestone, or another day was said.
     """
     month = f"{on:%Y-%m}"
     with hub.database.work() as work:
@@ -246,12 +226,21 @@ def reach_milestone(hub: Hub, order_id: str, line_id: str, on: date, who: str) -
             raise Rejected(why, record=order_id, field="on", value=on.isoformat())
         if known is not None:
             return []
-        work.add([Milestone(id=line_id, order_id=order_id, reached_on=on, who=who, recorded_at=hub.now())])
+        work.add(
+            [Milestone(id=line_id, order_id=order_id, reached_on=on, who=who, evidence=evidence, recorded_at=hub.now())]
+        )
+        told = {"order": order_id, "reached_on": on.isoformat(), "evidence": evidence}
+        work.audit.tell(Deed(hub.now(), who, Act.REACHED, record="milestone", record_id=line_id, detail=told))
         contract = work.get(Subscription, promised.contract_id)
-        bought = [one.id for one in contract.charges if one.order_line_id == line_id] if contract else []
+        assert contract is not None
+        if hub.price_book.revenue(promised.charge_code).consideration is Consideration.CONSTRAINED:
+            sharing = work.find(Obligation, priced_with=promised.priced_with)
+            reallocate(hub, work, f"milestone:{line_id}", contract, sharing, on, Amending.CATCH_UP)
+        bought = [one.id for one in contract.charges if one.order_line_id == line_id]
         lines = [ident for one in bought for ident in work.child_ids(Invoice, "lines", subscription_charge_id=one)]
         parts = reached(work.find(RecognitionPart, invoice_line_id=lines), month, line_id)
-        moved = satisfied_by_milestone(promised, work.find(ContractMovement, obligation_id=line_id), month)
+        price = allocated(standing(promised, work.find(Allocation, obligation_id=line_id)))
+        moved = satisfied_by_milestone(promised, price, work.find(ContractMovement, obligation_id=line_id), month)
         work.add(parts)
         work.add(moved)
     earned = [(part.invoice_line_id, part.amount) for part in parts if part.month == month]

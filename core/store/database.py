@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Table, create_engine, delete, event, func, in
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms, ZoneChange
+from core.allocation import Allocation
 from core.amendments import Amendment
 from core.cash import Application, CashReceipt
 from core.close import Close, Decision, JournalDraft, Override, PeriodLock
@@ -110,6 +111,7 @@ SHAPES: dict[type[Noun], Shape[Any]] = {
         ),
         Shape(RecognitionPart, rows.RecognitionRow),
         Shape(Obligation, rows.ObligationRow),
+        Shape(Allocation, rows.AllocationRow),
         Shape(ContractMovement, rows.ContractMovementRow),
         Shape(Milestone, rows.MilestoneRow),
         Shape(Break, rows.BreakRow),

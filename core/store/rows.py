@@ -621,6 +621,7 @@ class ObligationRow(SQLModel, table=True):
     id: str = Field(primary_key=True)
     order_id: str
     contract_id: str = Field(index=True)
+    priced_with: str = Field(index=True)
     account_id: str
     charge_code: str
     product_code: str
@@ -635,6 +636,19 @@ class ObligationRow(SQLModel, table=True):
     revenue_account: str
 
 
+class AllocationRow(SQLModel, table=True):
+    __tablename__ = "allocation"
+    id: str = Field(primary_key=True)
+    act_id: str = Field(index=True)
+    number: int
+    contract_id: str = Field(index=True)
+    obligation_id: str = Field(index=True)
+    currency: str
+    starts_on: date
+    stated: str
+    allocated_minor: int = _minor()
+
+
 class ContractMovementRow(SQLModel, table=True):
     __tablename__ = "contract_movement"
     id: str = Field(primary_key=True)
@@ -644,6 +658,7 @@ class ContractMovementRow(SQLModel, table=True):
     account_id: str
     kind: str
     source_id: str | None = None
+    act_id: str | None = None
     month: str = Field(index=True)
     currency: str
     billed_minor: int = _minor()
@@ -658,6 +673,7 @@ class MilestoneRow(SQLModel, table=True):
     order_id: str
     reached_on: date
     who: str
+    evidence: str = Field(default="", sa_column=Column(Text, nullable=False, server_default=text("''")))
     recorded_at: datetime = _instant()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -218,9 +219,12 @@ class Sums:
         )
         return {currency: Money(int(minor), currency) for currency, minor in self._connection.execute(query)}
 
-    def booked_parts(self) -> set[str]:
-        """Ids of the recognition parts that a journal has booked."""
-        return set(self._connection.execute(_BOOKED).scalars())
+    def booked_parts(self, of: Sequence[str] | None = None) -> set[str]:
+        """Ids of the recognition parts that a journal has booked. ``of``: among these alone."""
+        if of is None:
+            return set(self._connection.execute(_BOOKED).scalars())
+        queries = (_BOOKED.where(LINE.c.source_id.in_(part)) for part in chunks(of))
+        return {ident for query in queries for ident in self._connection.execute(query).scalars()}
 
     def booked_movements(self) -> set[str]:
         """Ids of the contract movements that a journal has booked."""

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from core.accounts import BillingTerms, ByParent, ExemptBy, GroupBy, ZoneChange
+from core.allocation import standing
 from core.amendments import Amendment, Pause, Start, Stop
 from core.cash import Application, CashReceipt, Rule, Use
 from core.close import Close, CloseState, Decision, Gate, JournalDraft, Override, PeriodLock, Verdict, override_id
@@ -361,7 +362,8 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     (invoice_entries(BOOKS, INVOICE), {}),
     (straight_line(next(one for one in INVOICE.lines if one.defer), ACCOUNT.id), {}),
     (PROMISED, {}),
-    ([billed(PROMISED[0], (), INVOICE.lines[0], "2026-10")], {}),
+    ([standing(PROMISED[0], ())[0].model_copy(update={"stated": Fraction(100, 3)})], {}),
+    ([billed(PROMISED[0], INVOICE.lines[0], "2026-10", PROMISED[0].allocated)], {}),
     ([Milestone(id="L2", order_id="O1", reached_on=date(2026, 11, 6), who="Ada", recorded_at=NOON)], {}),
     ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
     ([CLOSE, CLOSE.moved(CloseState.PREVIEWED, id="CLOSE-main-2026-10-2", number=2, digest="0123456789abcdef")], {}),
