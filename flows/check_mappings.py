@@ -72,7 +72,7 @@ def check_system(hub: Hub, system: str) -> Report:
     with hub.database.reading() as work:
         waiting = work.outbox.in_state(*OPEN, system=system)
         for one in mappings:
-            kept = work.outbox.sent(system, one.resource) if one.direction == "out" else []
+            kept = work.outbox.sent(system, one.resource) if one.direction == "out" else ()
             sent = [json.loads(payload) for _, payload in kept]
             differ = _drifts(connector, one, described[one.resource], sent)
             found += [(drift, _affected(work, drift, waiting, sent)) for drift in differ]

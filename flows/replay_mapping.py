@@ -49,22 +49,23 @@ def replay(hub: Hub, file: Path, since: datetime) -> Report:
     mapping = load_file(file, hub.settings.mappings_folder)
     if mapping.direction != "out":
         raise MappingError("only records that were sent can be replayed", file=mapping.file, field="direction")
+    sent, altered = 0, []
     with hub.database.reading() as work:
-        found = list(_replayed(hub, work, mapping, since))
+        for sent, one in enumerate(_replayed(hub, work, mapping, since), 1):
+            altered += [one] if one.changes or one.refused else []
     units = _money_fields(mapping)
-    altered = [one for one in found if one.changes or one.refused]
     differ = [change for one in altered for change in _differences(one, units) if change]
     at_stake = amounts(sum_by_currency(one.command.money for one in altered if one.command.money))
     rows = [row for one in altered for row in _rows(hub, one, units)]
-    said = f"{len(altered)} of {counted(len(found), 'record')} would be said otherwise"
+    said = f"{len(altered)} of {counted(sent, 'record')} would be said otherwise"
     worth = f", worth {at_stake}" if at_stake else ""
     moved = f"amounts in them differ by {amounts(sum_by_currency(differ))}" if differ else "no amount in them differs"
     return Report(
         f"{said}{worth}; {moved}",
         counts={
-            "records": len(found),
-            "altered": sum(bool(one.changes) for one in found),
-            "refused": sum(bool(one.refused) for one in found),
+            "records": sent,
+            "altered": sum(bool(one.changes) for one in altered),
+            "refused": sum(bool(one.refused) for one in altered),
         },
         money=sum_by_currency(differ),
         rows=rows,

@@ -6,7 +6,7 @@ refuses any other. A worker whose lease was taken over changes no row and is tol
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, cast
@@ -609,13 +609,15 @@ class Outbox(StoredTable):
         said = self._connection.execute(_said(), _record(system, resource, record_id))
         return cast("str | None", said.scalar())
 
-    def sent(self, system: str, resource: str, since: datetime | None = None) -> list[tuple[SyncRecord, str]]:
-        """Proofs of a resource at or after ``since`` (None: all), with what was written, ordered by our id."""
+    def sent(self, system: str, resource: str, since: datetime | None = None) -> Iterator[tuple[SyncRecord, str]]:
+        """Proofs of a resource at or after ``since`` (None: all), with what was written, ordered by our id; read as
+        they are asked for."""
         query = select(SYNC).where(SYNC.c.system == system, SYNC.c.resource == resource, SYNC.c.payload.is_not(None))
         if since is not None:
             query = query.where(SYNC.c.synced_at >= since)
-        found = self._connection.execute(query.order_by(SYNC.c.record_id)).mappings()
-        return [(_SYNC.noun_of(cast(Any, row), {}), row["payload"]) for row in found]
+        query = query.order_by(SYNC.c.record_id).execution_options(yield_per=1000)
+        for row in self._connection.execute(query).mappings():
+            yield _SYNC.noun_of(cast(Any, row), {}), row["payload"]
 
     def proofs(self, system: str, resource: str, **equal: Any) -> list[SyncRecord]:
         """Proofs of a resource whose columns equal the values (a list: any of them), ordered by our id."""
