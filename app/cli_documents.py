@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
+from app.operators import operator
 from app.printing import AsJson, show
 from core.accounts import Account, BillingTerms, ByParent, CashBy, ExemptBy, GroupBy
 from core.errors import Rejected
@@ -14,12 +15,17 @@ from core.invoicing import Invoice
 from core.ledger import JournalEntry
 from core.money import Money
 from core.noun import Noun
+from core.payments import WriteOff, WriteOffState
 from core.period import DateSpan, local_date
 from core.statement import statement
 
 app = typer.Typer()
 disputes = typer.Typer(help="What customers object to, here and at their banks.", no_args_is_help=True)
 app.add_typer(disputes, name="dispute")
+given_up = typer.Typer(
+    help="Invoices that were given up, and those that wait for a second person.", no_args_is_help=True
+)
+app.add_typer(given_up, name="write-offs")
 
 Day = Annotated[datetime | None, typer.Option("--on", formats=["%Y-%m-%d"], help="Date; default: today there.")]
 
@@ -123,6 +129,65 @@ def close_dispute(dispute: Annotated[str, typer.Argument(help="Like DIS-INV-...-
 
     closed = flow.close_dispute(hub(), dispute, on.date() if on else hub().now().date())
     print(f"{closed.id} closed: {closed.amount} of {closed.invoice_id} is open again")
+
+
+@app.command("write-off")
+def write_off(
+    invoice: Annotated[str, typer.Argument(help="The invoice that nobody will pay.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")],
+    amount: Annotated[str | None, typer.Option(help="With tax; default: all that is open.")] = None,
+    on: Day = None,
+) -> None:
+    """Give up what nobody will pay of an invoice; above the limit a second person approves."""
+    from flows import write_off as flow
+    from flows.context import hub
+
+    held = known(Invoice, invoice)
+    wanted = None if amount is None else Money.of(amount, held.currency)
+    day = on.date() if on else local_date(hub().now(), known(Account, held.account_id).timezone)
+    made = flow.write_off(hub(), invoice, wanted, reason, day, operator())
+    _tell_write_off(made)
+
+
+@given_up.command("list")
+def list_write_offs(as_json: AsJson = False) -> None:
+    """Every write-off, those that wait for a second person first."""
+    from flows.context import hub
+    from flows.write_off import write_offs
+
+    show(write_offs(hub()), as_json=as_json, empty="nothing was given up")
+
+
+@given_up.command("approve")
+def approve_write_off(ident: Annotated[str, typer.Argument(help="Like WO-INV-...-1.")]) -> None:
+    """Approve what another person gave up."""
+    from flows import write_off as flow
+    from flows.context import hub
+
+    _tell_write_off(flow.approve(hub(), ident, operator()))
+
+
+@given_up.command("refuse")
+def refuse_write_off(
+    ident: Annotated[str, typer.Argument(help="Like WO-INV-...-1.")],
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")],
+) -> None:
+    """Refuse what was given up: the invoice is open as before."""
+    from flows import write_off as flow
+    from flows.context import hub
+
+    _tell_write_off(flow.refuse(hub(), ident, reason, operator()))
+
+
+def _tell_write_off(made: WriteOff) -> None:
+    what = f"{made.id}: {made.amount} of {made.invoice_id}"
+    match made.state:
+        case WriteOffState.PROPOSED:
+            print(f"{what} waits for another person: `tieout write-offs approve {made.id}`")
+        case WriteOffState.BOOKED:
+            print(f"{what} is given up, dated {made.written_on}")
+        case WriteOffState.REFUSED:
+            print(f"{what} is refused: it is open as before")
 
 
 @app.command()

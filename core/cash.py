@@ -56,6 +56,7 @@ class Use(StrEnum):
     APPLIED = "applied"
     REVERSED = "reversed"  # an application taken back: its amount is left again
     RETURNED = "returned"  # went back to the payer, or never came
+    RECOVERED = "recovered"  # came for an invoice that had been given up
     PAID_OUT = "paid out"  # no customer's: the gateway paid out what customers had paid there
 
     @property
@@ -74,10 +75,10 @@ class Rule(StrEnum):
 
 
 class Application(Noun):
-    """So much of a receipt, to an invoice, or (``invoice_id`` None) back to the payer or as a payout. Never changed.
+    """So much of a receipt, to an invoice, or (``invoice_id`` None) to none. Never changed.
 
     ``reverses``: the application that this one takes back, whole. ``reason`` is of a reversal or a return; of a payout
-    its id at the gateway.
+    its id at the gateway; of a recovery the invoice that had been given up.
     """
 
     id: Id
@@ -96,20 +97,24 @@ class Application(Noun):
     def _sound(self) -> Self:
         if self.amount.minor <= 0:
             raise ValueError(f"application {self.id} must be of more than nothing, not {self.amount}")
-        pays_none = self.use in (Use.RETURNED, Use.PAID_OUT)
-        if pays_none != (self.invoice_id is None) or (self.use is Use.REVERSED) != bool(self.reverses):
+        pays_one = self.use is Use.APPLIED or (self.use is Use.REVERSED and self.invoice_id is not None)
+        if pays_one != (self.invoice_id is not None) or (self.use is Use.REVERSED) != bool(self.reverses):
             raise ValueError(f"application {self.id} is {self.use}, which does not fit what it names")
         return self
 
 
 @dataclass(frozen=True, slots=True)
 class OpenItem:
-    """An invoice that money may pay. ``payer_id``: the account that pays it; ``open``: above zero."""
+    """An invoice that money may pay. ``payer_id``: the account that pays it; ``open``: above zero.
+
+    ``given_up``: it was written off, and only money that names it is for it.
+    """
 
     invoice_id: str
     payer_id: str
     due_date: date
     open: Money
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +178,7 @@ def match(receipt: CashReceipt, items: Sequence[OpenItem], *, oldest_first: bool
     own = [one for one in _payable(receipt, items) if one.payer_id == receipt.account_id]
     if by_name := named(receipt, own):
         return _spread(receipt.left, by_name, Rule.REFERENCE)
+    own = [one for one in own if not one.given_up]
     same = [one for one in own if one.open == receipt.left]
     if len(same) == 1:
         return _spread(receipt.left, same, Rule.AMOUNT)

@@ -25,7 +25,7 @@ from core.invoicing import CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, Via, reversal
 from core.money import Money, allocate, total
 from core.obligations import ContractMovement, Obligation
-from core.payments import Payment, Refund, Settlement
+from core.payments import Payment, Refund, Settlement, WriteOff
 from core.period import DateSpan
 from core.posting_rules import Fact, Known, Part, PostingRules
 from core.rating import RatedLine
@@ -198,6 +198,16 @@ def settlement_entries(
     about = (subject.memo, subject.source, subject.source_id, books.known)
     parts = [Part(name, amount, *about) for name, amount in amounts.items()]
     return books.book("settlement", settlement.id, posted_on, subject, parts)
+
+
+def write_off_entries(books: Books, given_up: WriteOff, invoice: Invoice) -> list[JournalEntry]:
+    """What giving up a part of an invoice books, at the rate of the invoice: nothing is realised by it."""
+    subject = Subject(f"{given_up.invoice_id} is given up", "write_off", given_up.id, given_up.account_id)
+    about = subject.memo, subject.source, subject.source_id, _where(invoice.billing_address)
+    amounts = {"whole": given_up.amount, "net": given_up.net, "tax": given_up.tax}
+    parts = [Part(name, amount, *about) for name, amount in amounts.items()]
+    on = given_up.written_on
+    return books.book("write-off", given_up.id, on, subject, parts, valued_on=invoice.invoice_date)
 
 
 #: What a movement of prepaid credit is booked as. Promotional credit is a discount on the invoice, and books nothing.

@@ -140,6 +140,12 @@ def customers(hub: Hub, work: Work) -> Customers:
         for one in receivables(hub, work, final)
         if one.open.minor > 0
     ]
+    open_ids = {one.invoice_id for one in items}
+    items += [
+        OpenItem(one.id, payer(one.account_id, accounts, terms), one.due_date, left, given_up=True)
+        for one in final
+        if one.id not in open_ids and (left := _unrecovered(work, one)).minor > 0
+    ]
     earlier: dict[str, set[str]] = {}
     for receipt in work.find(CashReceipt):
         if receipt.account_id and key(receipt.payer):
@@ -183,7 +189,7 @@ def unapply(hub: Hub, application_id: str, reason: str, who: str) -> Application
     """
     with hub.database.work() as work:
         made = work.get(Application, application_id)
-        if made is None or made.use is not Use.APPLIED:
+        if made is None or made.use not in (Use.APPLIED, Use.RECOVERED):
             raise Rejected(f"there is no application {application_id}", record=application_id, field="application")
         if work.find(Application, reverses=application_id):
             raise Rejected(f"{application_id} was taken back before", record=application_id, field="application")
@@ -200,7 +206,7 @@ def return_receipt(hub: Hub, receipt_id: str, reason: str, returned_on: date, wh
         done = work.find(Application, receipt_id=receipt_id)
         gone = {one.reverses for one in done}
         for made in done:
-            if made.use is Use.APPLIED and made.id not in gone:
+            if made.use in (Use.APPLIED, Use.RECOVERED) and made.id not in gone:
                 _reverse(hub, work, made, returned_on, reason, who)
         receipt = _receipt(work, receipt_id)
         if not receipt.left:
@@ -255,6 +261,8 @@ def _apply(
     invoice = work.find(Invoice, id=invoice_id)[0]
     withdraw_requests(hub, work, invoice)
     (one,) = receivables(hub, work, [invoice])
+    if one.lost and one.open.minor <= 0:
+        return _recover(hub, work, receipt, invoice, amount, rule, who)
     amount = min(receipt.left, max(one.unasked, Money.zero(invoice.currency))) if amount is None else amount
     if not 0 < amount.minor <= receipt.left.minor:
         why = f"{receipt.left} is left of receipt {receipt.id} and {one.unasked} open on {invoice_id}, not {amount}"
@@ -281,6 +289,34 @@ def _apply(
         post(hub, work, realised_entries(books, ident, role, moved, booked_on, on, whose_it_is, Via.JOURNAL))
     _tell(hub, work, Act.CASH_APPLIED, who, made)
     return made
+
+
+def _recover(
+    hub: Hub, work: Work, receipt: CashReceipt, invoice: Invoice, amount: Money | None, rule: Rule, who: str
+) -> Application:
+    """Money for an invoice that was given up pays for the loss, as far as nothing else has."""
+    most = min(receipt.left, _unrecovered(work, invoice))
+    amount = most if amount is None else amount
+    if not 0 < amount.minor <= most.minor:
+        why = f"{most} of receipt {receipt.id} can still be recovered of {invoice.id}, which was given up, not {amount}"
+        raise Rejected(why, record=receipt.id, field="amount", value=str(amount))
+    on = receipt.value_date
+    made = _made(work, receipt, Use.RECOVERED, amount, on, rule, who, reason=invoice.id)
+    subject = Subject(f"Receipt {receipt.id} recovers {invoice.id}", "invoice", invoice.id, invoice.account_id)
+    post(hub, work, _books(hub, work, receipt).whole("recovery", made.id, on, subject, amount))
+    _tell(hub, work, Act.CASH_APPLIED, who, made)
+    return made
+
+
+def _unrecovered(work: Work, invoice: Invoice) -> Money:
+    """What was given up of an invoice, and did not come nevertheless."""
+    zero = Money.zero(invoice.currency)
+    lost = work.sums.written_off([invoice.id]).get(invoice.id, zero)
+    if not lost:
+        return zero
+    came = work.find(Application, use=Use.RECOVERED.value, reason=invoice.id)
+    back = {one.reverses for one in work.find(Application, reverses=[one.id for one in came])}
+    return lost - total((one.amount for one in came if one.id not in back), invoice.currency)
 
 
 def _reverse(hub: Hub, work: Work, made: Application, on: date, reason: str, who: str) -> Application:

@@ -22,6 +22,11 @@ def tax_item(rules: PostingRules) -> Product:
     return Product(code="TAX", name="Sales tax", tax_code="", revenue_account=rules.account("tax payable"))
 
 
+def write_off_item(rules: PostingRules) -> Product:
+    """The item of the credit memo that closes an invoice which is given up."""
+    return Product(code="WRITE-OFF", name="Uncollectable", tax_code="", revenue_account=rules.account("bad debt"))
+
+
 def chart(rules: PostingRules, book: PriceBook) -> list[LedgerAccount]:
     """The ledger accounts of the posting rules, and the revenue accounts of the price book."""
     products: dict[str, list[str]] = defaultdict(list)
@@ -41,7 +46,7 @@ def prepare_erp(hub: Hub) -> Report:
     """Intends to bring the chart of accounts and the products to the ERP, where they are new or changed."""
     erp, now = hub.system("erp"), hub.now()
     accounts = chart(hub.posting, hub.price_book)
-    items = [*hub.price_book.products, tax_item(hub.posting)]
+    items = [*hub.price_book.products, tax_item(hub.posting), write_off_item(hub.posting)]
     products = [OutboxCommand.of(erp, "product", "product", one, now) for one in items]
     told = [OutboxCommand.of(erp, "ledger_account", "ledger_account", one, now) for one in accounts]
     with hub.database.work() as work:

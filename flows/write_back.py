@@ -33,6 +33,7 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
     invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value)
     idents = [invoice.id for invoice in invoices]
     paid, credited, prepaid = work.sums.paid(idents), work.sums.credited(idents), work.sums.prepaid(idents)
+    lost = work.sums.written_off(idents)
     numbers: dict[str, list[str]] = defaultdict(list)
     billed: dict[str, Money] = {}
     received: dict[str, Money] = {}
@@ -47,7 +48,7 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
             shares[order_id] = shares.get(order_id, zero) + line.amount + line.tax
         weights = [max(share.minor, 0) for share in shares.values()]
         money = paid.get(invoice.id, zero) + prepaid.get(invoice.id, zero)
-        met = money + credited.get(invoice.id, zero)
+        met = money + credited.get(invoice.id, zero) + lost.get(invoice.id, zero)
         parts, ends = ([zero] * len(weights), [zero] * len(weights))
         if any(weights):
             parts, ends = allocate(money, weights), allocate(met, weights)
@@ -78,7 +79,7 @@ def _progress(
     received: dict[str, Money],
     settled: dict[str, Money],
 ) -> OrderProgress:
-    """An order is paid when nothing is open of it; what was credited is not paid, but not open either."""
+    """An order is paid when nothing is open of it; what was credited or given up is not paid, but not open either."""
     zero = Money.zero(order.currency)
     invoiced, paid = billed.get(order.id, zero), received.get(order.id, zero)
     status = "provisioned"

@@ -12,7 +12,7 @@ from core.close import PostedJournal
 from core.ledger import JournalEntry, LedgerAccount
 from core.noun import Noun
 from core.orders import Order, OrderProgress
-from core.payments import Chargeback, Payment, PaymentRequest, Refund, Settlement
+from core.payments import Chargeback, Payment, PaymentRequest, Refund, Settlement, WriteOff
 from core.subscriptions import Subscription
 from core.tax import TaxDocument
 from core.ties import Figure
@@ -30,6 +30,7 @@ RECORDS: Mapping[str, type[Noun]] = {
     "settlement": Settlement,
     "refund": Refund,
     "chargeback": Chargeback,
+    "write_off": WriteOff,
     "ledger_account": LedgerAccount,
     "journal_entry": JournalEntry,
     "posted_journal": PostedJournal,

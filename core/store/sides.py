@@ -50,6 +50,7 @@ ORDER_LINE, BALANCE = map(table_of, (rows.OrderLineRow, rows.LedgerBalanceRow))
 INVOICE, LINE, RATED = map(table_of, (rows.InvoiceRow, rows.InvoiceLineRow, rows.RatedLineRow))
 NOTE, NOTE_LINE, ADJUSTMENT = map(table_of, (rows.CreditNoteRow, rows.CreditNoteLineRow, rows.AdjustmentRow))
 PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow, rows.RefundRow))
+WRITE_OFF = table_of(rows.WriteOffRow)
 ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
 
 #: What no side says.
@@ -126,10 +127,16 @@ def subtotals(span: DateSpan) -> Select[Any]:
 
 
 def credit_notes(span: DateSpan, until: datetime | None = None) -> Select[Any]:
-    """Credit notes of the month's invoices."""
+    """Credit notes of the month's invoices, and what was given up of them, for which the ERP has a credit memo too."""
     found = _side(NOTE.c.id, NOTE.c.currency, NOTE.c.total_minor)
     found = found.join(INVOICE, INVOICE.c.id == NOTE.c.invoice_id).where(billed_in(span))
-    return found if until is None else found.where(NOTE.c.credit_date <= until.date())
+    given_up = _side(WRITE_OFF.c.id, WRITE_OFF.c.currency, WRITE_OFF.c.amount_minor)
+    given_up = given_up.join(INVOICE, INVOICE.c.id == WRITE_OFF.c.invoice_id)
+    given_up = given_up.where(billed_in(span), WRITE_OFF.c.state == "booked")
+    if until is not None:
+        found = found.where(NOTE.c.credit_date <= until.date())
+        given_up = given_up.where(WRITE_OFF.c.written_on <= until.date())
+    return union_all(found, given_up).subquery("memos").select()
 
 
 def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
@@ -274,7 +281,7 @@ KNOWN: Mapping[str, Select[Any]] = {
     "order": select(ORDER.c.id),
     "subscription": select(ORDER.c.id),
     "invoice": select(INVOICE.c.id).where(FINAL),
-    "credit_note": select(NOTE.c.id),
+    "credit_note": union_all(select(NOTE.c.id), select(WRITE_OFF.c.id)).subquery("known_memos").select(),
     "payment": select(PAYMENT.c.id).where(CAME_IN),
     "erp_refund": select(REFUND.c.id),
     "journal_entry": select(JOURNAL.label("id")).distinct(),
