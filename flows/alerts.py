@@ -1,4 +1,5 @@
-"""Alerts: what accounts should be told before their bill is raised once, and told where the configuration says.
+"""Alerts: what accounts should be told before their bill, and an error desk that grows, is raised once and told where
+the configuration says.
 
 Each alert is an event of Prefect (``tieout.alert``), for automations, and a message through the notification block that
 ``alerts_block`` names. What could not be sent stays untold, and is sent by the next run.
@@ -25,7 +26,7 @@ from core.period import DateSpan, local_date
 from core.prices import Commitment
 from core.rating import MeteredQuantity, RatedLine
 from core.rating import rate as rate_account
-from core.rating.alerts import Alert, alerts, commitment_alerts, credit_alerts
+from core.rating.alerts import HUB, Alert, alerts, commitment_alerts, credit_alerts, desk_alerts
 from core.rating.sources import Held, sources
 from core.rational import Fraction
 from core.subscriptions import Subscription
@@ -34,7 +35,7 @@ from flows.context import Hub, hub
 from flows.exchange import book_for
 from flows.mail import SmtpMail
 from flows.measure import contracts, measure
-from flows.report import Report, conclude, counted
+from flows.report import Report, amounts, conclude, counted
 from flows.units import held_units
 
 #: Blocks of our own that a configuration may name beside Prefect's: a block is loaded only when its type is known here.
@@ -53,13 +54,15 @@ def raise_alerts(hub: Hub, period: str) -> list[Alert]:
     with hub.database.reading() as work:
         accounts, grants = work.find(Account), work.find(CreditGrant)
         subscriptions = contracts(work, accounts)
-        held = held_units(work, [one.id for one in accounts], period)
+        held, standing = held_units(work, [one.id for one in accounts], period), work.desk.at_risk()
         earlier: dict[str, list[RatedLine]] = defaultdict(list)
         if any(isinstance(one.model, Commitment) for one in hub.price_book.charges):
             for line in work.find(RatedLine, account_id=list(subscriptions)):
                 earlier[line.account_id].append(line)
     metered = measure(hub, hub.price_book, billing, accounts, subscriptions, dict.fromkeys(subscriptions))
-    found = list(credit_alerts(grants))
+    at_risk = amounts(money for _, money in standing if money)
+    entries = sum(number for number, _ in standing)
+    found = [*credit_alerts(grants), *desk_alerts(entries, at_risk, hub.settings.alerts_desk, now.date())]
     for account in accounts:
         own, used = subscriptions[account.id], metered.get(account.id, [])
         try:
@@ -128,16 +131,17 @@ def sender(hub: Hub) -> Send:
         block = loaded
 
     def send(alert: Alert) -> None:
+        of_hub = alert.account_id == HUB
         resource = {
-            "prefect.resource.id": f"tieout.account.{alert.account_id}",
-            "prefect.resource.name": alert.account_id,
+            "prefect.resource.id": "tieout.desk" if of_hub else f"tieout.account.{alert.account_id}",
+            "prefect.resource.name": "error desk" if of_hub else alert.account_id,
         }
         if flow_run.id:
             emit_event("tieout.alert", resource, payload={"id": alert.id, "text": str(alert)})
         if block is not None:
             try:
                 with block.raise_on_failure():
-                    sending: Any = block.notify(str(alert), subject=f"Account {alert.account_id}")
+                    sending: Any = block.notify(str(alert), "Error desk" if of_hub else f"Account {alert.account_id}")
                     if isinstance(sending, Coroutine):
                         run_coro_as_sync(sending)
             except NotificationError as error:
@@ -149,8 +153,8 @@ def sender(hub: Hub) -> Send:
 @flow(
     name="Raise alerts",
     flow_run_name="raise alerts {period}",
-    description="Included units, credit and commitments at 50, 80 and 100 percent: each is told once, as an event "
-    "`tieout.alert` and through the notification block of the configuration.",
+    description="Included units, credit and commitments at 50, 80 and 100 percent, and an error desk that grows: each "
+    "is told once, as an event `tieout.alert` and through the notification block of the configuration.",
 )
 def raise_and_tell(period: str) -> State[Any]:
     raise_alerts(hub(), period)

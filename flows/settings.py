@@ -128,6 +128,8 @@ class Settings(BaseModel):
     """Sources of exchange rates that may be used, the preferred first; none: all, when they do not contradict."""
     alerts_block: str | None = None
     """The Prefect notification block that alerts go through, like ``slack-webhook/ops``; None: events alone."""
+    alerts_desk: int = Field(default=20, ge=1)
+    """From so many open entries on, and at each doubling, the error desk is an alert."""
     allowed_hosts: tuple[str, ...] = ()
     """Hosts beside the vendors' own domains that credentials may go to: a proxy, a sovereign cloud."""
     tie_out: TieOutPolicy = TieOutPolicy()

@@ -22,6 +22,8 @@ from core.wallets import CreditGrant
 
 #: Parts of an allowance or pledge whose passing is told.
 THRESHOLDS = (Fraction(1, 2), Fraction(4, 5), Fraction(1))
+#: Whose an alert is that is about no account: the hub's own.
+HUB = "hub"
 
 
 class Alert(Noun):
@@ -37,7 +39,9 @@ class Alert(Noun):
     told_at: Instant | None = None
 
     def __str__(self) -> str:
-        return f"{self.subject}: {plain(self.used)} of {plain(self.limit)} used, {plain(self.threshold * 100)} % passed"
+        word = "open" if self.account_id == HUB else "used"
+        figures = f"{plain(self.used)} of {plain(self.limit)} {word}"
+        return f"{self.subject}: {figures}, {plain(self.threshold * 100)} % passed"
 
 
 def passed(account_id: str, subject: str, period: str, used: Fraction, limit: Fraction) -> tuple[Alert, ...]:
@@ -49,6 +53,17 @@ def passed(account_id: str, subject: str, period: str, used: Fraction, limit: Fr
 def _alert(account_id: str, subject: str, period: str, part: Fraction, used: Fraction, limit: Fraction) -> Alert:
     ident = f"{account_id}:{subject}:{period}:{plain(part * 100)}"
     return Alert(id=ident, account_id=account_id, subject=subject, threshold=part, used=used, limit=limit)
+
+
+def desk_alerts(open_entries: int, at_risk: str, limit: int, on: date) -> Iterator[Alert]:
+    """The error desk at its limit, at twice, four times... of it: each once a day. ``at_risk``: the money, as text."""
+    if open_entries < limit:
+        return
+    level = 1 << (open_entries // limit).bit_length() - 1
+    subject = f"error desk, {at_risk} at risk" if at_risk else "error desk"
+    figures = Fraction(open_entries), Fraction(limit)
+    ident = f"{HUB}:error desk:{on}:{level * 100}"
+    yield Alert(id=ident, account_id=HUB, subject=subject, threshold=Fraction(level), used=figures[0], limit=figures[1])
 
 
 def alerts(book: PriceBook, lines: Sequence[RatedLine], sizes: Mapping[str, Fraction]) -> tuple[Alert, ...]:

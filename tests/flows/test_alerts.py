@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 from prefect.blocks.abstract import NotificationBlock, NotificationError
 
-from core.errors import Misconfigured, Unavailable
+from core.errors import Misconfigured, Rejected, Unavailable
 from core.money import Money
-from core.rating.alerts import Alert
+from core.ports import World
+from core.rating.alerts import Alert, desk_alerts
 from core.rational import Fraction
+from flows import desk
 from flows.alerts import raise_alerts, sender, tell_alerts
 from flows.context import Hub
 from flows.credits import grant_credit
@@ -22,6 +24,7 @@ from tests.flows.world import PERIOD, Company
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
 
 ONE = Fraction(1)
+MONEY = Money(200, "USD")
 
 
 def test_an_allowance_that_is_used_up_and_credit_that_runs_low_are_told_once(world: Company) -> None:
@@ -92,3 +95,36 @@ def test_a_block_that_sends_nothing_stops_the_run(monkeypatch: pytest.MonkeyPatc
     hub = configured(monkeypatch, tmp_path, object())
     with pytest.raises(Misconfigured, match="bell/ops, which sends no notifications"):
         sender(hub)
+
+
+def test_an_error_desk_that_grows_is_told_at_its_limit_and_at_each_doubling_once_a_day(tmp_path: Path) -> None:
+    """From 20 open entries on; 19 are nobody's alarm, and what is cured is not told of."""
+    days = [START]
+    hub = hub_with(f"sqlite:///{tmp_path / 'tieout.db'}", tmp_path, {}, World(clock=lambda: days[-1]))
+
+    def standing(number: int) -> list[str]:
+        with hub.database.work() as work:
+            for entry in work.desk.open():
+                work.desk.resolve(entry.id)
+            for count in range(number):
+                failure = Rejected("the field is empty", system="netsuite", record="account", field="name")
+                work.desk.report(desk.entry(failure, f"outbox:x/{count}", "netsuite", "account", "A", days[-1], MONEY))
+        return [f"{one.account_id}: {one}" for one in raise_alerts(hub, PERIOD)]
+
+    assert standing(19) == []
+    assert standing(20) == ["hub: error desk, $40.00 at risk: 20 of 20 open, 100 % passed"]
+    assert standing(39) == []
+    assert standing(81) == ["hub: error desk, $162.00 at risk: 81 of 20 open, 400 % passed"]
+    assert standing(45) == ["hub: error desk, $90.00 at risk: 45 of 20 open, 200 % passed"]
+    days.append(START + timedelta(days=1))
+    assert standing(20) == ["hub: error desk, $40.00 at risk: 20 of 20 open, 100 % passed"]
+    hub.close()
+
+
+def test_the_alert_of_the_desk_is_of_no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hub = configured(monkeypatch, tmp_path, Bell(deaf="A-0001"))
+    with hub.database.work() as work:
+        (alert,) = desk_alerts(45, "", 20, date(2026, 11, 26))
+        work.add([alert.model_copy(update={"raised_at": START})])
+    tell_alerts(hub, sender(hub))
+    assert Bell.rung[-1] == "Error desk: error desk: 45 of 20 open, 200 % passed"
