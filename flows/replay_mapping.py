@@ -51,7 +51,8 @@ def replay(hub: Hub, file: Path, since: datetime) -> Report:
         raise MappingError("only records that were sent can be replayed", file=mapping.file, field="direction")
     sent, altered = 0, []
     with hub.database.reading() as work:
-        for sent, one in enumerate(_replayed(hub, work, mapping, since), 1):
+        for one in _replayed(hub, work, mapping, since):
+            sent += 1
             altered += [one] if one.changes or one.refused else []
     units = _money_fields(mapping)
     differ = [change for one in altered for change in _differences(one, units) if change]

@@ -73,7 +73,16 @@ class TieOut(UsageTies, CashTies, LedgerTies):
     def credited(self) -> None:
         """Credit notes of the month's invoices: the tax they give back per engine, and the ERP's credit memos."""
         for engine, codes in self._codes().items():
-            tie = Tie("credited tax = tax returned", "hub", engine, "tax_credit", engine, "tax_credit", "committed")
+            tie = Tie(
+                "credited tax = tax returned",
+                "hub",
+                engine,
+                "tax_credit",
+                engine,
+                "tax_credit",
+                "committed",
+                second="credits = tax base returned",
+            )
             self._tie_to(tie, sides.returned_taxes(self.billing, codes))
         erp = self.hub.system("erp")
         tie = Tie("credit notes = ERP credit memos", "hub", erp, "credit_note", erp, "credit_note")

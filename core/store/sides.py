@@ -209,9 +209,9 @@ def taxes(span: DateSpan, codes: Iterable[str], until: datetime | None = None) -
 
 
 def returned_taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
-    """By credit note, the tax it gives back on lines with one of these tax codes."""
+    """By credit note, the tax it gives back on lines with one of these tax codes, and their base beside it."""
     return (
-        _side(NOTE.c.id, NOTE.c.currency, func.sum(NOTE_LINE.c.tax_minor))
+        _side(NOTE.c.id, NOTE.c.currency, func.sum(NOTE_LINE.c.tax_minor), func.sum(NOTE_LINE.c.amount_minor))
         .join(NOTE_LINE, NOTE_LINE.c.parent_id == NOTE.c.id)
         .join(INVOICE, INVOICE.c.id == NOTE.c.invoice_id)
         .where(billed_in(span), NOTE_LINE.c.tax_code.in_(list(codes)))

@@ -103,6 +103,16 @@ def test_a_balance_pays_a_later_invoice_of_its_account(world: Company) -> None:
     assert world.breaks() == []
 
 
+def test_a_return_of_nothing_but_its_base_is_missed(world: Company) -> None:
+    """The customer is exempt: what is credited has no tax, and the tax engine's document of it counts all the same."""
+    world.month()
+    note = credit_invoice(world.hub, EXEMPT, {1: usd("50.00")}, "Three weeks without line", LATER)
+    settle(world)
+    assert (note.tax, world.breaks()) == (usd("0"), [])
+    with world.deleted("avalara", "transaction", note.id):
+        assert [(tie, subject) for tie, subject, _ in world.breaks()] == [("credited tax = tax returned", note.id)]
+
+
 def test_the_same_wish_again_is_the_same_credit_note(world: Company) -> None:
     world.month()
     first = credit_invoice(world.hub, EVENTS, {1: usd("10.00")}, "Outage", LATER)
