@@ -8,9 +8,14 @@ from pathlib import Path
 from shutil import copyfile
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from core.store import Database
 from tests import postgres
+
+# How long an example takes says something of the machine, not of the product.
+settings.register_profile("tieout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tieout")
 
 
 @pytest.fixture(scope="session")
