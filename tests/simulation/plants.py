@@ -188,8 +188,8 @@ _PAID: Mapping[str, tuple[Edit, ...]] = {
     "a settlement is not booked in the ERP": (
         ("flows.intake:_book_settlement", "post(hub, work,", "(lambda *_: None)(hub, work,"),
     ),
-    "a month is rated again after its invoice": (("flows.rate:rate_period", "if account.id not in closed", "if True"),),
-    "an invoice loses its rated lines to a later rating": (
+    "a month is rated again after its invoice": (
+        ("flows.rate:rate_period", "if account.id not in closed", "if True"),
         ("core.store.database:Work.rerate", "first() is not None", "first() is False"),
     ),
     "usage of an earlier file is forgotten": (
