@@ -396,6 +396,7 @@ STANDARD: Mapping[str, SObject] = {
             picklist("SBQQ__BillingFrequency__c", FREQUENCIES),
             Field("SBQQ__StartDate__c", "date"),
             Field("SBQQ__EndDate__c", "date"),
+            text("SBQQ__UpgradedSubscription__c", 18),
             by_system(money("Tieout_Period_Amount__c")),
             by_system(CURRENCY),
             *OF_LINES,

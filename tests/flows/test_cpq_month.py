@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 
 from app.demo.crm import SalesPerson
 from app.explain import explain_id
+from core.orders import Order
+from core.subscriptions import Subscription
+from flows import intake
 from tests.connectors import contract_salesforce
 from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
 
@@ -94,3 +98,66 @@ def test_the_story_of_a_charge_ends_at_the_quote_line(stack: Company) -> None:
     node = explain_id(stack.hub, line["Id"])
     assert (node["what"], node["id"]) == ("quote line", line["Id"])
     assert f"on quote {line['SBQQ__Quote__c']}" in node["facts"]
+
+
+def amended(stack: Company, **lines: dict[str, Any]) -> str:
+    """The id of an amendment quote of A-0003 as the package makes it: its one line repeated, ordered."""
+    desk = QuoteDesk(stack.running.urls["salesforce"])
+    (account,) = desk._ids(
+        "SELECT Id, AccountNumber FROM Account WHERE AccountNumber = 'A-0003'", "AccountNumber"
+    ).values()
+    shelf = stack.running.emulators["salesforce"].shelf
+    sold = next(q for q in shelf.all("SBQQ__Quote__c") if q["SBQQ__Account__c"] == account and q["SBQQ__Ordered__c"])
+    line = next(one for one in shelf.all("SBQQ__QuoteLine__c") if one["SBQQ__Quote__c"] == sold["Id"])
+    quote = {
+        "SBQQ__Account__c": account,
+        "SBQQ__Opportunity2__c": sold["SBQQ__Opportunity2__c"],
+        "SBQQ__Type__c": "Amendment",
+        "SBQQ__Primary__c": True,
+        "SBQQ__StartDate__c": "2026-11-16",
+        "SBQQ__SubscriptionTerm__c": 10,
+        **lines.get("quote", {"Amends_Order__c": sold["Id"]}),
+    }
+    ident = str(desk._call("POST", "sobjects/SBQQ__Quote__c", quote)["id"])
+    repeated = {
+        "attributes": {"type": "SBQQ__QuoteLine__c"},
+        "SBQQ__Quote__c": ident,
+        "SBQQ__Product__c": line["SBQQ__Product__c"],
+        "SBQQ__Quantity__c": 6,
+        "SBQQ__ListPrice__c": 18,
+        "SBQQ__ChargeType__c": "Recurring",
+        "SBQQ__UpgradedSubscription__c": "a0EQx0000000001IAA",
+        "Site_Code__c": line["Site_Code__c"],
+        **lines.get("line", {"Change__c": "replace", "Amends_Line__c": line["Id"]}),
+    }
+    desk._collection("POST", "composite/sobjects", [repeated])
+    desk._call("PATCH", f"sobjects/SBQQ__Quote__c/{ident}", {"SBQQ__Ordered__c": True})
+    return ident
+
+
+@pytest.mark.parametrize(("left_out", "field"), [("quote", "amends"), ("line", "lines[0].change")])
+def test_an_amendment_quote_that_does_not_say_what_it_amends_stands_on_the_desk(
+    stack: Company, left_out: str, field: str
+) -> None:
+    """Taken in as an order it would sell the contract once more."""
+    ident = amended(stack, **{left_out: {}})
+    intake.take_in(stack.hub)
+    with stack.hub.database.work() as work:
+        (entry,) = work.desk.open()
+        assert (entry.record_id, entry.field) == (ident, field)
+        assert work.get(Order, ident) is None
+        work.desk.ignore(entry.id, "made for this test")
+
+
+def test_a_line_that_upgrades_a_subscription_becomes_an_amendment_of_it(stack: Company) -> None:
+    """Four endpoints until 15 November, six from the 16th: the contract has its next version, and there is no second."""
+    amended(stack)
+    intake.take_in(stack.hub)
+    with stack.hub.database.reading() as work:
+        assert work.desk.open() == []
+        (standing,) = work.find(Subscription, account_id="A-0003")
+    assert standing.version == 2
+    assert [(one.quantity, str(one.starts_on), str(one.ends_on)) for one in standing.charges] == [
+        (Decimal(4), "2026-10-01", "2026-11-16"),
+        (Decimal(6), "2026-11-16", "2027-10-01"),
+    ]
