@@ -150,7 +150,7 @@ def test_an_amendment_quote_that_does_not_say_what_it_amends_stands_on_the_desk(
 
 
 def test_a_line_that_upgrades_a_subscription_becomes_an_amendment_of_it(stack: Company) -> None:
-    """Four endpoints until 15 November, six from the 16th: the contract has its next version, and there is no second."""
+    """Four endpoints until 15 November, six from the 16th: the contract has its next version, and no second is made."""
     amended(stack)
     intake.take_in(stack.hub)
     with stack.hub.database.reading() as work:
