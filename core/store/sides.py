@@ -221,34 +221,36 @@ def returned_taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
 
 def journals(until: datetime | None = None) -> Select[Any]:
     """What we push to the general ledger as journals, by their debits; entries summed in one journal are that one."""
-    found = (
-        _side(JOURNAL, ENTRY.c.currency, func.sum(BOOKED.c.debit_minor))
-        .select_from(ENTRY)
+    each = (
+        select(ENTRY.c.id, ENTRY.c.gl_journal, ENTRY.c.currency, func.sum(BOOKED.c.debit_minor).label("minor"))
         .join(BOOKED, BOOKED.c.parent_id == ENTRY.c.id)
         .where(ENTRY.c.via == "journal")
-        .group_by(JOURNAL, ENTRY.c.currency)
+        .group_by(ENTRY.c.id, ENTRY.c.gl_journal, ENTRY.c.currency)
     )
-    return found if until is None else found.where(ENTRY.c.posted_on <= until.date())
+    entry = (each if until is None else each.where(ENTRY.c.posted_on <= until.date())).subquery("each_entry")
+    journal = _first(entry.c.gl_journal, entry.c.id)
+    return _side(journal, entry.c.currency, func.sum(entry.c.minor)).group_by(journal, entry.c.currency)
 
 
-def told() -> Select[Any]:
-    """By order, what was invoiced on its lines, tax included."""
+def told(until: datetime | None = None) -> Select[Any]:
+    """By order (won until then), what was invoiced on its lines (until then), tax included."""
     amount = func.sum(LINE.c.amount_minor + LINE.c.tax_minor)
     billed = (
         select(ORDER_LINE.c.parent_id.label("order_id"), amount.label("minor"))
         .join(CHARGE, CHARGE.c.order_line_id == ORDER_LINE.c.id)
         .join(LINE, LINE.c.subscription_charge_id == CHARGE.c.id)
         .join(INVOICE, INVOICE.c.id == LINE.c.parent_id)
-        .where(FINAL)
+        .where(FINAL if until is None else and_(FINAL, INVOICE.c.invoice_date <= until.date()))
         .group_by(ORDER_LINE.c.parent_id)
         .subquery()
     )
     active = exists().where(SUBSCRIPTION.c.order_id == ORDER.c.id)
-    return (
+    found = (
         _side(ORDER.c.id, ORDER.c.currency, func.coalesce(billed.c.minor, 0))
         .outerjoin(billed, billed.c.order_id == ORDER.c.id)
         .where(or_(active, ORDER.c.amends.is_not(None)))
     )
+    return found if until is None else found.where(ORDER.c.closed_on <= until.date())
 
 
 def rated(month: str) -> Select[Any]:
@@ -284,7 +286,7 @@ KNOWN: Mapping[str, Select[Any]] = {
     "credit_note": union_all(select(NOTE.c.id), select(WRITE_OFF.c.id)).subquery("known_memos").select(),
     "payment": select(PAYMENT.c.id).where(CAME_IN),
     "erp_refund": select(REFUND.c.id),
-    "journal_entry": select(JOURNAL.label("id")).distinct(),
+    "journal_entry": select(JOURNAL.label("id")),
     "tax_document": select(INVOICE.c.id).where(FINAL),
     "tax_credit": select(NOTE.c.id),
     "charge": union_all(
@@ -330,6 +332,33 @@ def _sum(column: Any) -> ColumnElement[Any]:
     return func.coalesce(func.sum(column), 0)
 
 
+#: What a row of a comparison tells.
+_SUM, _DIFFERS, _STRANGER = "sum", "differs", "stranger"
+
+
+def _side_of(currency: str, amount: Any, beside: Any) -> Side:
+    return Side(currency, Money(int(amount), currency), None if beside is None else Money(int(beside), currency))
+
+
+def _compared(found: Iterable[Any], besides: Collection[str]) -> Compared:
+    mine: dict[str, Total] = {}
+    seen: dict[str, Total] = {}
+    differing: dict[str, Side] = {}
+    unknown: dict[str, tuple[str, Total]] = {}
+    for what, key, currency, amount, beside, count, *theirs in found:
+        if what == _SUM:
+            mine[currency] = Total(int(amount), int(beside), count, int(amount))
+            their_amount, their_beside, their_final, their_count = map(int, theirs)
+            seen[currency] = Total(their_amount, their_beside, their_count, their_final)
+        elif what == _DIFFERS:
+            differing[key] = _side_of(currency, amount, beside)
+        elif key not in besides:
+            unknown[key] = currency, Total(int(amount), int(beside or 0), int(count), int(theirs[0]))
+    for currency, more in unknown.values():
+        seen[currency] = seen.get(currency, Total()) + more
+    return Compared(mine, seen, dict(sorted(differing.items())), sorted(unknown))
+
+
 class Sides:
     """Compares sides in the database."""
 
@@ -349,7 +378,7 @@ class Sides:
         ``known``: ids of which none is strange, all of ours among them (None: ours alone), and ``besides`` them these;
         ``final``: the state, in small letters, that theirs must have (empty: any).
         """
-        our, their = ours.cte("ours"), theirs.cte("theirs")
+        our, their = ours.cte("ours"), theirs.subquery("theirs")
         is_final = func.lower(their.c.state) == final if final else true()
         by_key = (
             select(
@@ -363,7 +392,7 @@ class Sides:
                 func.max(their.c.drift).label("drift"),
             )
             .group_by(their.c.key)
-            .subquery()
+            .cte("by_key")
         )
         differs = or_(
             and_(by_key.c.key.is_(None), or_(our.c.amount != 0, func.coalesce(our.c.beside, 0) != 0)),
@@ -374,43 +403,49 @@ class Sides:
             by_key.c.not_final > 0,
             by_key.c.drift.is_not(None),
         )
-        both = our.outerjoin(by_key, by_key.c.key == our.c.key)
         same = by_key.c.currency == our.c.currency
-        sums = select(
-            our.c.currency,
-            *(_sum(one) for one in (our.c.amount, our.c.beside)),
-            func.count(),
-            *(_sum(case((same, one), else_=0)) for one in (by_key.c.amount, by_key.c.beside, by_key.c.final)),
-            func.count(by_key.c.key),
-            _sum(case((differs, 1), else_=0)),
+        both = (
+            select(
+                our.c.key,
+                our.c.currency,
+                our.c.amount,
+                our.c.beside,
+                case((same, by_key.c.amount), else_=0).label("their_amount"),
+                case((same, by_key.c.beside), else_=0).label("their_beside"),
+                case((same, by_key.c.final), else_=0).label("their_final"),
+                by_key.c.key.label("their_key"),
+                case((differs, 1), else_=0).label("differs"),
+            )
+            .select_from(our.outerjoin(by_key, by_key.c.key == our.c.key))
+            .cte("both_sides")
         )
-        mine: dict[str, Total] = {}
-        seen: dict[str, Total] = {}
-        number = 0
-        for currency, *found in self._connection.execute(sums.select_from(both).group_by(our.c.currency)):
-            amount, beside, count, their_amount, their_beside, their_final, their_count, differ = map(int, found)
-            mine[currency] = Total(amount, beside, count, amount)
-            seen[currency] = Total(their_amount, their_beside, their_count, their_final)
-            number += differ
-        differing = select(our.c.key, our.c.currency, our.c.amount, our.c.beside).select_from(both).where(differs)
-        ids = (ours if known is None else known).subquery()
-        name = next(iter(ids.c))
+        nothing = [cast(null(), BigInteger)] * 4
+        sums = select(
+            literal(_SUM),
+            cast(null(), Text),
+            both.c.currency,
+            *(_sum(one) for one in (both.c.amount, both.c.beside)),
+            func.count(),
+            *(_sum(one) for one in (both.c.their_amount, both.c.their_beside, both.c.their_final)),
+            func.count(both.c.their_key),
+        ).group_by(both.c.currency)
+        differing = select(
+            literal(_DIFFERS), both.c.key, both.c.currency, both.c.amount, both.c.beside, literal(1), *nothing
+        ).where(both.c.differs == 1)
         counts = or_(by_key.c.amount != 0, func.coalesce(by_key.c.beside, 0) != 0)
-        strange = select(by_key).outerjoin(ids, name == by_key.c.key).where(name.is_(None), counts)
-        unknown = []
-        for row in self._connection.execute(strange).mappings():
-            if row["key"] not in besides:
-                unknown.append(row["key"])
-                more = Total(int(row["amount"]), int(row["beside"] or 0), int(row["number"]), int(row["final"]))
-                seen[row["currency"]] = seen.get(row["currency"], Total()) + more
-        return Compared(mine, seen, self._read(differing) if number else {}, sorted(unknown))
+        strange = (
+            select(
+                literal(_STRANGER), by_key.c.key, by_key.c.currency, by_key.c.amount, by_key.c.beside,
+                by_key.c.number, by_key.c.final, *nothing[1:],
+            )
+            .where(counts, by_key.c.key.not_in(select(our.c.key) if known is None else known))
+        )  # fmt: skip
+        return _compared(self._connection.execute(union_all(sums, differing, strange)), besides)
 
     def _read(self, query: Select[Any]) -> dict[str, Side]:
         found = {}
-        for row in self._connection.execute(query).mappings():
-            currency = row["currency"]
-            beside = None if row["beside"] is None else Money(int(row["beside"]), currency)
-            found[row["key"]] = Side(currency, Money(int(row["amount"]), currency), beside)
+        for row in self._connection.execute(query):
+            found[row.key] = _side_of(row.currency, row.amount, row.beside)
         return dict(sorted(found.items()))
 
     def of(self, side: Select[Any], keys: Sequence[str]) -> dict[str, Side]:

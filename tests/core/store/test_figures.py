@@ -7,8 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from core.breaks import Difference, Facet
+from core.ledger import Via
 from core.money import Money
 from core.store import Database, figures, sides
 from core.store.figures import Seen
@@ -16,6 +18,7 @@ from core.ties import Figure
 from tests.core.store.nouns import (
     ACCOUNT,
     CREDIT_NOTE,
+    ENTRIES,
     INVOICE,
     NOON,
     OCTOBER,
@@ -149,3 +152,43 @@ def test_a_document_that_is_not_final_differs_and_does_not_count(database: Datab
     with database.reading() as work:
         found = work.sides.compare(sides.invoices(OCTOBER), figures.side("erp", "invoice"), None, "committed")
     assert (list(found.differing), found.theirs["USD"].final) == ([OURS], 0)
+
+
+JOURNAL = next(one for one in ENTRIES if one.via is Via.JOURNAL)
+#: A side of ours that sums lines, its record, and a line of it: (side, key, table, id of the line, column).
+SUMMED = {
+    "taxes": (sides.taxes(OCTOBER, [INVOICE.lines[0].tax_code]), OURS, "invoice_line", INVOICE.lines[0].id, "amount"),
+    "journals": (
+        sides.journals(),
+        JOURNAL.id,
+        "journal_line",
+        next(line.id for line in JOURNAL.lines if line.debit),
+        "debit",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SUMMED)
+def test_a_line_that_was_changed_in_the_database_behind_our_back_is_found(database: Database, name: str) -> None:
+    """A tie sums the lines themselves each time, and trusts no total that was kept."""
+    side, key, table, line, column = SUMMED[name]
+    with database.work() as work:
+        work.put(INVOICE)
+        work.add(ENTRIES)
+    with database.reading() as work:
+        before = work.sides.of(side, [key])[key]
+    theirs = figure(key=key, amount=before.amount, beside=before.beside)
+    see(database, theirs)
+    assert sides_differ(database, side) == []
+    engine = create_engine(database.url)
+    with engine.begin() as connection:
+        on = " ON journal_line" if database.dialect == "postgresql" else ""
+        connection.exec_driver_sql(f"DROP TRIGGER journal_line_no_update{on}")
+        connection.exec_driver_sql(f"UPDATE {table} SET {column}_minor = {column}_minor + 1 WHERE id = '{line}'")  # noqa: S608
+    engine.dispose()
+    assert sides_differ(database, side) == [key]
+
+
+def sides_differ(database: Database, side: sides.Query) -> list[str]:
+    with database.reading() as work:
+        return list(work.sides.compare(side, figures.side("erp", "invoice"), None).differing)
