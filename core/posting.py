@@ -108,7 +108,8 @@ def _where(address: Address) -> Known:
     return {"country": address.country, "region": address.region}
 
 
-def _jurisdiction(line: TaxLine) -> str:
+def jurisdiction_of(line: TaxLine) -> str:
+    """What the jurisdiction of a tax is called in the ledger."""
     return " ".join(filter(None, (line.country, line.region, line.jurisdiction)))
 
 
@@ -116,7 +117,7 @@ def _taxes(amount: Money, source: str, source_id: str, lines: Iterable[tuple[Tax
     """Tax by jurisdiction, in their order of name; what no line tells of is one part without."""
     sums: dict[str, tuple[TaxLine, Money]] = {}
     for line, tax in lines:
-        name = _jurisdiction(line)
+        name = jurisdiction_of(line)
         sums[name] = (line, sums[name][1] + tax) if name in sums else (line, tax)
     for name, (line, tax) in sorted(sums.items()):
         known = {"jurisdiction": name, "country": line.country, "region": line.region}
@@ -325,14 +326,19 @@ def unbilled_entries(
 
 
 def contract_asset_entries(
-    books: Books, month: str, account_id: str, earned: Sequence[RecognitionPart], number: int = 1
+    books: Books, month: str, account_id: str, lines: Sequence[RatedLine], book: PriceBook, number: int = 1
 ) -> list[JournalEntry]:
-    """What is earned before it may be billed: an asset on the last day of a month, taken back on the day after."""
-    parts = [
-        Part("earned", one.amount, f"Earned in {month}", "recognition", one.id, {}, {"revenue": one.revenue_account})
-        for one in earned
-    ]
-    subject = Subject(f"Earned before billing in {month}", "month", month, account_id)
+    """What is served before it may be billed: an asset on the last day of a month, taken back on the day after.
+
+    ``lines``: what will be billed, each with what of it is earned by the end of the month.
+    """
+    parts = []
+    for line in lines:
+        known = {"product": line.product_code, "charge": line.charge_code}
+        revenue = {"revenue": book.product(line.product_code).revenue_account}
+        about = line.description, "subscription_charge", line.subscription_charge_id
+        parts.append(Part("earned", line.amount, *about, known, revenue))
+    subject = Subject(f"Served before billing in {month}", "month", month, account_id)
     return _until_next_day(books, "contract asset", f"CA-{month}-{account_id}", subject, parts, number)
 
 

@@ -26,6 +26,7 @@ class Step(StrEnum):
     ALLOCATED = "allocated"
     CREDITED = "credited"
     RECOGNISED = "recognised"
+    ACCRUED = "accrued"  # served in a period that is billed when it ends, and taken back on the day after the month
     ADJUSTED = "adjusted"
 
 

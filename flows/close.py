@@ -45,7 +45,7 @@ from core.store import Work
 from core.store.codec import pages
 from core.sync import Lane, OutboxCommand
 from core.ties import Break, TieLine
-from flows.accrue import accruals_due
+from flows.accrue import accruals_due, contract_assets_due
 from flows.context import Hub
 from flows.deliver import deliver_system
 from flows.gates import GATES, ties_close
@@ -184,7 +184,7 @@ def due_journals(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
 def _due(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
     held, foreign = work.sums.booked(close.entity, close.period), Movements()
     earned = (entry for entries, _ in recognition_due(hub, work, close.period, close.entity) for entry in entries)
-    for entry in chain(earned, accruals_due(hub, work, close)):
+    for entry in chain(earned, accruals_due(hub, work, close), contract_assets_due(hub, work, close)):
         if entry.currency != close.currency:
             foreign.add(entry)
         yield entry

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
+from core.ledger import JournalEntry
 from core.money import Money
 from core.obligations import ContractMovement, MovementKind
 from core.revenue import WAITS, RecognitionPart
 from core.revenue_reports import Earning, Fact, Side, Step, roll_forward, waterfall
 from core.store import Work
+from core.store.contracts import NONE
 from core.subscriptions import Subscription
+from flows.accrue import ASSET
 from flows.context import Hub
-
-#: The contract of what no subscription charge stands behind.
-NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,23 @@ def facts(work: Work) -> list[Fact]:
         found.append(Fact(one.contract_id, Side.CONTRACT, steps[one.kind], month, one.moved))
         if one.deferred:
             found.append(Fact(one.contract_id, Side.DEFERRED, Step.ALLOCATED, month, one.moved))
-    return found
+    return found + _accrued(work)
+
+
+def _accrued(work: Work) -> list[Fact]:
+    """What closes booked of service periods that are billed when they end, and took back."""
+    entries = work.find(JournalEntry, event=[ASSET, f"{ASSET} reversed"])
+    assets = [
+        (f"{entry.posted_on:%Y-%m}", line.source_id, line.amount)
+        for entry in entries
+        for line in entry.lines
+        if (line.debit is None) is (entry.reverses is not None)
+    ]
+    contracts = work.contracts.of_sources("subscription_charge", sorted({charge for _, charge, _ in assets}))
+    return [
+        Fact(contracts.get(charge, NONE), Side.CONTRACT, Step.ACCRUED, month, amount)
+        for month, charge, amount in assets
+    ]
 
 
 def earnings(work: Work) -> list[Earning]:

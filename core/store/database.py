@@ -45,6 +45,7 @@ from core.store.audit import Audit
 from core.store.border import Inbox, Outbox
 from core.store.budget import Budgets
 from core.store.codec import CHUNK, Columns, Shape, chunks, pages
+from core.store.contracts import Contracts
 from core.store.desk import Desk
 from core.store.figures import Figures
 from core.store.periods import Periods
@@ -251,6 +252,10 @@ class Work:
     @cached_property
     def sides(self) -> Sides:
         return Sides(self._connection)
+
+    @cached_property
+    def contracts(self) -> Contracts:
+        return Contracts(self._connection)
 
     @cached_property
     def sums(self) -> Sums:

@@ -276,11 +276,11 @@ def test_what_is_used_but_not_billed_is_taken_back_on_the_first_day_of_the_next_
     assert unbilled_entries(BOOKS, "2026-10", "A-0001", [], BOOK) == []
 
 
-def test_what_is_earned_before_billing_is_an_asset_until_the_next_day() -> None:
-    parts = straight_line(INVOICE.lines[1].model_copy(update={"defer": True}), "A-0001")
-    asset, back = contract_asset_entries(BOOKS, "2026-10", "A-0001", parts)
-    assert nets([asset])["1120"] == str(total((part.amount for part in parts), "USD").amount)
-    assert nets([asset, back]) == {}
+def test_what_is_served_before_it_is_billed_is_an_asset_until_the_next_day() -> None:
+    lines = [line for line in RATED if line.amount]
+    asset, back = contract_asset_entries(BOOKS, "2026-10", "A-0001", lines, BOOK)
+    assert nets([asset])["1120"] == str(total((line.amount for line in lines), "USD").amount)
+    assert (back.posted_on, nets([asset, back])) == (date(2026, 11, 1), {})
 
 
 def test_a_receipt_pays_invoices_and_keeps_the_rest_as_the_customers() -> None:
