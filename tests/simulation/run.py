@@ -32,7 +32,7 @@ from app.webhooks import GroupCommit, Receiver, Waiting, no_notice
 from connectors.registry import SYSTEMS
 from connectors.stripe_gateway import EVENTS
 from core.catalog import PriceBook, load_price_book
-from core.errors import Misconfigured, OutcomeUnknown, Parked, Retryable, TieoutError
+from core.errors import Misconfigured, OutcomeUnknown, Parked, RateLimited, Retryable, TieoutError
 from core.mapping import MappingBook, load_book
 from core.money import Money
 from core.ports import Connector, ExternalKey, Outcome, Payload, Receipt, World, is_over
@@ -212,6 +212,19 @@ class Crossings:
     doubt: set[tuple[str, str, str]] = field(default_factory=set)
     not_there: set[tuple[str, str, str]] = field(default_factory=set)
     """Looked up since, and not found."""
+    put_off: dict[tuple[str, str, str], tuple[Payload, datetime]] = field(default_factory=dict)
+    """What a system refused for its rate, and until when."""
+
+    def may_begin(self, payload: Payload, *crossing: str) -> None:
+        """Violation for what its system has put off to a later time; another version of the record may go."""
+        put_off, until = self.put_off.pop(crossing, (None, self.now()))  # type: ignore[call-overload]
+        if put_off == payload and self.now() < until and self.least_lease:
+            raise Violation("I15 what a system puts off waits as long as it asks", "/".join(crossing))
+
+    def put_off_by(self, outcome: Outcome | None, payload: Payload, *crossing: str) -> None:
+        if isinstance(outcome, RateLimited):
+            self.sometimes["a write was put off"] += 1
+            self.put_off[crossing] = payload, self.now() + timedelta(seconds=outcome.wait_seconds)  # type: ignore[index]
 
     def begin(self, *crossing: str) -> None:
         began = self.under_way.get(crossing)  # type: ignore[arg-type]
@@ -279,7 +292,8 @@ class Watched:
         crossings = [(self._connector.system, resource, key.value) for _, key in items]
         outcomes: list[Outcome | None] = [None] * len(items)
         self._process.may_send(crossings)
-        for crossing in crossings:
+        for crossing, (payload, _) in zip(crossings, items, strict=True):
+            self._crossings.may_begin(payload, *crossing)
             self._crossings.begin(*crossing)
         try:
             outcomes = list(self._connector.upsert_many(resource, items))
@@ -287,8 +301,9 @@ class Watched:
             outcomes = [error] * len(items)
             raise
         finally:
-            for crossing, outcome in zip(crossings, outcomes, strict=True):
+            for crossing, (payload, _), outcome in zip(crossings, items, outcomes, strict=True):
                 self._crossings.end(outcome, *crossing)
+                self._crossings.put_off_by(outcome, payload, *crossing)
         self._process.came_back(crossings)
         return outcomes  # type: ignore[return-value]
 
