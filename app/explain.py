@@ -13,11 +13,13 @@ from rich.tree import Tree
 
 from core.accounts import Account
 from core.amendments import Amendment
+from core.cash import CashReceipt
 from core.catalog import ChargeKind
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
 from core.orders import Order
-from core.payments import Payment, Refund, Settlement
+from core.payments import Chargeback, Payment, Refund, Settlement, WriteOff
+from core.posting import jurisdiction_of
 from core.rating import RatedLine
 from core.rating import explain as explain_rated
 from core.revenue import RecognitionPart
@@ -101,10 +103,23 @@ class Story:
             return self.order(order)
         if order := work.parent_of_child(Order, "lines", id=ident):
             return self.order_line(order, ident)
+        if order := work.parent_of_child(Order, "lines", quote_line_id=ident):
+            return self.quote_line(order, ident)
+        if orders := work.find(Order, quote_id=ident):
+            return self._node("quote", ident, f"became the order {', '.join(one.id for one in orders)}", [])
         if subscription := work.get(Subscription, ident):
             return self.subscription(subscription)
         if document := work.get(TaxDocument, ident):
             return self.tax(document)
+        if receipt := work.get(CashReceipt, ident):
+            facts = f"{receipt.amount} from {receipt.payer or 'nobody named'} on {receipt.value_date}: {receipt.text}"
+            return self._node("bank receipt", receipt.id, facts, [])
+        if chargeback := work.get(Chargeback, ident):
+            return self.chargeback(chargeback)
+        if given_up := work.get(WriteOff, ident):
+            invoice = work.get(Invoice, given_up.invoice_id)
+            facts = f"{given_up.amount} of {given_up.invoice_id} given up on {given_up.written_on}: {given_up.reason}"
+            return self._node("write-off", ident, facts, [self.invoice(invoice)] if invoice else [], ident)
         if movement := work.get(CreditMovement, ident):
             return self.movement(movement)
         if grant := work.get(CreditGrant, ident):
@@ -129,15 +144,22 @@ class Story:
         return node
 
     def _sources(self, line: JournalLine) -> list[Node]:
-        """What a journal line is about; the tax of an invoice has one document for each engine that was asked."""
+        """What a journal line is about; tax has the documents of all engines that found it owed to its jurisdiction."""
         match line.source:
             case "tax_document":
-                return [self.tax(one) for one in self.work.find(TaxDocument, invoice_id=line.source_id)]
+                owed_to = line.segments.get("jurisdiction")
+                documents = self.work.find(TaxDocument, invoice_id=line.source_id)
+                return [self.tax(one) for one in documents if owed_to is None or owed_to in _jurisdictions(one)]
             case "recognition":
                 part = self.work.get(RecognitionPart, line.source_id)
                 return [self.recognition(part)] if part else []
         found = self.of(line.source_id)
         return [found] if found else []
+
+    def chargeback(self, chargeback: Chargeback) -> Node:
+        payment = self.work.get(Payment, chargeback.payment_id) if chargeback.payment_id else None
+        facts = f"{chargeback.amount} taken back by the customer's bank, {chargeback.status.value}: {chargeback.reason}"
+        return self._node("chargeback", chargeback.id, facts, [self.payment(payment)] if payment else [])
 
     def movement(self, movement: CreditMovement) -> Node:
         grant = self.work.get(CreditGrant, movement.grant_id)
@@ -171,7 +193,11 @@ class Story:
     def invoice_line(self, invoice: Invoice, line: InvoiceLine) -> Node:
         facts = f"{line.description}, {line.service_period}: {line.amount} + tax {line.tax} on invoice {invoice.id}"
         came_from = self.of(line.rated_line_id)
-        return self._node("invoice line", line.id, facts, [came_from] if came_from else [], invoice.id)
+        node = self._node("invoice line", line.id, facts, [came_from] if came_from else [], invoice.id)
+        documents = self.work.find(TaxDocument, invoice_id=invoice.id)
+        if taxed := [one for one in documents if any(tax.invoice_line_id == line.id for tax in one.lines)]:
+            node["taxed_by"] = [{"document": one.id, "tax": str(one.tax_of(line.id))} for one in taxed]
+        return node
 
     def credit_note(self, note: CreditNote) -> Node:
         facts = f"{note.total} = {note.subtotal} + tax {note.tax} of {note.invoice_id}, {note.reason}; left {note.left}"
@@ -227,7 +253,12 @@ class Story:
         line = next(line for line in order.lines if line.id == ident)
         sold_as = order.sold_as or "order"
         facts = f"{line.charge_code} x {line.quantity} at {line.unit_price} = {line.amount} on {sold_as} {order.id}"
-        return self._node(f"{sold_as} line", line.id, f"{facts} ({order.name})", [], order.id)
+        came_from = [] if line.quote_line_id is None else [self.quote_line(order, line.quote_line_id)]
+        return self._node(f"{sold_as} line", line.id, f"{facts} ({order.name})", came_from, order.id)
+
+    def quote_line(self, order: Order, ident: str) -> Node:
+        """The line of the quote that an order line was made from."""
+        return self._node("quote line", ident, f"of quote {order.quote_id}, which became the order {order.id}", [])
 
     def order(self, order: Order) -> Node:
         lines = [self.order_line(order, line.id) for line in order.lines]
@@ -269,6 +300,10 @@ class Story:
         return node
 
 
+def _jurisdictions(document: TaxDocument) -> set[str]:
+    return {jurisdiction_of(line) for line in document.lines}
+
+
 def _held(proof: SyncRecord) -> dict[str, str]:
     return {
         "system": proof.system,
@@ -288,6 +323,8 @@ def tree(node: Node) -> Tree:
         root.add(f"[magenta]price book {price['book']} {price['version']}[/]")
     for held in node.get("held_by", []):
         root.add(f"[dim]{held['system']} {held['resource']} {held['id']}, written {held['written_at']}[/]")
+    for taxed in node.get("taxed_by", []):
+        root.add(f"[magenta]tax {taxed['tax']} by the document {taxed['document']}[/]")
     for line in node.get("derivation", []):
         root.add(f"[green]{line}[/]")
     for event in node.get("events", []):

@@ -56,10 +56,14 @@ def _ids(nouns: list[RatedLine] | list[RecognitionPart] | list[Payment] | list[S
 
 #: What comes after a record, by what its node is called: the ids of what was made of it.
 _AFTER: Mapping[str, Callable[[Work, str], list[str]]] = {
+    "quote": lambda work, ident: [one.id for one in work.find(Order, quote_id=ident)],
     "order": lambda work, ident: work.child_ids(Order, "lines", parent_id=ident),
     **dict.fromkeys(
         ("opportunity line", "quote line", "deal line", "order line"),
-        lambda work, ident: _ids(work.find(RatedLine, order_line_id=ident)),
+        lambda work, ident: [
+            *work.child_ids(Order, "lines", quote_line_id=ident),
+            *_ids(work.find(RatedLine, order_line_id=ident)),
+        ],
     ),
     "rated line": _billed,
     "adjustment": _billed,

@@ -102,7 +102,8 @@ CURRENCY = "transactioncurrencyid($select=isocurrencycode)"
 VIEWS: Mapping[str, View] = {
     "order": View(
         "_quoteid_value ne null and statecode ne 2",
-        f"customerid_account($expand=parentaccountid($select=accountnumber),{CURRENCY}),{CURRENCY}",
+        f"customerid_account($expand=parentaccountid($select=accountnumber),{CURRENCY}),{CURRENCY},"
+        "quoteid($select=quoteid)",
     ),
     "order_progress": View("tieout_status ne null", CURRENCY),
     "account": View(nested=f"parentaccountid($select=accountnumber),{CURRENCY}"),
@@ -468,7 +469,8 @@ class DynamicsConnector(BulkConnector):
                 self._path(
                     "salesorderdetails",
                     filter=_among("salesorderid", [row["salesorderid"] for row in rows]),
-                    expand="productid($select=name,productnumber),tieout_SiteId($select=tieout_code)",
+                    expand="productid($select=name,productnumber),tieout_SiteId($select=tieout_code),"
+                    "QuoteDetailId($select=quotedetailid)",
                     orderby="lineitemnumber,salesorderdetailid",
                 ),
                 self._path(

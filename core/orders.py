@@ -34,7 +34,8 @@ class OrderLine(Noun):
     """One product ordered for one site (or the whole account).
 
     ``id`` is the line's id in the CRM; ``charge_code`` names the charge of the price book; ``quantity`` and
-    ``unit_price`` are what the quote says, ``amount`` what the CRM computed from them.
+    ``unit_price`` are what the quote says, ``amount`` what the CRM computed from them. ``quote_line_id``: the line of
+    the quote that it was made from, where the CRM tells.
     """
 
     id: Id
@@ -48,6 +49,7 @@ class OrderLine(Noun):
     change: Change | None = None
     amends: Id | None = None
     until: date | None = None
+    quote_line_id: Id | None = None
 
 
 class Order(Noun):
@@ -72,6 +74,8 @@ class Order(Noun):
     amends: Id | None = None
     sold_as: str | None = None
     """What its CRM calls it: opportunity, quote, deal."""
+    quote_id: Id | None = None
+    """The quote that the CRM made it from, where it is not the quote itself."""
 
     @model_validator(mode="after")
     def _ties(self) -> Self:

@@ -108,6 +108,7 @@ class OrderRow(SQLModel, table=True):
     changed_at: datetime = _instant()
     amends: str | None = None
     sold_as: str | None = None
+    quote_id: str | None = None
 
 
 class OrderLineRow(SQLModel, table=True):
@@ -125,6 +126,7 @@ class OrderLineRow(SQLModel, table=True):
     change: str | None = None
     amends: str | None = None
     until: date | None = None
+    quote_line_id: str | None = None
 
 
 class SubscriptionRow(SQLModel, table=True):

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from app.demo.company import Customer
+from app.explain import explain_id, foretell_id
+from core.ledger import JournalEntry
 from core.orders import Order
 from tests.connectors import contract_dynamics
 from tests.flows import world
@@ -50,6 +52,28 @@ def _line(seller: Seller, line: Any) -> dict[str, Any]:
     return seller.line(line.charge_code, quantity, price, tieout_servicestart=line.starts, **site)
 
 
+def nodes(story: dict[str, Any], way: str) -> Iterator[dict[str, Any]]:
+    yield story
+    for one in story.get(way, []):
+        yield from nodes(one, way)
+
+
+def assert_every_amount_leads_to_its_quote(company: world.Company, seller: Seller) -> None:
+    """From each booked line back to lines of quotes, and from these to each booked line of a charge."""
+    quoted = {row["quotedetailid"] for row in seller.rows("quotedetails?$select=quotedetailid")}
+    with company.hub.database.reading() as work:
+        booked = [line for entry in work.find(JournalEntry) for line in entry.lines]
+    for line in booked:
+        ends = [one for one in nodes(explain_id(company.hub, line.id), "came_from") if one["what"] == "quote line"]
+        assert ends, line
+        assert {one["id"] for one in ends} <= quoted
+    charged = {line.id for line in booked if line.source in ("invoice_line", "recognition")}
+    told = [foretell_id(company.hub, ident) for ident in quoted]
+    assert charged <= {one["id"] for story in told for one in nodes(story, "became")}
+    whole = foretell_id(company.hub, seller.rows("quotes?$select=quoteid")[0]["quoteid"])
+    assert [one["what"] for one in nodes(whole, "became")][:2] == ["quote", "order"]
+
+
 def test_a_month_ties_out_with_dynamics_in_the_place_of_salesforce(tmp_path: Path) -> None:
     """Every equality closes, the orders show what was invoiced on them, and running it again changes nothing."""
     with world.company(tmp_path, {"dynamics": contract_dynamics.settings, **OTHERS}) as company:
@@ -63,6 +87,7 @@ def test_a_month_ties_out_with_dynamics_in_the_place_of_salesforce(tmp_path: Pat
         assert [line.tie for line in lines if line.difference or line.breaks] == []
         with company.hub.database.reading() as work:
             assert sorted(order.id for order in work.find(Order)) == sorted(orders)
+        assert_every_amount_leads_to_its_quote(company, seller)
         shown = seller.rows("salesorders?$select=tieout_status,tieout_invoiced&$filter=tieout_invoiced gt 0")
         assert len(shown) == len(orders)
         before = company.objects()

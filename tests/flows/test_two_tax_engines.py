@@ -16,6 +16,7 @@ from core.close import Close
 from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
 from core.money import Money
+from core.posting import jurisdiction_of
 from core.tax import TaxDocument
 from flows import bill, deliver, error_desk, gates, intake, recognise, write_back
 from flows.credit import credit_invoice
@@ -59,17 +60,26 @@ def test_both_engines_are_asked_of_one_invoice_and_their_documents_never_share_a
     assert stack.breaks() == []
 
 
-def test_the_tax_of_a_journal_is_explained_by_the_documents_of_both_engines(stack: Company) -> None:
+def test_tax_is_explained_by_the_document_of_the_engine_that_computed_it(stack: Company) -> None:
+    """A booked tax by those that found it owed to its jurisdiction, an invoice line by the one that was asked of it."""
     with stack.hub.database.reading() as work:
-        entries = work.find(JournalEntry, id=[f"JE-{BOTH}"])
-        documents = {one.id for one in work.find(TaxDocument, invoice_id=BOTH)}
-    lines = [line for entry in entries for line in entry.lines if line.source == "tax_document"]
-    assert lines
-    for line in lines:
+        entries, invoice = work.find(JournalEntry, id=[f"JE-{BOTH}"]), work.get(Invoice, BOTH)
+        documents = work.find(TaxDocument, invoice_id=BOTH)
+    assert invoice is not None
+    taxes = [line for entry in entries for line in entry.lines if line.source == "tax_document"]
+    named = [line for line in taxes if "jurisdiction" in line.segments]
+    assert named
+    for line in taxes:
         story: dict[str, Any] = explain_id(stack.hub, line.id)
-        shown = [one["id"] for one in story["came_from"] if one["what"] == "tax document"]
-        assert len(shown) == 2
-        assert set(shown) == documents
+        shown = {one["id"] for one in story["came_from"] if one["what"] == "tax document"}
+        owed_to = line.segments.get("jurisdiction")
+        owing = {one.id for one in documents if owed_to in {None, *map(jurisdiction_of, one.lines)}}
+        assert shown == owing
+    assert any(len(explain_id(stack.hub, line.id)["came_from"]) == 1 for line in named)
+    for sold in invoice.lines:
+        (taxed,) = explain_id(stack.hub, sold.id)["taxed_by"]
+        (asked,) = [one for one in documents if any(line.invoice_line_id == sold.id for line in one.lines)]
+        assert taxed == {"document": asked.id, "tax": str(sold.tax)}
 
 
 def settle(stack: Company) -> None:
