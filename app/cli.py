@@ -163,18 +163,21 @@ def tie_out(
     """Read every system back and compare. Exit 1 when anything differs that nothing explains."""
     from flows.context import hub
     from flows.figures import Reading
-    from flows.tie_out import row, tie_out_period
+    from flows.tie_out import LEFT_OUT, row, tie_out_period
 
     reading = Reading.CHANGED if changed else Reading.WHOLE
     lines, breaks = tie_out_period(hub(), period, system, instant(as_of), reading)
     if as_json:
         found = [one.model_dump(mode="json") for one in breaks]
-        print(json.dumps({"tie_out": [row(line) for line in lines], "breaks": found}, indent=2))
+        told = {"tie_out": [row(line) for line in lines], "breaks": found}
+        print(json.dumps(told | ({"left_out": dict(LEFT_OUT)} if as_of else {}), indent=2))
     else:
         show([row(line) for line in lines], as_json=False, empty="nothing to compare", title=f"Tie-out {period}")
         for one in breaks:
             said = f"{one.left} against {one.right}, since {one.first_seen_at:%F}"
             print(f"{one.id} {one.kind}: {one.tie}: {one.subject}: {said}", one.explained or "")
+        for left_out, why in LEFT_OUT.items() if as_of else ():
+            print(f"left out: {left_out}, for {why}")
     raise typer.Exit(0 if all(line.closes for line in lines) else 1)
 
 

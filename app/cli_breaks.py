@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -111,19 +112,38 @@ def note(ident: Id, text: Annotated[str, typer.Argument(help="What others should
 
 
 @app.command()
+def adopt(ident: Id, reason: Annotated[str, typer.Option(help="Why; it is kept.")]) -> None:
+    """Take a changed text or day of a document for what was agreed on: from now on it is compared with that."""
+    from flows import breaks
+
+    breaks.adopt(hub(), breaks.find(hub(), ident), operator(), reason)
+    print(f"{ident} is adopted; the next tie-out closes it")
+
+
+@app.command()
 def cure(
     ident: Id,
-    out: Annotated[Path | None, typer.Option(help="Keep the plan here, for `tieout apply`.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written, and change nothing.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Send nothing; keep the plan here, for `tieout apply`.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Intend the document that mends a break, where that is safe, and show what would be written. Nothing is sent."""
-    from flows import breaks
+    """Make the document that mends a break, and deliver it. The next tie-out closes the break."""
+    from flows import breaks, cures
     from flows.plan_delivery import told
 
-    plan = breaks.cure(hub(), breaks.find(hub(), ident), operator())
-    if out is not None:
+    one = breaks.find(hub(), ident)
+    if dry_run:
+        report, next_step = told(cures.rehearse(hub(), one, operator())), "without --dry-run it is done"
+    elif out is not None:
+        plan = cures.intend(hub(), one, operator())
         out.write_text(plan.model_dump_json(indent=1), encoding="utf-8")
-    report = told(plan)
+        report, next_step = told(plan), f"`tieout apply {out}` does exactly this"
+    else:
+        report, next_step = cures.cure(hub(), one, operator()), "the next tie-out closes it"
     show(report.rows, as_json=as_json, empty="nothing to deliver", title=report.headline)
+    if report.failures:
+        for failure in report.failures:
+            print(f"{failure.system} {failure.record} {failure.record_id}: {failure.message}", file=sys.stderr)
+        raise typer.Exit(1)
     if not as_json:
-        print(f"`tieout apply {out}` does exactly this" if out else "`tieout run deliver` does it")
+        print(next_step)

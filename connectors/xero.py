@@ -260,6 +260,14 @@ class Settings(BaseModel):
         return url.rstrip("/")
 
 
+def _with_debits(resource: str, record: Json) -> Json:
+    """What Xero shows, and of a manual journal also ``TotalDebits``: its signed lines come to zero."""
+    if resource != "journal_entry":
+        return dict(record)
+    amounts = (Decimal(line["LineAmount"]) for line in record.get("JournalLines") or ())
+    return {**record, "TotalDebits": sum((one for one in amounts if one > 0), Decimal(0))}
+
+
 def connect(settings: Settings, world: World) -> Xero:
     return Xero(settings, world)
 
@@ -322,12 +330,12 @@ class Xero(BulkConnector):
             raise Rejected(
                 str(error), system=SYSTEM, record=resource, field=row.id_field, value=vendor_id, code=error.code
             ) from None
-        return dict(record)
+        return _with_debits(resource, record)
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """``since``: an instant as ISO text. A voided or deleted record has no payload.
 
-        A manual journal has ``TotalDebits`` besides what Xero shows. For ``gl_balance`` it is a month (``2026-10``):
+        For ``gl_balance`` it is a month (``2026-10``):
         that one and later; each Change is what one of our ledger accounts (those with a code) was posted in one month:
         ``account`` (AccountID, AccountCode, AccountName), ``month``, ``amount`` (debits less credits, in the base
         currency).
@@ -341,10 +349,8 @@ class Xero(BulkConnector):
         for record in self._listed(resource, where, after):
             at = record.get("UpdatedDateUTC")
             changed_at = datetime.fromisoformat(at) if at else self.world.clock()
-            if resource == "journal_entry":
-                amounts = (Decimal(line["LineAmount"]) for line in record.get("JournalLines") or ())
-                record |= {"TotalDebits": sum((one for one in amounts if one > 0), Decimal(0))}
-            yield Change(str(record[row.id_field]), changed_at, None if record.get("Status") in GONE else record)
+            told = None if record.get("Status") in GONE else _with_debits(resource, record)
+            yield Change(str(record[row.id_field]), changed_at, told)
 
     def events(self, request: WebhookRequest) -> list[WebhookEvent]:
         """The events of our organisation and our resources; none for the probe by which Xero asks whether we listen.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 
+from core.errors import Misconfigured
 from core.money import Money, total
 from core.noun import Id
 from core.ties import Break, Figure, TieLine
@@ -50,11 +51,15 @@ class Facet(StrEnum):
 
 
 class Repair(StrEnum):
-    """The document that mends a Break. Only the first three can be made by ``tieout breaks cure``."""
+    """The document that mends a Break. Of those that ``flows.cures`` does not make, a person takes care."""
 
     SEND_AGAIN = "our record, sent again onto the same object"
     COMMIT_AGAIN = "the commit of the tax document, sent again"
+    ASK_AGAIN = "the tax document, asked for and committed again"
+    ASK_ANEW = "the void of the tax document, which is then asked for and committed again"
+    VOID = "the void of their tax document"
     WRITE_BACK = "what we know of the order, told to the CRM again"
+    BOOK_ANEW = "the reversal of our journal, and a new one as the gateway shows it"
     CREDIT_NOTE = "a credit note"
     REVERSAL = "a reversal in the open period, and a new journal"
     REFUND = "a refund at the gateway"
@@ -63,10 +68,6 @@ class Repair(StrEnum):
     REBUILD = "the figures of ours, made again from their sources"
     WAIT = "none: it closes by itself"
     TALK = "none before both sides agree who is right"
-
-
-#: What `tieout breaks cure` enqueues by itself.
-SAFE = (Repair.SEND_AGAIN, Repair.COMMIT_AGAIN, Repair.WRITE_BACK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,83 +97,64 @@ _AR, _GL, _CASH, _TAXES, _SALES, _REVENUE, _OPS = (
 )
 
 
-def _document(record: str, words: str, owner: str) -> Iterator[Kind]:
-    """What can happen to any document of ours in the ERP. ``words``: what people call it."""
-
-    def kind(what: str, facet: Facet, severity: Severity, cause: str, cure: str, repair: Repair) -> Kind:
-        return Kind(f"{record}_{what}", record, facet, severity, cause.format(words), cure.format(words), repair, owner)
-
+def _document(record: str, words: str, owner: str, *never: Facet) -> Iterator[Kind]:
+    """What can happen to any document of ours in the ERP. ``words``: what people call it; ``never``: in what this one
+    cannot differ, since no system shows that of it."""
     again = "Send ours again; when the change was meant, correct it here by a credit note or a new document."
-    yield kind(
-        "not_delivered",
-        _F.UNSENT,
-        _MONEY,
-        "The {} has not reached the ERP: it waits in the outbox, or stands on the error desk.",
-        "Deliver; cure its entry on the error desk when it has one.",
-        _R.SEND_AGAIN,
-    )
-    yield kind(
-        "unreadable",
-        _F.UNREADABLE,
-        _MONEY,
-        "Somebody emptied or changed a field of the {} that every one has.",
-        again,
-        _R.SEND_AGAIN,
-    )
-    yield kind("deleted", _F.GONE, _MONEY, "Somebody deleted the {} in the ERP.", again, _R.SEND_AGAIN)
-    yield kind(
-        "voided",
-        _F.VOIDED,
-        _MONEY,
-        "Somebody voided the {} in the ERP.",
-        "When it was meant, credit it here; otherwise undo the void there, or send ours again.",
-        _R.CREDIT_NOTE,
-    )
-    yield kind(
-        "unknown",
-        _F.UNKNOWN,
-        _MONEY,
-        "Somebody entered a {} in the ERP by hand, or another integration writes there.",
-        "Find who entered it; delete it there, or make it here too.",
-        _R.REMOVAL,
-    )
-    yield kind(
-        "twice",
-        _F.TWICE,
-        _MONEY,
-        "Somebody copied the {}, or restored it after it had been sent again.",
-        "Delete the copy in the ERP; what was applied to it belongs to the other.",
-        _R.REMOVAL,
-    )
-    yield kind("currency", _F.CURRENCY, _MONEY, "Somebody changed the currency of the {}.", again, _R.SEND_AGAIN)
-    yield kind("amount", _F.AMOUNT, _MONEY, "Somebody changed an amount on the {} in the ERP.", again, _R.SEND_AGAIN)
-    yield kind(
-        "period",
-        _F.PERIOD,
-        _PERIOD,
-        "Somebody moved the {} to another month.",
-        "While both months are open, send ours again; otherwise reverse it in the open month.",
-        _R.REVERSAL,
-    )
-    yield kind("party", _F.PARTY, _MONEY, "Somebody gave the {} to another customer.", again, _R.SEND_AGAIN)
-    yield kind(
-        "lines",
-        _F.PARTS,
-        _MONEY,
-        "Somebody changed lines of the {}; its total is the same.",
-        again,
-        _R.SEND_AGAIN,
-    )
-    yield kind(
-        "rate",
-        _F.RATE,
-        _MONEY,
-        "Somebody changed the exchange rate of the {}.",
-        "Agree on the rate of the day, then send ours again.",
-        _R.SEND_AGAIN,
-    )
-    yield kind("day", _F.DATED, _BENIGN, "Somebody moved the {} within its month.", "Send ours again.", _R.SEND_AGAIN)
-    yield kind("text", _F.MEMO, _BENIGN, "Somebody changed the text of the {}.", "Nothing need be done.", _R.SEND_AGAIN)
+    for what, facet, severity, cause, cure, repair in (
+        (
+            "not_delivered", _F.UNSENT, _MONEY,
+            "The {} has not reached the ERP: it waits in the outbox, or stands on the error desk.",
+            "Deliver; cure its entry on the error desk when it has one.", _R.SEND_AGAIN,
+        ),
+        (
+            "unreadable", _F.UNREADABLE, _MONEY,
+            "Somebody emptied or changed a field of the {} that every one has.", again, _R.SEND_AGAIN,
+        ),
+        ("deleted", _F.GONE, _MONEY, "Somebody deleted the {} in the ERP.", again, _R.SEND_AGAIN),
+        (
+            "voided", _F.VOIDED, _MONEY, "Somebody voided the {} in the ERP.",
+            *(
+                ("When it was meant, credit it here; otherwise undo the void there.", _R.CREDIT_NOTE)
+                if owner == _AR
+                else ("Send ours again, or undo the void there; when it was meant, take it back here.", _R.SEND_AGAIN)
+            ),
+        ),
+        (
+            "unknown", _F.UNKNOWN, _MONEY,
+            "Somebody made this {} in the ERP by hand, or another integration writes there.",
+            "Find who entered it; delete it there, or make it here too.", _R.REMOVAL,
+        ),
+        (
+            "twice", _F.TWICE, _MONEY,
+            "Somebody copied the {}, or restored it after it had been sent again.",
+            "Delete the copy in the ERP; what was applied to it belongs to the other.", _R.REMOVAL,
+        ),
+        ("currency", _F.CURRENCY, _MONEY, "Somebody changed the currency of the {}.", again, _R.SEND_AGAIN),
+        ("amount", _F.AMOUNT, _MONEY, "Somebody changed an amount on the {} in the ERP.", again, _R.SEND_AGAIN),
+        (
+            "period", _F.PERIOD, _PERIOD, "Somebody moved the {} to another month.",
+            "Send ours again while both months are open there; otherwise reopen one, or explain it: after both "
+            "months the balance is the same.", _R.SEND_AGAIN,
+        ),
+        ("party", _F.PARTY, _MONEY, "Somebody gave the {} to another customer.", again, _R.SEND_AGAIN),
+        ("lines", _F.PARTS, _MONEY, "Somebody changed lines of the {}; its total is the same.", again, _R.SEND_AGAIN),
+        (
+            "rate", _F.RATE, _MONEY, "Somebody changed the exchange rate of the {}.",
+            "Agree on the rate of the day, then send ours again.", _R.SEND_AGAIN,
+        ),
+        (
+            "day", _F.DATED, _BENIGN, "Somebody moved the {} within its month.",
+            "Adopt it with a reason, or send ours again.", _R.SEND_AGAIN,
+        ),
+        (
+            "text", _F.MEMO, _BENIGN, "Somebody changed the text of the {}.",
+            "Adopt it with a reason, or send ours again.", _R.SEND_AGAIN,
+        ),
+    ):  # fmt: skip
+        if facet not in never:
+            told = cause.format(words), cure.format(words)
+            yield Kind(f"{record}_{what}", record, facet, severity, *told, repair, owner)
 
 
 def _row(name: str, record: str, facet: Facet, severity: Severity, owner: str, repair: Repair, *texts: str) -> Kind:
@@ -206,11 +188,6 @@ TABLE: tuple[Kind, ...] = (
         "order_unknown", "order", _F.UNKNOWN, _MONEY, _SALES, _R.TAKE_IN,
         "A deal was won and not taken in: its event was lost, or it stands on the error desk.",
         "Run intake; cure its entry on the error desk when it has one.",
-    ),
-    _row(
-        "order_twice", "order", _F.TWICE, _MONEY, _SALES, _R.TALK,
-        "The CRM shows the deal twice.",
-        "Ask sales which of them stands.",
     ),
     _row(
         "subscription_value", "subscription", _F.AMOUNT, _MONEY, _REVENUE, _R.REBUILD,
@@ -283,17 +260,17 @@ TABLE: tuple[Kind, ...] = (
         "Look at the movements of the grant; the balance must follow from them.",
     ),
     _row(
-        "tax_not_asked", "tax_document", _F.UNSENT, _TAX, _TAXES, _R.SEND_AGAIN,
+        "tax_not_asked", "tax_document", _F.UNSENT, _TAX, _TAXES, _R.ASK_AGAIN,
         "The engine was not asked about the invoice, or its answer was lost.",
         "Deliver; cure its entry on the error desk when it has one.",
     ),
     _row(
-        "tax_deleted", "tax_document", _F.GONE, _TAX, _TAXES, _R.SEND_AGAIN,
+        "tax_deleted", "tax_document", _F.GONE, _TAX, _TAXES, _R.ASK_AGAIN,
         "Somebody deleted the document at the tax engine.",
         "Ask and commit again.",
     ),
     _row(
-        "tax_voided", "tax_document", _F.VOIDED, _TAX, _TAXES, _R.SEND_AGAIN,
+        "tax_voided", "tax_document", _F.VOIDED, _TAX, _TAXES, _R.ASK_AGAIN,
         "Somebody voided the document at the tax engine; its tax will not be reported.",
         "Ask and commit again, or credit the invoice.",
     ),
@@ -303,19 +280,14 @@ TABLE: tuple[Kind, ...] = (
         "Look at it there.",
     ),
     _row(
-        "tax_unknown", "tax_document", _F.UNKNOWN, _TAX, _TAXES, _R.REMOVAL,
+        "tax_unknown", "tax_document", _F.UNKNOWN, _TAX, _TAXES, _R.VOID,
         "Somebody entered a sale at the tax engine by hand, or another integration writes there.",
         "Void it there unless it is to be reported.",
     ),
     _row(
-        "tax_twice", "tax_document", _F.TWICE, _TAX, _TAXES, _R.REMOVAL,
-        "The engine holds two documents of one invoice; both would be reported.",
-        "Void one of them there.",
-    ),
-    _row(
-        "tax_currency", "tax_document", _F.CURRENCY, _TAX, _TAXES, _R.SEND_AGAIN,
+        "tax_currency", "tax_document", _F.CURRENCY, _TAX, _TAXES, _R.ASK_ANEW,
         "The document at the tax engine is in another currency than the invoice.",
-        "Ask and commit again.",
+        "Void it, ask and commit again.",
     ),
     _row(
         "tax_uncommitted", "tax_document", _F.STATE, _TAX, _TAXES, _R.COMMIT_AGAIN,
@@ -323,39 +295,34 @@ TABLE: tuple[Kind, ...] = (
         "Commit it again.",
     ),
     _row(
-        "tax_amount", "tax_document", _F.AMOUNT, _TAX, _TAXES, _R.CREDIT_NOTE,
+        "tax_amount", "tax_document", _F.AMOUNT, _TAX, _TAXES, _R.ASK_ANEW,
         "Somebody adjusted the tax at the engine, or the customer was charged another tax than is reported.",
-        "Undo the adjustment there, or credit the invoice and bill it again.",
+        "Void it, ask and commit again; when the tax is another now, credit the invoice and bill it again.",
     ),
     _row(
-        "tax_base", "tax_document", _F.BESIDE, _TAX, _TAXES, _R.CREDIT_NOTE,
+        "tax_base", "tax_document", _F.BESIDE, _TAX, _TAXES, _R.ASK_ANEW,
         "The engine was asked about another amount than is invoiced.",
-        "Undo the adjustment there, or credit the invoice and bill it again.",
+        "Void it, ask and commit again; when the tax is another now, credit the invoice and bill it again.",
     ),
     _row(
-        "tax_period", "tax_document", _F.PERIOD, _TAX, _TAXES, _R.TALK,
+        "tax_period", "tax_document", _F.PERIOD, _TAX, _TAXES, _R.ASK_ANEW,
         "Somebody dated the document into another month; its tax will be reported there.",
-        "Restore its date there, or tell whoever files the return.",
+        "Void it, ask and commit again; tell whoever files the return when it is filed already.",
     ),
     _row(
-        "tax_party", "tax_document", _F.PARTY, _TAX, _TAXES, _R.TALK,
+        "tax_party", "tax_document", _F.PARTY, _TAX, _TAXES, _R.ASK_ANEW,
         "Somebody gave the document to another customer; exemptions depend on it.",
-        "Restore it there.",
+        "Void it, ask and commit again; tell whoever files the return when it is filed already.",
     ),
     _row(
-        "tax_jurisdiction", "tax_document", _F.PARTS, _TAX, _TAXES, _R.TALK,
+        "tax_jurisdiction", "tax_document", _F.PARTS, _TAX, _TAXES, _R.ASK_ANEW,
         "The same tax is now owed to other jurisdictions.",
-        "Compare the addresses; undo the change there, or credit the invoice and bill it again.",
+        "Compare the addresses; then void it, ask and commit again.",
     ),
     _row(
-        "tax_day", "tax_document", _F.DATED, _BENIGN, _TAXES, _R.TALK,
+        "tax_day", "tax_document", _F.DATED, _BENIGN, _TAXES, _R.ASK_ANEW,
         "Somebody moved the document within its month.",
-        "Nothing need be done.",
-    ),
-    _row(
-        "tax_text", "tax_document", _F.MEMO, _BENIGN, _TAXES, _R.TALK,
-        "Somebody changed the text of the document at the tax engine.",
-        "Nothing need be done.",
+        "Adopt it with a reason, or void it, ask and commit again.",
     ),
     _row(
         "returned_tax_missing", "tax_credit", _F.UNSENT, _TAX, _TAXES, _R.SEND_AGAIN,
@@ -371,11 +338,6 @@ TABLE: tuple[Kind, ...] = (
         "returned_tax_unknown", "tax_credit", _F.UNKNOWN, _TAX, _TAXES, _R.REMOVAL,
         "Somebody entered a return at the tax engine by hand.",
         "Void it there unless it is to be reported.",
-    ),
-    _row(
-        "returned_tax_twice", "tax_credit", _F.TWICE, _TAX, _TAXES, _R.REMOVAL,
-        "The engine holds two returns of one credit note.",
-        "Void one of them there.",
     ),
     _row(
         "returned_tax_voided", "tax_credit", _F.VOIDED, _TAX, _TAXES, _R.SEND_AGAIN,
@@ -488,7 +450,7 @@ TABLE: tuple[Kind, ...] = (
         "Ask the gateway's support.",
     ),
     _row(
-        "settlement_fee", "settlement", _F.BESIDE, _MONEY, _CASH, _R.REVERSAL,
+        "settlement_fee", "settlement", _F.BESIDE, _MONEY, _CASH, _R.BOOK_ANEW,
         "The gateway kept another fee than we booked.",
         "Reverse the settlement, and book it as the gateway shows it.",
     ),
@@ -518,7 +480,7 @@ TABLE: tuple[Kind, ...] = (
         "Credit what is missing, or ask the gateway.",
     ),
     _row(
-        "refund_missing", "refund", _F.MISSING, _MONEY, _CASH, _R.SEND_AGAIN,
+        "refund_missing", "refund", _F.MISSING, _MONEY, _CASH, _R.WAIT,
         "The gateway has not given back what a credit note pays out.",
         "Deliver; cure its entry on the error desk when it has one.",
     ),
@@ -538,7 +500,7 @@ TABLE: tuple[Kind, ...] = (
         "Take the dispute in anew.",
     ),
     _row(
-        "chargeback_fee", "dispute", _F.BESIDE, _MONEY, _CASH, _R.REVERSAL,
+        "chargeback_fee", "dispute", _F.BESIDE, _MONEY, _CASH, _R.BOOK_ANEW,
         "The gateway kept another fee for the dispute than we booked.",
         "Reverse the settlement, and book it as the gateway shows it.",
     ),
@@ -569,9 +531,48 @@ TABLE: tuple[Kind, ...] = (
     ),
     *_document("invoice", "invoice", _AR),
     *_document("credit_note", "credit memo", _AR),
-    *_document("payment", "payment", _CASH),
-    *_document("erp_refund", "refund", _CASH),
-    *_document("journal_entry", "journal", _GL),
+    *_document("payment", "payment", _CASH, _F.PARTS),
+    _row(
+        "erp_refund_not_delivered", "erp_refund", _F.UNSENT, _MONEY, _CASH, _R.SEND_AGAIN,
+        "The refund has not reached the ERP: it waits in the outbox, or stands on the error desk.",
+        "Deliver; cure its entry on the error desk when it has one.",
+    ),
+    _row(
+        "erp_refund_unreadable", "erp_refund", _F.UNREADABLE, _MONEY, _CASH, _R.REMOVAL,
+        "Somebody emptied or changed a field of the refund that every one has.",
+        "Delete it there, then send ours again.",
+    ),
+    _row(
+        "erp_refund_deleted", "erp_refund", _F.GONE, _MONEY, _CASH, _R.SEND_AGAIN,
+        "The ERP does not show the refund any more.",
+        "Send ours again.",
+    ),
+    _row(
+        "erp_refund_voided", "erp_refund", _F.VOIDED, _MONEY, _CASH, _R.SEND_AGAIN,
+        "Somebody took the refund back in the ERP.",
+        "Send ours again: at the gateway the money has gone.",
+    ),
+    _row(
+        "erp_refund_unknown", "erp_refund", _F.UNKNOWN, _MONEY, _CASH, _R.REMOVAL,
+        "Somebody entered a refund in the ERP by hand, or another integration writes there.",
+        "Find who entered it; delete it there, or make it here too.",
+    ),
+    _row(
+        "erp_refund_twice", "erp_refund", _F.TWICE, _MONEY, _CASH, _R.REMOVAL,
+        "Somebody copied the refund, or restored it after it had been sent again.",
+        "Delete the copy in the ERP.",
+    ),
+    _row(
+        "erp_refund_currency", "erp_refund", _F.CURRENCY, _MONEY, _CASH, _R.REMOVAL,
+        "The refund in the ERP is in another currency.",
+        "Delete it there, then send ours again.",
+    ),
+    _row(
+        "erp_refund_amount", "erp_refund", _F.AMOUNT, _MONEY, _CASH, _R.REMOVAL,
+        "Somebody changed the amount of the refund in the ERP.",
+        "Delete it there, then send ours again.",
+    ),
+    *_document("journal_entry", "journal", _GL, _F.PARTY),
     _row(
         "gl_moved", "gl", _F.AMOUNT, _MONEY, _GL, _R.REVERSAL,
         "Somebody posted to our accounts by a document that is none of ours, such as a bill or a bank transfer.",
@@ -623,16 +624,6 @@ TABLE: tuple[Kind, ...] = (
         "Ask sales to empty them.",
     ),
     _row(
-        "crm_figure_twice", "order_progress", _F.TWICE, _MONEY, _SALES, _R.TALK,
-        "The CRM shows the order twice.",
-        "Ask sales which of them stands.",
-    ),
-    _row(
-        "customer_twice", "account", _F.TWICE, _BENIGN, _SALES, _R.REMOVAL,
-        "The customer stands twice in the other system.",
-        "Merge the two there.",
-    ),
-    _row(
         "customer_renamed", "account", _F.MEMO, _BENIGN, _SALES, _R.SEND_AGAIN,
         "Somebody changed the customer's name in another system than the one that owns it.",
         "Nothing need be done; sending ours again restores the name.",
@@ -648,8 +639,14 @@ VOID = frozenset({"voided", "void", "cancelled", "canceled", "deleted", "failed"
 
 
 def kind_of(record: str, facet: Facet) -> Kind:
-    """The kind of a record that differs in a facet. KeyError where the table has none: it is a fault of the table."""
-    return _BY_FACET[record, facet]
+    """The kind of a record that differs in a facet. Misconfigured where the table has none: then a mapping shows of it
+    what none of ours does."""
+    try:
+        return _BY_FACET[record, facet]
+    except KeyError:
+        raise Misconfigured(
+            f"no kind of break says that {facet.value} of {record} differs; take that field out of its figure mapping"
+        ) from None
 
 
 @dataclass(frozen=True, slots=True)

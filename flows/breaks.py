@@ -1,20 +1,17 @@
-"""Breaks: what people do with them, and how they are mended. Each act is told to the audit."""
+"""Breaks: what people do with them, each told to the audit. ``flows.cures`` mends them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
 from datetime import datetime
 from typing import Any
 
 from core.audit import Act, Deed
-from core.breaks import KINDS, SAFE, Repair
+from core.breaks import KINDS, Severity
 from core.errors import Rejected
-from core.plan import Plan
-from core.store import Work
-from core.sync import CommandState, OutboxCommand
+from core.store.codec import dump
 from core.ties import Break
 from flows.context import Hub
-from flows.plan_delivery import plan_delivery
 
 #: What each record of a tie is called where it is written: the resource of the outbox.
 RESOURCES = {"charge": "payment", "erp_refund": "refund", "tax_document": "tax_document"}
@@ -84,36 +81,26 @@ def _change(hub: Hub, one: Break, who: str, act: Act, **values: str | None) -> N
         work.audit.tell(Deed(hub.now(), who, act, one.system, "break", one.subject, detail))
 
 
-def cure(hub: Hub, one: Break, who: str) -> Plan:
-    """Intends the document that mends a Break, and shows what its delivery would write; nothing is sent.
+def adopt(hub: Hub, one: Break, who: str, reason: str) -> None:
+    """Takes what a system shows of a document of ours for what we agreed on, where no amount is touched.
 
-    Rejected where no document of ours mends it: the Break's cure says what a person does.
+    The document is read fresh, and from now on compared with that. Rejected unless the Break is benign and of a
+    document that we wrote; ValueError without a reason.
     """
-    with hub.database.work() as work:
-        commands = _repairs(work, one)
-        if not commands:
-            raise Rejected(
-                f"break {one.id} ({one.kind}) is not mended by a document of ours: {one.cure} Proposed: {one.repair}.",
-                system=one.system,
-                record=one.subject,
-            )
-        intended = [work.outbox.repeat(command, hub.now()) for command in commands]
-        detail = {"break": one.id, "kind": one.kind, "repair": one.repair, "commands": [it.key for it in intended]}
-        work.audit.tell(Deed(hub.now(), who, Act.CURED, one.system, "break", one.subject, detail))
-    return plan_delivery(hub, who, [one.system])
-
-
-def _repairs(work: Work, one: Break) -> Sequence[OutboxCommand]:
-    """The intents that were carried out and are to be carried out again."""
+    if not reason.strip():
+        raise ValueError("say why it is adopted")
     kind = KINDS[one.kind]
-    if kind.repair not in SAFE:
-        return []
     resource = RESOURCES.get(kind.record, kind.record)
-    if kind.repair is Repair.COMMIT_AGAIN:
-        resource = "tax_commit"
-    done = [command for command in work.outbox.of_record(one.system, resource, one.subject) if _is_done(command)]
-    return done[-1:]
-
-
-def _is_done(command: OutboxCommand) -> bool:
-    return command.state is CommandState.DONE
+    with hub.database.reading() as work:
+        proof = work.outbox.proof(one.system, resource, one.subject)
+    if kind.severity is not Severity.BENIGN or proof is None:
+        raise Rejected(
+            f"break {one.id} ({one.kind}) is nothing to adopt: only text and day of a document of ours are. {one.cure}",
+            system=one.system,
+            record=one.subject,
+        )
+    answer = json.loads(dump(hub.connector(one.system).get(resource, proof.vendor_id)))
+    with hub.database.work() as work:
+        work.outbox.believe(proof.model_copy(update={"answer": answer}))
+        detail = {"break": one.id, "kind": one.kind, "reason": reason, "what": one.detail}
+        work.audit.tell(Deed(hub.now(), who, Act.ADOPTED, one.system, "break", one.subject, detail))

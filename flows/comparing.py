@@ -196,7 +196,8 @@ class Comparing:
         if tie.second and name == tie.name:
             zero = Money.zero(left.currency)
             mine = ours.beside if ours and ours.beside is not None else zero
-            seen_beside = total((one.figure.beside or zero for one in alive), left.currency)
+            besides = [one.figure.beside for one in alive if one.figure.beside is not None]
+            seen_beside = total((one for one in besides if one.currency == left.currency), left.currency)
             self._explain(tie.second, mine - seen_beside, f"follows from {made.id}")
 
     def _explain(self, name: str, amount: Money, why: str) -> None:

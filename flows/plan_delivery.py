@@ -29,13 +29,14 @@ def plan_delivery(hub: Hub, who: str, systems: Sequence[str] = ()) -> Plan:
     """What delivering now would write at each system (empty: all in use). Asks no system, changes nothing."""
     with hub.database.reading() as work:
         commands = [one for system in systems or hub.systems for one in work.outbox.in_state(*OPEN, system=system)]
-        steps = tuple(_step(hub, work, command) for command in commands)
+        steps = tuple(step_of(hub, work, command) for command in commands)
     plan = Plan.of(FLOW, hub.now(), who, steps)
     tell(hub, plan, Act.PLANNED, who, Counter(step.verb.value for step in steps))
     return plan
 
 
-def _step(hub: Hub, work: Work, command: OutboxCommand) -> Step:
+def step_of(hub: Hub, work: Work, command: OutboxCommand) -> Step:
+    """What delivering a command now would write."""
     step = Step(
         key=command.key,
         system=command.system,

@@ -6,7 +6,7 @@ Each tie compares two sides in the database, loads what differs and nothing else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -109,7 +109,7 @@ class TieOut(UsageTies, CashTies, LedgerTies):
         crm = self.hub.system("crm")
         name = "CRM shows what is invoiced"
         tie = Tie(name, "hub", crm, "order_progress", crm, "order_progress", monthly=False)
-        self._tie_to(tie, sides.told())
+        self._tie_to(tie, sides.told(self.as_of))
 
     def run(self) -> list[TieLine | Break]:
         """All equalities, in the order money travels; Breaks are stored with the moment they were first seen."""
@@ -181,7 +181,13 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.told,
 )
 #: Those of which both sides can be said for an instant in the past.
-_LOOKING_BACK = tuple(step for step in STEPS if step not in (TieOut.usage, TieOut.billed, TieOut.credits, TieOut.told))
+_LOOKING_BACK = tuple(step for step in STEPS if step not in (TieOut.usage, TieOut.billed, TieOut.credits))
+#: The ties that are left out of a look at the past, and why.
+LEFT_OUT: Mapping[str, str] = {
+    "usage received, metered and rated": "a month that is rated again replaces what was rated before",
+    "rated = invoiced": "a month that is rated again replaces what was rated before",
+    "credits granted = drawn + expired + left": "of a credit is kept what is left now",
+}
 
 
 def row(line: TieLine) -> dict[str, str]:

@@ -14,7 +14,7 @@ from core.breaks import (
     Difference,
     Facet,
 )
-from core.errors import TieoutError
+from core.errors import TieBroken, TieoutError
 from core.invoicing import Adjustment, CarryForward
 from core.metering import Cut
 from core.money import Money
@@ -24,12 +24,14 @@ from core.rational import Fraction
 from core.store import sides
 from core.subscriptions import Subscription
 from core.ties import TieLine
+from core.usage import ControlTotals
 from core.wallets import CreditGrant, CreditMovement, Movement
 from flows.comparing import Comparing, Tie, add
 from flows.late import known_since, late_usage, with_late
 from flows.measure import contracts, measure, zones
 from flows.outside_billing import billed_invoices, bills_outside, measured_usage
 
+_METERED = "usage metered = rated"
 #: Where received usage stands.
 _STANDS = ("rated", "pending", "repeated", "rejected")
 
@@ -50,7 +52,7 @@ class UsageTies(Comparing):
         with self.hub.database.reading() as work:
             subscriptions, rated_months = contracts(work, accounts), work.sums.rated_months()
             zone_of = zones(work, accounts)
-        days = self.hub.usage.completeness(
+        self._received(
             [
                 Cut(
                     account_id=one.id,
@@ -61,13 +63,6 @@ class UsageTies(Comparing):
                 for month in rated_months.get(one.id, ())
             ]
         )
-        received = sum(day.received.events for day in days)
-        stands = {name: sum(getattr(day, name).events for day in days) for name in _STANDS}
-        told = " + ".join(f"{count:,} {name}" for name, count in stands.items())
-        if received != sum(stands.values()):
-            self._usage_break(self.period, Decimal(received), Decimal(sum(stands.values())), facet=Facet.MISSING)
-        whole = f"usage received = {' + '.join(_STANDS)}"
-        self._count(whole, ("received", told), "events", (received, sum(stands.values())), len(days))
         metered: dict[str, Fraction] = defaultdict(Fraction)
         rated: dict[str, Fraction] = defaultdict(Fraction)
         events = rated_events = 0
@@ -78,11 +73,27 @@ class UsageTies(Comparing):
             rated_events += sum(line.derivation.events for line in lines)
         for ident in metered:
             if metered[ident] != rated[ident]:
-                self._usage_break(ident, _exact({ident: metered[ident]}), _exact({ident: rated[ident]}))
+                self._usage_break(_METERED, ident, _exact({ident: metered[ident]}), _exact({ident: rated[ident]}))
         differing = sum(metered[key] != rated[key] for key in metered)
-        self._count("usage metered = rated", ("metered", "rated"), "events", (events, rated_events), len(metered))
+        self._count(_METERED, ("metered", "rated"), "events", (events, rated_events), len(metered))
         units = (_exact(metered), _exact(rated))
-        self._count("usage metered = rated", ("metered", "rated"), "units", units, len(metered), differing)
+        self._count(_METERED, ("metered", "rated"), "units", units, len(metered), differing)
+
+    def _received(self, rated: list[Cut]) -> None:
+        """Where everything that was received stands; a day on which something of it is nowhere is a Break."""
+        whole = f"usage received = {' + '.join(_STANDS)}"
+        try:
+            days = self.hub.usage.completeness(rated)
+        except TieBroken as error:
+            sides = (error.left, error.right)
+            here, there = (Decimal(side.events) for side in sides if isinstance(side, ControlTotals))
+            self._usage_break(whole, error.subject, here, there, facet=Facet.MISSING)
+            self._count(whole, ("received", f"what stands of {error.subject}"), "events", (here, there), 1)
+            return
+        stands = {name: sum(getattr(day, name).events for day in days) for name in _STANDS}
+        told = " + ".join(f"{count:,} {name}" for name, count in stands.items())
+        received = sum(day.received.events for day in days)
+        self._count(whole, ("received", told), "events", (received, sum(stands.values())), len(days))
 
     def _usage_outside(self) -> None:
         """What was metered of the month now, against the usage on the billing system's closed invoices."""
@@ -98,14 +109,14 @@ class UsageTies(Comparing):
         for one in self._told_usage(system):
             if one.invoice_id is not None and self.billing.start <= one.used_on < self.billing.end:
                 theirs[one.id] = theirs.get(one.id, Fraction(0)) + Fraction(one.quantity)
-        keys = ours.keys() | theirs.keys()
+        keys, tie = ours.keys() | theirs.keys(), "usage metered = usage billed"
         for key in sorted(keys):
             here, there = (side.get(key, Fraction(0)) for side in (ours, theirs))
             if here != there:
-                self._usage_break(key, _exact({key: here}), _exact({key: there}), system)
+                self._usage_break(tie, key, _exact({key: here}), _exact({key: there}), system)
         differing = untold + sum(ours.get(key, 0) != theirs.get(key, 0) for key in keys)
         units = (_exact(ours), _exact(theirs))
-        self._count("usage metered = usage billed", ("hub", system), "units", units, len(keys), differing)
+        self._count(tie, ("hub", system), "units", units, len(keys), differing)
 
     def _told_usage(self, system: str) -> Iterator[Any]:
         """The usage that another billing system holds."""
@@ -180,10 +191,10 @@ class UsageTies(Comparing):
         return self._held(RatedLine, billing_period=self.period)
 
     def _usage_break(
-        self, subject: str, here: Decimal, there: Decimal, system: str = "hub", facet: Facet = Facet.AMOUNT
+        self, name: str, subject: str, here: Decimal, there: Decimal, system: str = "hub", facet: Facet = Facet.AMOUNT
     ) -> None:
         """A difference of quantities, which have no amount yet."""
-        tie = Tie("usage", "measured", "rated", "usage", system)
+        tie = Tie(name, "measured", "rated", "usage", system)
         zero = Money.zero(self.currency)
         self._add(tie, subject, (zero, zero), [Difference(facet, f"{here:f}", f"{there:f}")])
 

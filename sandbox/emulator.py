@@ -81,7 +81,7 @@ class Shelf:
     """
 
     def __init__(self, path: Path | None = None, now: Callable[[], datetime] = _now) -> None:
-        self.now = now
+        self.now, self.restored = now, 0
         self._db = sqlite3.connect(str(path) if path else ":memory:", check_same_thread=False, isolation_level=None)
         self._lock = threading.RLock()
         with self._lock:
@@ -141,6 +141,23 @@ class Shelf:
     def counts(self) -> dict[str, int]:
         with self._lock:
             return {kind: len(items) for kind, items in sorted(self._kinds.items()) if items}
+
+    def snapshot(self) -> Mapping[str, Mapping[str, str]]:
+        """Everything that is held, for ``restore``."""
+        with self._lock:
+            return {kind: dict(items) for kind, items in self._kinds.items()}
+
+    def restore(self, held: Mapping[str, Mapping[str, str]]) -> None:
+        """Makes it hold exactly that again; counters go on, and ``restored`` tells whoever keeps an index."""
+        rows = [(kind, ident, body) for kind, items in held.items() for ident, body in items.items()]
+        with self._lock:
+            self._db.execute("DELETE FROM object")
+            self._db.executemany(
+                "INSERT INTO object VALUES (?, ?, ?, ?)",
+                [(kind, ident, number, body) for number, (kind, ident, body) in enumerate(rows, 1)],
+            )
+            self._kinds = {kind: dict(items) for kind, items in held.items()}
+            self.restored += 1
 
     def clear(self) -> None:
         with self._lock:

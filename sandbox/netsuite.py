@@ -190,6 +190,7 @@ class Company:
         self.offset = timedelta()
         self._by_external: dict[tuple[str, str], str] = {}
         self._by_unique: dict[tuple[str, str], str] = {}
+        self._restored = shelf.restored
         self._tables = suiteql.Tables()
         self.open_books()
 
@@ -215,7 +216,10 @@ class Company:
             for year in (2025, 2026, 2027):
                 for month in range(1, 13):
                     self._open_period(date(year, month, 1))
-        elif not self._by_external:
+        elif not self._by_external or self._restored != self.shelf.restored:
+            self._restored = self.shelf.restored
+            self._by_external.clear()
+            self._by_unique.clear()
             for kind in KINDS.values():
                 for record in self.shelf.all(kind):
                     self._index(kind, record)

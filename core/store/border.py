@@ -553,6 +553,10 @@ class Outbox(StoredTable):
         self.wake(f"{proof.system}:{proof.resource}:{proof.record_id}")
         return True
 
+    def believe(self, proof: SyncRecord) -> None:
+        """Keeps a proof with another answer: what its system shows now is what we agreed on."""
+        self._replace(SYNC, _SYNC.columns(proof))
+
     def wake(self, waits_for: str) -> int:
         """Makes parked commands that wait for exactly this pending again."""
         return self._connection.execute(_woken(), {"of_waited": waits_for}).rowcount

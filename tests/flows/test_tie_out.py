@@ -176,19 +176,20 @@ def test_what_no_system_tells_is_found_when_everything_is_read_again_once_a_day(
 
 
 def test_a_month_is_looked_at_as_it_stood_without_asking_anybody(closed: Company) -> None:
-    """While a Break stood it is found; before and afterwards it is not."""
+    """While Breaks stood they are found; before and afterwards they are not."""
     closed.tie_out()
     before = closed.hub.now()
-    with edited_erp_invoice(closed):
+    with edited_erp_invoice(closed), edited_progress(closed):
         closed.tie_out()
         during = closed.hub.now()
     closed.tie_out()
 
     def kinds(as_of: datetime) -> list[str]:
         lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, as_of=as_of)
-        assert {"orders = CRM", "invoice tax = tax committed"} <= {line.tie for line in lines}
+        assert {"orders = CRM", "CRM shows what is invoiced"} <= {line.tie for line in lines}
+        assert not {line.tie for line in lines} & {"rated = invoiced", "usage metered = rated"}
         return [one.kind for one in breaks]
 
     closed.plant("netsuite", "error", ".*", status=503, times=0)
-    assert (kinds(before), kinds(during), kinds(closed.hub.now())) == ([], ["invoice_amount"], [])
+    assert (kinds(before), kinds(during), kinds(closed.hub.now())) == ([], ["invoice_amount", "crm_figure_stale"], [])
     closed.running.emulators["netsuite"].faults.clear()

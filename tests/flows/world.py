@@ -7,12 +7,15 @@ rents four endpoints for 72.00.
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -190,6 +193,30 @@ class Company:
             yield
         finally:
             self.running.emulators[system].shelf.drop(kind, _shelf_id(copy))
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Whatever happens inside is undone afterwards: at every system, in our tables, in usage and in time."""
+        shelves = [emulator.shelf for emulator in self.running.emulators.values()]
+        before = [shelf.snapshot() for shelf in shelves]
+        usage, ahead = self.hub.settings.state_folder / "usage", self.time.by
+        path = self.hub.settings.database_url.removeprefix("sqlite:///")
+        with (
+            closing(sqlite3.connect(path)) as ours,
+            closing(sqlite3.connect(":memory:")) as kept,
+            TemporaryDirectory() as folder,
+        ):
+            ours.backup(kept)
+            shutil.copytree(usage, folder, dirs_exist_ok=True)
+            try:
+                yield
+            finally:
+                kept.backup(ours)
+                shutil.rmtree(usage)
+                shutil.copytree(folder, usage)
+                self.time.by = ahead
+                for shelf, held in zip(shelves, before, strict=True):
+                    shelf.restore(held)
 
     def plant(self, system: str, kind: str, match: str, **more: Any) -> None:
         fault = {"kind": kind, "match": match, **more}
