@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.demo.run import CALLS_AS_TELECOM
+from app.demo.run import CALLS_AS_TELECOM, credit_calls
 from app.explain import explain_id
 from core.close import Close
 from core.invoicing import CreditNote, Invoice
@@ -201,3 +201,16 @@ def test_the_close_sees_the_tax_of_both_engines_committed(stack: Company) -> Non
     """AFC calls its document by a code of its own, and not by the number of the invoice."""
     close = Close.model_construct(period="2026-10")
     assert list(gates.invoices_taxed(stack.hub, close)) == []
+
+
+def test_the_credit_note_of_the_demo_ties_out_and_is_made_once(stack: Company) -> None:
+    """Half of the calls of the first invoice that both engines taxed; the demo may be run again."""
+    told = credit_calls(stack.hub)
+    assert told.startswith(f"Credit note CN-{BOTH}-1: $")
+    settle(stack)
+    assert stack.breaks() == []
+    tied = {line.tie: line for line in stack.tie_out()[0] if line.right_name == AFC}["credited tax = tax returned"]
+    assert (tied.count, tied.difference) == (1, 0)
+    assert tied.left > 0
+    assert credit_calls(stack.hub) == told
+    assert len(stack.objects()["netsuite", "creditMemo"]) == 1
