@@ -212,19 +212,18 @@ class Crossings:
     doubt: set[tuple[str, str, str]] = field(default_factory=set)
     not_there: set[tuple[str, str, str]] = field(default_factory=set)
     """Looked up since, and not found."""
-    put_off: dict[tuple[str, str, str], tuple[Payload, datetime]] = field(default_factory=dict)
-    """What a system refused for its rate, and until when."""
+    put_off: dict[str, datetime] = field(default_factory=dict)
+    """Commands that a system refused for its rate, and until when."""
 
-    def may_begin(self, payload: Payload, *crossing: str) -> None:
+    def may_begin(self, command: str) -> None:
         """Violation for what its system has put off to a later time; another version of the record may go."""
-        put_off, until = self.put_off.pop(crossing, (None, self.now()))  # type: ignore[call-overload]
-        if put_off == payload and self.now() < until and self.least_lease:
-            raise Violation("I15 what a system puts off waits as long as it asks", "/".join(crossing))
+        if self.now() < self.put_off.pop(command, self.now()) and self.least_lease:
+            raise Violation("I15 what a system puts off waits as long as it asks", command)
 
-    def put_off_by(self, outcome: Outcome | None, payload: Payload, *crossing: str) -> None:
+    def put_off_by(self, outcome: Outcome | None, command: str) -> None:
         if isinstance(outcome, RateLimited):
             self.sometimes["a write was put off"] += 1
-            self.put_off[crossing] = payload, self.now() + timedelta(seconds=outcome.wait_seconds)  # type: ignore[index]
+            self.put_off[command] = self.now() + timedelta(seconds=outcome.wait_seconds)
 
     def begin(self, *crossing: str) -> None:
         began = self.under_way.get(crossing)  # type: ignore[arg-type]
@@ -291,9 +290,9 @@ class Watched:
             return self._connector.upsert_many(resource, items)
         crossings = [(self._connector.system, resource, key.value) for _, key in items]
         outcomes: list[Outcome | None] = [None] * len(items)
-        self._process.may_send(crossings)
-        for crossing, (payload, _) in zip(crossings, items, strict=True):
-            self._crossings.may_begin(payload, *crossing)
+        commands = self._process.may_send(crossings)
+        for crossing in crossings:
+            self._crossings.may_begin(commands.get(crossing, ""))
             self._crossings.begin(*crossing)
         try:
             outcomes = list(self._connector.upsert_many(resource, items))
@@ -301,9 +300,9 @@ class Watched:
             outcomes = [error] * len(items)
             raise
         finally:
-            for crossing, (payload, _), outcome in zip(crossings, items, outcomes, strict=True):
+            for crossing, outcome in zip(crossings, outcomes, strict=True):
                 self._crossings.end(outcome, *crossing)
-                self._crossings.put_off_by(outcome, payload, *crossing)
+                self._crossings.put_off_by(outcome, commands.get(crossing, ""))
         self._process.came_back(crossings)
         return outcomes  # type: ignore[return-value]
 
@@ -346,7 +345,7 @@ class Process:
             connector = SYSTEMS[system].connect(settings, world)
             self.hub._connectors[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
         self.fiber = self.wakes_at = None
-        self._held: set[tuple[str, str, str]] = set()
+        self._held: dict[tuple[str, str, str], str] = {}
 
     def begin(self, job: str, work: Callable[[Hub], Any]) -> None:
         self.fiber = Fiber(job, partial(work, self.hub))
@@ -373,20 +372,23 @@ class Process:
         self.fiber.hand_over("asleep")
         self.wakes_at = None
 
-    def may_send(self, crossings: Sequence[tuple[str, str, str]]) -> None:
-        """Violation for a record whose lease was lost when the worker looked last, just before it began to send."""
+    def may_send(self, crossings: Sequence[tuple[str, str, str]]) -> Mapping[tuple[str, str, str], str]:
+        """The commands of these records. Violation for one whose lease was lost when the worker looked last, which is
+        just before it begins to send."""
         if self.fiber is None or not self.fiber.running:
-            return
-        if lost := set(crossings) - self._held:
+            return {}
+        if lost := set(crossings) - self._held.keys():
             raise Violation("what is not leased is not sent", str(sorted(lost)))
+        return self._held
 
     def came_back(self, crossings: Sequence[tuple[str, str, str]]) -> None:
-        if self.fiber is not None and self.fiber.running and not set(crossings) <= self._leased():
+        if self.fiber is not None and self.fiber.running and not set(crossings) <= self._leased().keys():
             self.run.sometimes["a worker came back without its lease"] += 1
 
-    def _leased(self) -> set[tuple[str, str, str]]:
+    def _leased(self) -> dict[tuple[str, str, str], str]:
+        """The records that it has leased, and by which command."""
         rows = self.run.sql.execute("SELECT key, system, resource, record_id FROM outbox WHERE state = 'sending'")
-        return {(row[1], row[2], row[3]) for row in rows if self.run.crossings.holders.get(row[0]) == self.name}
+        return {(row[1], row[2], row[3]): row[0] for row in rows if self.run.crossings.holders.get(row[0]) == self.name}
 
     def _fault(self, point: str, /) -> None:
         if point == "outbox.before_send":
