@@ -20,6 +20,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -136,5 +137,4 @@ def _usage(path: Path, account_id: str) -> Iterator[MeteredQuantity]:
 
 
 def _together(one: MeteredQuantity, other: MeteredQuantity) -> MeteredQuantity:
-    sums = {"quantity": one.quantity + other.quantity, "events": one.events + other.events}
-    return one.model_copy(update=sums)
+    return replace(one, quantity=one.quantity + other.quantity, events=one.events + other.events)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from core.errors import Misconfigured, Rejected
 from core.fx import Exchange
@@ -198,9 +198,6 @@ class PriceBook(Noun):
     layers: tuple[Layer, ...] = ()
     rules: tuple[Rule, ...] = ()
 
-    _exchange: Exchange | None = PrivateAttr(None)
-    _converted: frozenset[str] = PrivateAttr(frozenset())
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if found := [f"{_spell(path)}: {text}" for path, text in _contradictions(self.model_dump())]:
@@ -215,20 +212,27 @@ class PriceBook(Noun):
 
     def sells_at(self, version: str, exchange: Exchange | None, converted: frozenset[str]) -> None:
         """Makes this the book of that version in another currency; ``core.currencies`` alone calls it."""
-        self.__dict__["version"], self._exchange, self._converted = version, exchange, converted
+        self.__dict__ |= {"version": version, "_exchanges": dict.fromkeys(converted, exchange)}
+
+    @cached_property
+    def _exchanges(self) -> dict[str, Exchange | None]:
+        """The charges whose prices are of another currency, each with its rate (None: none is known)."""
+        return {}
 
     def converts(self, code: str) -> bool:
         """Whether the prices of a charge are of another currency than the book sells in here."""
-        return code in self._converted
+        return code in self._exchanges
 
     def exchange_of(self, code: str) -> Exchange | None:
         """The rate at which the exact amounts of a charge are converted; None: they are not.
 
         Rejected when they are, and the book was given no rate.
         """
-        if code in self._converted and self._exchange is None:
+        if code not in self._exchanges:
+            return None
+        if (exchange := self._exchanges[code]) is None:
             raise Rejected(f"{code} is priced at a dated exchange rate, and none is known", record=code, field="rate")
-        return self._exchange if code in self._converted else None
+        return exchange
 
     @cached_property
     def evaluation(self) -> tuple[Rule | Charge, ...]:

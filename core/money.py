@@ -17,6 +17,7 @@ from iso4217 import Currency
 from pydantic_core import core_schema
 
 from core.rational import Fraction
+from core.values import itself_or
 
 Exact: TypeAlias = Decimal | Fraction | int
 
@@ -155,18 +156,11 @@ class Money:
         """JSON form ``{"amount": "12.34", "currency": "USD"}``; Python form is Money itself."""
 
         def parse(value: Any) -> Money:
-            if isinstance(value, Money):
-                return value
             if isinstance(value, dict) and value.keys() == {"amount", "currency"} and isinstance(value["amount"], str):
                 return cls.of(Decimal(value["amount"]), value["currency"])
             raise ValueError('money is {"amount": "<text>", "currency": "<ISO 4217>"}')
 
-        return core_schema.no_info_plain_validator_function(
-            parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda money: {"amount": str(money.amount), "currency": money.currency}, when_used="json"
-            ),
-        )
+        return itself_or(cls, parse, lambda money: {"amount": str(money.amount), "currency": money.currency})
 
 
 def round_money(exact: Exact, currency: str, mode: Rounding = Rounding.HALF_UP) -> Money:

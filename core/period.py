@@ -13,6 +13,7 @@ from dateutil.relativedelta import relativedelta
 from pydantic_core import core_schema
 
 from core.rational import Fraction
+from core.values import itself_or
 
 
 @cache
@@ -86,20 +87,13 @@ class DateSpan:
         """JSON form ``{"start": "2026-10-01", "end": "2026-11-01"}``, end exclusive."""
 
         def parse(value: Any) -> DateSpan:
-            if isinstance(value, DateSpan):
-                return value
             if isinstance(value, dict) and value.keys() == {"start", "end"}:
                 return cls(
                     *(date.fromisoformat(value[k]) if isinstance(value[k], str) else value[k] for k in ("start", "end"))
                 )
             raise ValueError('a span of days is {"start": <date>, "end": <date, exclusive>}')
 
-        return core_schema.no_info_plain_validator_function(
-            parse,
-            serialization=core_schema.plain_serializer_function_ser_schema(
-                lambda span: {"start": span.start.isoformat(), "end": span.end.isoformat()}, when_used="json"
-            ),
-        )
+        return itself_or(cls, parse, lambda span: {"start": span.start.isoformat(), "end": span.end.isoformat()})
 
 
 @dataclass(frozen=True, slots=True)

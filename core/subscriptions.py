@@ -85,7 +85,7 @@ def months_on(day: date, months: int) -> date:
 
 def service_periods(
     charge: Charge, line: SubscriptionCharge, around: DateSpan, subscribed_on: date
-) -> Iterator[tuple[DateSpan, DateSpan]]:
+) -> tuple[tuple[DateSpan, DateSpan], ...]:
     """(part served, whole) of each service period that touches ``around``, in order: no gap, no overlap.
 
     ``subscribed_on``: when the subscription started, where the charge counts its periods from there.
@@ -97,7 +97,7 @@ def service_periods(
             anchor = line.starts_on
         case Align.SUBSCRIPTION:
             anchor = subscribed_on
-    yield from _served(anchor, charge.every_months, around, line.starts_on, line.ends_on or date.max)
+    return _served(anchor, charge.every_months, around, line.starts_on, line.ends_on or date.max)
 
 
 @lru_cache(maxsize=65536)
@@ -133,7 +133,10 @@ def due(subscription: Subscription, line: SubscriptionCharge, charge: Charge, bi
         if day.overlap(billing):
             yield Due(subscription, line, charge, day, day)
         return
+    in_advance = charge.timing is Timing.ADVANCE
     for service, whole in service_periods(charge, line, billing, subscription.starts_on):
-        deciding = service.start if charge.timing is Timing.ADVANCE else service.last_day
-        if billing.start <= deciding < billing.end:
+        falls_due = (
+            billing.start <= service.start < billing.end if in_advance else billing.start < service.end <= billing.end
+        )
+        if falls_due:
             yield Due(subscription, line, charge, service, whole)

@@ -39,7 +39,9 @@ def to_micro(quantity: Decimal) -> int:
 def from_micro(micro: int) -> Decimal:
     """The quantity of that many millionths, without trailing zeros (``3.5``, ``120``)."""
     whole, rest = divmod(abs(micro), MICRO)
-    text = f"{whole}.{rest:06d}".rstrip("0") if rest else str(whole)
+    if not rest:
+        return Decimal(whole if micro >= 0 else -whole)
+    text = f"{whole}.{rest:06d}".rstrip("0")
     return Decimal(f"-{text}" if micro < 0 else text)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from core.accounts import Account
@@ -196,6 +196,6 @@ def with_late(
     windows, changes = usage_windows(book, subscriptions, billing), []
     for change in differences:
         parts = parts_of(windows, change.now.meter, change.now.site_id, billing)
-        into = change.now.model_copy(update={"service": None if parts == (billing,) else parts[-1]})
+        into = replace(change.now, service=None if parts == (billing,) else parts[-1])
         changes.append(change.model_copy(update={"now": into}))
     return carried(metered, changes)

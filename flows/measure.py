@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from core.accounts import Account, ZoneChange, Zones
@@ -70,7 +71,7 @@ def measure(
             span, own = spans[quantity.account_id][turn], windows[quantity.account_id]
             parts = parts_of(own, quantity.meter, quantity.site_id, billing)
             if span in parts:
-                part = quantity if parts == (billing,) else quantity.model_copy(update={"service": span})
+                part = quantity if parts == (billing,) else replace(quantity, service=span)
                 found[quantity.account_id].append(part)
     return found
 

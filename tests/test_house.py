@@ -29,6 +29,7 @@ ARROWS = {
 FLOORS = {
     "errors": 0,
     "rational": 0,
+    "values": 0,
     "ports": 1,
     "money": 1,
     "period": 2,

@@ -80,14 +80,13 @@ def measure(
     load_cuts(connection, cuts)
     if any(meter.bands for meter in meters):
         _load_local_cuts(connection, cuts)
-    table(connection, "defined", "meter varchar", [(name,) for name in sorted({meter.reads for meter in meters})])
+    defined = ", ".join(quoted(name) for name in sorted({meter.reads for meter in meters}))
     shapes: dict[str, list[Meter]] = {}
     for meter in meters:
         shapes.setdefault(_shape(meter), []).append(meter)
     with without_collecting():
-        found = _scan(
-            connection, files, Meter(name="undefined"), "e.meter", "e.meter not in (select meter from defined)"
-        )
+        undefined = f"e.meter not in ({defined})" if defined else "true"
+        found = _scan(connection, files, Meter(name="undefined"), "e.meter", undefined)
         for alike in shapes.values():
             rows = [(meter.reads, meter.name, *_increments(meter.increments)) for meter in alike]
             table(connection, "measured", "reads varchar, name varchar, least bigint, step bigint", rows)

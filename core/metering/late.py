@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from core.meters import ADDITIVE, Aggregation, Meter
@@ -56,10 +57,9 @@ def carried(
 def _sum(open_quantity: MeteredQuantity | None, change: LateUsage) -> MeteredQuantity:
     now, before = change.now, change.before
     new = Counter(now.each) - Counter(before.each if before else ())
-    return now.model_copy(
-        update={
-            "quantity": change.difference + (open_quantity.quantity if open_quantity else Decimal(0)),
-            "events": now.events - (before.events if before else 0) + (open_quantity.events if open_quantity else 0),
-            "each": (*(open_quantity.each if open_quantity else ()), *sorted(new.elements())),
-        }
+    return replace(
+        now,
+        quantity=change.difference + (open_quantity.quantity if open_quantity else Decimal(0)),
+        events=now.events - (before.events if before else 0) + (open_quantity.events if open_quantity else 0),
+        each=(*(open_quantity.each if open_quantity else ()), *sorted(new.elements())),
     )

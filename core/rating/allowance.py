@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import date
 
 from core.accounts import Account
@@ -91,34 +90,30 @@ def in_order(granted: Fraction, used: Sequence[Fraction]) -> list[Fraction]:
     return shares
 
 
-def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: Sequence[str]) -> list[Item]:
-    """The items after the allowance was drawn: charge after charge, inside a charge by its ``share``.
+def allow(allowance: Allowance, units: Fraction, items: Sequence[Item], sites: Sequence[str]) -> None:
+    """Let the items draw the allowance: charge after charge, inside a charge by its ``share``.
 
     Charges that price the same usage (meter, filter, site and days) draw once and both go without it.
     """
-    result = list(items)
     drawn: dict[tuple[object, ...], Fraction] = {}
     left = units
     order = {site: index for index, site in enumerate(sites)}
     for code in allowance.charges:
-        users: dict[tuple[object, ...], list[int]] = defaultdict(list)
-        for index, item in enumerate(items):
+        users: dict[tuple[object, ...], list[Item]] = defaultdict(list)
+        for item in items:
             if item.code == code:
-                users[_source(item.charge, item)].append(index)
+                users[_source(item.charge, item)].append(item)
         fresh = sorted((key for key in users if key not in drawn), key=lambda key: order.get(str(key[0]), len(order)))
         weight = Fraction(allowance.weights.get(code, 1))
-        used = [result[users[key][0]].left * weight for key in fresh]
+        used = [users[key][0].left * weight for key in fresh]
         shares = in_order(units, used) if allowance.share == "in_order" else draw(units, used, allowance.places)
         units -= added(shares)
         drawn |= {key: share / weight for key, share in zip(fresh, shares, strict=True)}
-        for key, indexes in users.items():
-            for index in indexes:
-                if drawn[key]:
-                    taken = drawn[key] * weight if key in fresh and index == indexes[0] else NOTHING
-                    note = Draw(allowance=allowance.id, units=drawn[key], taken=taken, held=left)
-                    left -= taken
-                    result[index] = replace(result[index], draws=(*result[index].draws, note))
-    return result
+        for key, alike in users.items():
+            for item in alike if drawn[key] else ():
+                taken = drawn[key] * weight if key in fresh and item is alike[0] else NOTHING
+                item.draw(Draw(allowance=allowance.id, units=drawn[key], taken=taken, held=left))
+                left -= taken
 
 
 def _source(charge: Charge, item: Item) -> tuple[object, ...]:

@@ -19,17 +19,14 @@ from core.money import Money, Rounding, exponent
 from core.period import start_of_day
 from core.prices import (
     Blocks,
-    Capacity,
     Commitment,
     Committed,
     Flat,
     Graduated,
     Matrix,
     Model,
-    Package,
     Percentage,
     PerUnit,
-    PreRated,
     Stairstep,
     Tier,
     TierBounds,
@@ -46,38 +43,37 @@ if TYPE_CHECKING:
     from core.rating.lines import RatedLine
     from core.rating.measured import Part
 
+_WHOLE = Fraction(1)
+
 
 def check(line: RatedLine, book: PriceBook) -> None:
     """TieBroken unless the line follows from the book and its own derivation."""
     told, charge = line.derivation, _chosen(line, book)
+    committed = charge.model.kind == "commitment"
     require("line was priced by this book", line.id, told.book_version, book.version)
     _check_quantities(line, charge)
-    tape = _sum(
-        step.quantity * step.rate * step.factor if step.factor != 1 else step.quantity * step.rate
-        for step in told.steps
-    )
-    if not isinstance(charge.model, Commitment):
+    tape = _sum([step.quantity * step.rate * step.factor for step in told.steps])
+    if not committed:
         require(
             "steps = price of the quantity",
             line.id,
             tape,
             _spend(charge, _served(line, charge) * _priced(charge, told)),
         )
-    exchange = None if any(one.winner == "order" for one in told.choices) else book.exchange_of(charge.code)
-    if isinstance(charge.model, Commitment):
-        exchange = None
+    ordered = any(one.winner == "order" for one in told.choices)
+    exchange = None if ordered or committed else book.exchange_of(charge.code)
     require("converted at the rate of the book", line.id, told.exchange, exchange)
     tape = tape if exchange is None else tape * exchange.rate
     require("exact amount = sum of its steps, converted", line.id, told.exact, tape)
     whole = _rounded(tape, book.currency, told.rounding)
-    if told.share is None and (book.rounding_at is RoundingAt.LINE or isinstance(charge.model, Commitment)):
+    if told.share is None and (book.rounding_at is RoundingAt.LINE or committed):
         require("listed amount = exact amount rounded", line.id, told.rounded, whole)
     elif told.share is None:
         off = abs(told.rounded.minor - tape * 10 ** exponent(book.currency))
         require("listed amount is within a minor unit of the exact amount", line.id, off < 1, True)
     else:
         require("pooled amount = exact amount rounded", line.id, told.share.amount, whole)
-    off = sum(change.amount.minor for change in told.adjustments)
+    off = sum([change.amount.minor for change in told.adjustments])
     due, before = told.rounded.minor + off, told.billed
     if before is not None:
         due = (0 if before.withdrawn else due) - before.amount.minor
@@ -136,17 +132,18 @@ def _chosen(line: RatedLine, book: PriceBook) -> Charge:
 
 def _check_quantities(line: RatedLine, charge: Charge) -> None:
     told = line.derivation
-    left = told.measured - _sum(one.units for one in told.draws) if told.draws else told.measured
+    left = told.measured - _sum([one.units for one in told.draws])
     if told.share is not None:
         require("share of the pool = measured - included", line.id, told.share.units, left)
         left = told.share.pool
-    groups = [_quantity(parts) for parts in _groups(charge, told).values()] if charge.group_by else [left]
-    require("groups = measured - included", line.id, _sum(groups), left)
+    groups = [left]
+    if charge.group_by:
+        groups = [_quantity(parts) for parts in _groups(charge, told).values()]
+        require("groups = measured - included", line.id, _sum(groups), left)
     converted = [_convert(charge, units) for units in groups]
     require("converted = measured - included, converted", line.id, told.converted, _sum(converted))
-    require(
-        "free units = what the charge includes", line.id, told.included, _sum(_free(charge, one) for one in converted)
-    )
+    free = _sum([_free(charge, one) for one in converted])
+    require("free units = what the charge includes", line.id, told.included, free)
     require("priced + free = converted", line.id, told.priced + told.included, told.converted)
 
 
@@ -155,6 +152,7 @@ def _free(charge: Charge, units: Fraction) -> Fraction:
 
 
 def _sum(values: Iterable[Fraction]) -> Fraction:
+    """The sum, of none zero; lists sum faster than generators, and most are short."""
     return sum(values, NOTHING)
 
 
@@ -177,7 +175,7 @@ def _groups(charge: Charge, told: Derivation) -> dict[tuple[str, ...], list[Part
 
 def _served(line: RatedLine, charge: Charge) -> Fraction:
     if charge.kind is not ChargeKind.RECURRING or charge.proration is Proration.NONE:
-        return Fraction(1)
+        return _WHOLE
     served, whole = line.service_period, line.derivation.full_period
     if charge.proration is Proration.SECOND:
         days = (served.start, served.end, whole.start, whole.end)
@@ -214,35 +212,35 @@ def _share(parts: Sequence[Part], units: Fraction) -> Sequence[Part]:
 
 
 def _quantity(parts: Sequence[Part]) -> Fraction:
-    return _sum(part.quantity for part in parts)
+    return _sum([part.quantity for part in parts])
 
 
 def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Fraction | None) -> Fraction:
-    match model:
-        case Flat():
+    match model.kind:
+        case "flat":
             return exactly(model.amount)
-        case PerUnit():
+        case "per_unit":
             return quantity * exactly(model.unit_amount)
-        case PreRated():
+        case "pre_rated":
             return quantity * exactly(model.multiplier)
-        case Package():
+        case "package":
             ratio = (quantity - exactly(model.free_units)) / exactly(model.package_size)
             whole = -(-ratio // 1) if model.partial_package == "up" else ratio // 1
             return max(NOTHING, Fraction(whole)) * exactly(model.package_amount)
-        case Graduated():
+        case "graduated":
             return _graduated(model, quantity)
-        case Volume() | Stairstep():
+        case "volume" | "stairstep":
             return _single_tier(model, quantity, quantity if tier_by is None else tier_by)
-        case Percentage():
+        case "percentage":
             return _percentage(model, quantity, parts)
-        case Matrix():
+        case "matrix":
             by_cell: dict[int, list[Part]] = {}
             for part in parts:
                 by_cell.setdefault(_cell(model, part), []).append(part)
-            return _sum(_cost(model.cells[i].model, _quantity(used), used, None) for i, used in by_cell.items())
-        case Blocks():
+            return _sum([_cost(model.cells[i].model, _quantity(used), used, None) for i, used in by_cell.items()])
+        case "blocks":
             return sum((_blocks(model, unit, parts) for unit in {part.dimensions[model.by] for part in parts}), NOTHING)
-        case Capacity():
+        case "capacity":
             used_units = {part.dimensions[model.by] for part in parts}
             prices = [
                 step.price
@@ -250,9 +248,9 @@ def _cost(model: Model, quantity: Fraction, parts: Sequence[Part], tier_by: Frac
                 if all(_fits(step.limits.get(unit), _of(model.by, unit, parts)) for unit in used_units)
             ]
             return Fraction(prices[0])
-        case Committed():
+        case "committed":
             return sum((_committed(model, part) for part in parts), NOTHING)
-        case Commitment():
+        case "commitment":
             raise AssertionError("a commitment is checked with its bill")
 
 
@@ -307,8 +305,7 @@ def _percentage(model: Percentage, quantity: Fraction, parts: Sequence[Part]) ->
 
 
 def _cell(model: Matrix, part: Part) -> int:
-    fits = [all(part.dimensions.get(key) == value for key, value in cell.when.items()) for cell in model.cells]
-    return fits.index(True)
+    return [cell.when.items() <= part.dimensions.items() for cell in model.cells].index(True)
 
 
 def _of(by: str, unit: str, parts: Sequence[Part]) -> Fraction:
@@ -406,7 +403,7 @@ def _check_rule(rule: Rule, lines: Sequence[RatedLine], running: dict[str, int],
     }
     if any(taken.values()):
         codes = acts_on(rule, book.charges)
-        base = Fraction(sum(max(0, running[line.id]) for line in lines if line.charge_code in codes))
+        base = sum(max(0, running[line.id]) for line in lines if line.charge_code in codes)
         scale = 10 ** exponent(book.currency)
         match rule.then:
             case PercentOff(percent=percent):
@@ -416,7 +413,7 @@ def _check_rule(rule: Rule, lines: Sequence[RatedLine], running: dict[str, int],
             case MaximumSpend(amount=amount):
                 off = base - min(base, _nearest(Fraction(amount) * scale, book.rounding))
             case _:
-                off = NOTHING
+                off = 0
         require("rule took off what it says", rule.id, -sum(taken.values()), off)
     for line_id, minor in taken.items():
         running[line_id] += minor
@@ -431,29 +428,29 @@ def _check_commitment(charge: Charge, lines: Sequence[RatedLine], met: int, book
             require("commitment = what is missing of it", line.id, line.derivation.exact, missing)
 
 
-def _nearest(value: Fraction, mode: Rounding) -> Fraction:
+def _nearest(value: Fraction, mode: Rounding) -> int:
     """Rounded by the rule's definition: the nearest whole number, or the neighbour the mode names."""
     below, rest = divmod(value.numerator, value.denominator)
     if not rest:
-        return value
+        return below
     candidates, up = [below, below + 1], value.denominator - rest
     nearest = candidates if rest == up else [below] if rest < up else [below + 1]
     match mode:
         case Rounding.UP:
-            return Fraction(max(candidates, key=abs))
+            return max(candidates, key=abs)
         case Rounding.DOWN:
-            return Fraction(min(candidates, key=abs))
+            return min(candidates, key=abs)
         case Rounding.CEIL:
-            return Fraction(max(candidates))
+            return max(candidates)
         case Rounding.FLOOR:
-            return Fraction(min(candidates))
+            return min(candidates)
         case Rounding.HALF_UP:
-            return Fraction(max(nearest, key=abs))
+            return max(nearest, key=abs)
         case Rounding.HALF_DOWN:
-            return Fraction(min(nearest, key=abs))
+            return min(nearest, key=abs)
         case Rounding.HALF_EVEN:
-            return Fraction(nearest[0] if len(nearest) == 1 else next(one for one in nearest if one % 2 == 0))
+            return nearest[0] if len(nearest) == 1 else next(one for one in nearest if one % 2 == 0)
 
 
 def _rounded(exact: Fraction, currency: str, mode: Rounding) -> Money:
-    return Money(int(_nearest(exact * 10 ** exponent(currency), mode)), currency)
+    return Money(_nearest(exact * 10 ** exponent(currency), mode), currency)

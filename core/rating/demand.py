@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from core.accounts import Account
 from core.catalog import Charge, ChargeKind, PriceBook, Scope
 from core.errors import Rejected
-from core.exact import added
+from core.exact import added, exactly, fraction_of
 from core.meters import ADDITIVE, Meter
 from core.period import DateSpan
 from core.rating.derivation import Draw
@@ -25,7 +25,7 @@ class Item:
     """A due charge at one site (and contact) with the parts it prices, on its way to a line.
 
     ``charge`` is the charge as the price layers leave it, ``choices`` what they chose. ``measured`` is the quantity of
-    the parts, ``left`` what remains of it after the included units drawn.
+    the parts, ``left`` what remains of it after the included units drawn (see :meth:`draw`).
     """
 
     due: Due
@@ -35,16 +35,18 @@ class Item:
     charge: Charge
     choices: tuple[Choice, ...] = ()
     draws: tuple[Draw, ...] = ()
+    code: str = field(init=False)
     measured: Fraction = field(init=False)
     left: Fraction = field(init=False)
 
     def __post_init__(self) -> None:
-        self.measured = added([part.quantity for part in self.parts])
-        self.left = self.measured - added([one.units for one in self.draws]) if self.draws else self.measured
+        self.code = self.charge.code
+        self.left = self.measured = added([part.quantity for part in self.parts])
 
-    @property
-    def code(self) -> str:
-        return self.charge.code
+    def draw(self, note: Draw) -> None:
+        """Goes without the included units of ``note``."""
+        self.draws += (note,)
+        self.left -= note.units
 
     @property
     def left_parts(self) -> tuple[Part, ...]:
@@ -78,10 +80,10 @@ def items(
     for quantity in metered:
         if quantity.account_id != account.id:
             raise _refuse(quantity, f"it belongs to another account than {account.id}")
-        contact = quantity.dimensions.get("contact")
+        contact = quantity.dimensions.get("contact") if contacts else None
         for index in _takers(usage, by_meter[quantity.meter], quantity):
             site = usage[index].line.site_id if usage[index].charge.scope is Scope.ACCOUNT else quantity.site_id
-            part = Part(quantity.dimensions, Fraction(quantity.quantity), quantity.events, quantity.each)
+            part = Part(quantity.dimensions, fraction_of(quantity.quantity), quantity.events, quantity.each)
             if quantity.service is not None and quantity.meter in whole:
                 same = index, quantity.site_id, tuple(sorted(quantity.dimensions.items()))
                 if same in parts_of_whole:
@@ -90,7 +92,7 @@ def items(
                 parts_of_whole.add(same)
             taken[index][site, contact if contact in contacts else None].append(part)
     bought = [
-        Item(one, one.line.site_id, None, (Part({}, Fraction(one.line.quantity)),), one.charge)
+        Item(one, one.line.site_id, None, (Part({}, exactly(one.line.quantity)),), one.charge)
         for one in dues
         if one.charge.kind is not ChargeKind.USAGE
     ]

@@ -56,7 +56,7 @@ class Step(Noun):
 
 def amount_of(steps: Iterable[Step], *kinds: StepKind) -> Fraction:
     """The sum of the steps, of those kinds only where any is named."""
-    return added(step.amount for step in steps if not kinds or step.kind in kinds)
+    return added([step.amount for step in steps if not kinds or step.kind in kinds])
 
 
 class Draw(Noun):

@@ -16,12 +16,12 @@ from core.errors import Rejected
 from core.exact import NOTHING, added, share_out, to_decimal
 from core.money import Money, allocate, round_money, total
 from core.period import DateSpan
-from core.prices import Blocks, Capacity, Commitment, Committed, Flat, Matrix, Percentage, PerUnit
+from core.prices import Commitment
 from core.rating import commitment
 from core.rating.allowance import allow
 from core.rating.check import check_bill
 from core.rating.demand import Item, items
-from core.rating.derivation import Derivation, Share, StepKind, amount_of
+from core.rating.derivation import Derivation, Share, amount_of
 from core.rating.layers import Place, resolve
 from core.rating.lines import RatedLine
 from core.rating.measured import MeteredQuantity, Part
@@ -33,6 +33,9 @@ from core.rating.tiers import ONE
 from core.rational import Fraction
 from core.subscriptions import Due, Subscription, due
 from core.terms import Level
+
+#: The price models that look at the parts of a quantity.
+_BY_PARTS = frozenset({"percentage", "matrix", "blocks", "capacity", "committed"})
 
 
 def rate(
@@ -66,7 +69,7 @@ def rate(
     ]
     sites = [site.id for site in account.sites]
     for one in sources(book, account, subscriptions, billing_period, metered, held, carried_out):
-        todo = allow(one.terms, one.units, todo, sites)
+        allow(one.terms, one.units, todo, sites)
     drafts = _drafts(book, todo)
     entries = [
         Entry(item.code, item.measured, None if draft is None else draft.rounded)
@@ -145,7 +148,7 @@ def _drafts(book: PriceBook, todo: Sequence[Item]) -> list[Derivation | None]:
     for index, item in enumerate(todo):
         if item.charge.scope in (Scope.POOL, Scope.TIER_BY_POOL):
             pools.setdefault((item.due.line.id, item.due.service), []).append(index)
-        elif not isinstance(item.charge.model, Commitment):
+        elif item.charge.model.kind != "commitment":
             drafts[index] = _alone(book, item)
     for indexes in pools.values():
         members = [todo[index] for index in indexes]
@@ -169,8 +172,9 @@ def _rounded_together(book: PriceBook, drafts: Sequence[Derivation | None]) -> l
 
 
 def _alone(book: PriceBook, item: Item, tier_by: Fraction | None = None) -> Derivation:
-    priced = price_charge(item.charge, item.left_parts, factor=_factor(item), tier_by=tier_by)
-    return _derivation(book, item, priced, item.left_parts, tier_by)
+    parts = item.left_parts
+    priced = price_charge(item.charge, parts, factor=_factor(item), tier_by=tier_by)
+    return _derivation(book, item, priced, parts, tier_by)
 
 
 def _tiered_by_pool(book: PriceBook, members: Sequence[Item]) -> Iterator[Derivation]:
@@ -213,18 +217,16 @@ def _factor(item: Item) -> Fraction:
 
 
 def _events(item: Item) -> int:
-    return sum(part.events for part in item.parts)
+    return sum([part.events for part in item.parts])
 
 
 def _derivation(
     book: PriceBook, item: Item, priced: Priced, parts: tuple[Part, ...], tier_by: Fraction | None = None
 ) -> Derivation:
-    charge, mode = item.charge, item.charge.rounding or book.rounding
-    looks_at_parts = bool(charge.group_by) or isinstance(
-        charge.model, (Percentage, Matrix, Blocks, Capacity, Committed)
-    )
-    exchange = None if _ordered(item) or isinstance(charge.model, Commitment) else book.exchange_of(item.code)
-    if _ordered(item) and book.converts(item.code) and (charge.max_spend, charge.min_spend) != (None, None):
+    charge, mode, ordered = item.charge, item.charge.rounding or book.rounding, item.due.line.unit_price
+    looks_at_parts = charge.group_by or charge.model.kind in _BY_PARTS
+    exchange = None if ordered is not None or charge.model.kind == "commitment" else book.exchange_of(item.code)
+    if ordered is not None and book.converts(item.code) and (charge.max_spend, charge.min_spend) != (None, None):
         why = f"charge {item.code} bounds what it costs in another currency than the order states its price in"
         raise Rejected(why, record=item.due.subscription.id, field="max_spend")
     exact = priced.exact if exchange is None else priced.exact * exchange.rate
@@ -232,7 +234,7 @@ def _derivation(
         book=book.name,
         book_version=book.version,
         choices=item.choices,
-        ordered=item.due.line.unit_price,
+        ordered=ordered,
         events=_events(item),
         measured=item.measured,
         draws=item.draws,
@@ -251,17 +253,18 @@ def _derivation(
     )
 
 
-def _ordered(item: Item) -> bool:
-    """Whether an item has the unit price of its order, which is in the currency of the order."""
-    return item.due.line.unit_price is not None
-
-
 def _line(item: Item, told: Derivation) -> RatedLine:
-    one, place = item.due, [item.site_id] * (item.site_id != item.due.line.site_id) + [item.contact_id]
-    prices = [step for step in told.steps if step.kind is StepKind.PRICE]
-    single = len(told.steps) == 1 and isinstance(item.charge.model, (Flat, PerUnit)) and told.share is None
+    one, amount = item.due, told.rounded
+    place = [f"{one.line.id}@{one.service.start}"]
+    if item.site_id and item.site_id != one.line.site_id:
+        place.append(item.site_id)
+    if item.contact_id:
+        place.append(item.contact_id)
+    single = len(told.steps) == 1 and item.charge.model.kind in ("flat", "per_unit") and told.share is None
+    if told.adjustments:
+        amount = total([amount, *(change.amount for change in told.adjustments)], amount.currency)
     return RatedLine(
-        id="/".join([f"{one.line.id}@{one.service.start}", *(part for part in place if part)]),
+        id="/".join(place),
         subscription_id=one.subscription.id,
         subscription_charge_id=one.line.id,
         order_line_id=one.line.order_line_id,
@@ -272,7 +275,7 @@ def _line(item: Item, told: Derivation) -> RatedLine:
         description=item.charge.name,
         service_period=one.service,
         quantity=to_decimal(told.priced if told.share is None else told.share.units),
-        unit_price=to_decimal(prices[0].rate) if single else None,
-        amount=total([told.rounded, *(change.amount for change in told.adjustments)], told.rounded.currency),
+        unit_price=to_decimal(told.steps[0].rate) if single else None,
+        amount=amount,
         derivation=told,
     )

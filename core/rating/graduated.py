@@ -11,7 +11,7 @@ from core.exact import NOTHING, exactly
 from core.prices import Graduated, WhenEmpty
 from core.rating.derivation import Step
 from core.rating.measured import Measured
-from core.rating.tiers import ONE, inside, lower_bounds, refuse_outside
+from core.rating.tiers import ONE, inside, refuse_outside
 
 
 def price(model: Graduated, measured: Measured) -> Iterator[Step]:
@@ -20,7 +20,10 @@ def price(model: Graduated, measured: Measured) -> Iterator[Step]:
     if quantity == 0:
         flat = ONE if model.when_empty is WhenEmpty.CHARGE_FIRST_TIER else NOTHING
         yield from inside(model.tiers[0], 1, quantity, flat=flat)
-    for number, (tier, lower) in enumerate(zip(model.tiers, lower_bounds(model), strict=True), start=1):
-        if quantity > lower:
-            upper = quantity if tier.up_to is None else min(quantity, exactly(tier.up_to))
-            yield from inside(tier, number, upper - lower, flat=ONE)
+    lower = NOTHING
+    for number, tier in enumerate(model.tiers, start=1):
+        if quantity <= lower:
+            break
+        upper = quantity if tier.up_to is None else min(quantity, exactly(tier.up_to))
+        yield from inside(tier, number, upper - lower)
+        lower = upper

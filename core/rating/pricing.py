@@ -7,7 +7,7 @@ take off the percentage, then what is above the maximum, then add what is missin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -96,6 +96,10 @@ class Earlier:
         return self.position in (Position.SINGLE, Position.LAST)
 
 
+#: The service period is billed in one part, so there is nothing earlier.
+SINGLE = Earlier()
+
+
 @dataclass(frozen=True, slots=True)
 class Priced:
     """``quantity``: what the model priced in this part, after ``included`` free units; earlier parts before it.
@@ -115,27 +119,35 @@ def price_charge(
     parts: Sequence[Part],
     *,
     factor: Fraction = ONE,
-    earlier: Earlier = Earlier(),
+    earlier: Earlier = SINGLE,
     tier_by: Fraction | None = None,
 ) -> Priced:
     """The price of a charge for the parts of a quantity; ``factor`` is the share of the service period served."""
-    groups = grouped(charge, parts)
-    priced = [_price_group(charge, group, earlier, tier_by) for group in groups.values()]
-    steps = tuple(
-        step
-        if factor == ONE and not key
-        else step.model_copy(update={"factor": factor, "what": f"{' '.join(key)}: {step.what}" if key else step.what})
-        for key, one in zip(groups, priced, strict=True)
-        for step in one.steps
-    )
-    amount = amount_of(steps)
+    priced = [
+        _named(_price_group(charge, group, earlier, tier_by), key) for key, group in grouped(charge, parts).items()
+    ]
+    whole = priced[0] if len(priced) == 1 else _together(priced)
+    steps, amount = whole.steps, whole.exact
+    if factor != ONE:
+        steps = tuple(step.model_copy(update={"factor": factor}) for step in steps)
+        amount *= factor
     spend = tuple(_spend(charge, amount, earlier))
+    if factor == ONE and not spend:
+        return whole
+    return replace(whole, steps=(*steps, *spend), exact=amount + amount_of(spend))
+
+
+def _named(priced: Priced, group: tuple[str, ...]) -> Priced:
+    return replace(priced, steps=tuple(step.named(" ".join(group)) for step in priced.steps)) if group else priced
+
+
+def _together(priced: Sequence[Priced]) -> Priced:
     return Priced(
         quantity=added(one.quantity for one in priced),
         earlier_quantity=added(one.earlier_quantity for one in priced),
         included=added(one.included for one in priced),
-        steps=(*steps, *spend),
-        exact=amount + amount_of(spend) if spend else amount,
+        steps=tuple(step for one in priced for step in one.steps),
+        exact=added(one.exact for one in priced),
     )
 
 
@@ -149,22 +161,17 @@ def grouped(charge: Charge, parts: Sequence[Part]) -> dict[tuple[str, ...], Sequ
     return dict(groups)
 
 
-@dataclass(frozen=True, slots=True)
-class _Group:
-    quantity: Fraction
-    earlier_quantity: Fraction
-    included: Fraction
-    steps: tuple[Step, ...]
-
-
-def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> _Group:
-    now = added(part.quantity for part in parts)
+def _price_group(charge: Charge, parts: Sequence[Part], earlier: Earlier, tier_by: Fraction | None) -> Priced:
+    now = added([part.quantity for part in parts])
     before, total = _converted(charge.conversion, now, earlier.quantity)
-    billed_before, billed = _above(exactly(charge.included), before), _above(exactly(charge.included), total)
+    free = exactly(charge.included)
+    billed_before, billed = _above(free, before), _above(free, total)
     measured = Measured(billed, _scaled(parts, now, billed), tier_by)
-    steps = tuple(_split(charge, measured, billed_before, earlier))
-    quantity = billed - billed_before if billed_before else billed
-    return _Group(quantity, billed_before, total - before - quantity, steps)
+    steps = (
+        price(charge.model, measured) if earlier is SINGLE else tuple(_split(charge, measured, billed_before, earlier))
+    )
+    quantity = billed - billed_before
+    return Priced(quantity, billed_before, total - before - quantity, steps, amount_of(steps))
 
 
 def _above(free: Fraction, quantity: Fraction) -> Fraction:
@@ -219,7 +226,7 @@ def _split(charge: Charge, measured: Measured, before: Fraction, earlier: Earlie
 
 
 def _usual_parts(charge: Charge) -> Parts:
-    if not isinstance(charge.model, Flat):
+    if charge.model.kind != "flat":
         return Parts.DIFFERENCE
     return Parts.FIRST if charge.timing is Timing.ADVANCE else Parts.LAST
 

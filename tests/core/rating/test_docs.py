@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args
@@ -47,7 +48,7 @@ def _usage(told: dict[str, Any]) -> list[MeteredQuantity]:
         for cell in told.get("cells", ())
     ]
     events = [
-        used(meter, str(sum(amounts))).model_copy(update={"each": tuple(map(Decimal, amounts)), "events": len(amounts)})
+        replace(used(meter, str(sum(amounts))), each=tuple(map(Decimal, amounts)), events=len(amounts))
         for meter, amounts in told.get("events", {}).items()
     ]
     return quantities + cells + events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -258,7 +259,7 @@ def test_models_that_look_at_the_parts_of_usage_agree_with_the_second_road(model
     one = {"code": "AAA", "model": model, "scope": scope, "group_by": groups, **more}
     pool = [] if model["kind"] == "percentage" else [{"id": "pool", "units": "11", "charges": ["AAA"]}]
     usage = [
-        used("aaa", str(sum(each)), site, x=x, y=y).model_copy(update={"each": tuple(each), "events": len(each)})
+        replace(used("aaa", str(sum(each)), site, x=x, y=y), each=tuple(each), events=len(each))
         for site, x, y, each in parts
     ]
     lines = october(book(one, allowances=pool), [bought("AAA")], usage, "S1", "S2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -112,7 +113,7 @@ def test_a_contract_renewed_inside_a_month_prices_each_day_by_its_own_charge() -
     new = bought("MIN", id="new", starts_on=date(2026, 10, 15))
     prices = book({"code": "MIN", "model": HUNDRED_FREE_AFTER})
     assert usage_windows(prices, [subscription(old, new)], OCTOBER) == {("min", None): HALVES}
-    cut = [metered("min", "80").model_copy(update={"service": half}) for half in HALVES]
+    cut = [replace(metered("min", "80"), service=half) for half in HALVES]
     lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
     assert amounts(lines) == {"old@2026-10-01": "80.00", "new@2026-10-15": "80.00"}
     with pytest.raises(Rejected, match="subscribed more than once"):
@@ -137,7 +138,7 @@ def test_usage_is_metered_by_the_service_periods_of_its_charge() -> None:
     """From the 15th to the 14th: the bill of October prices from 15 September, and leaves the rest of October."""
     prices = book({"code": "MIN", "model": per_unit("1"), "billing_day": 15})
     assert usage_windows(prices, [subscription(bought("MIN"))], OCTOBER) == {("min", None): (SEPTEMBER_15,)}
-    cut = [metered("min", "80").model_copy(update={"service": SEPTEMBER_15})]
+    cut = [replace(metered("min", "80"), service=SEPTEMBER_15)]
     assert amounts(rate(prices, account(), [subscription(bought("MIN"))], OCTOBER, cut)) == {
         "MIN-all@2026-09-15": "80.00"
     }
@@ -159,7 +160,7 @@ def test_days_of_a_month_that_no_charge_serves_are_measured_to_be_refused() -> N
     middle = DateSpan(date(2026, 10, 15), date(2026, 10, 20))
     assert usage_windows(prices, ended, OCTOBER) == {("min", None): (SEPTEMBER_15, middle, after)}
     with pytest.raises(Rejected, match="no charge that is due prices it"):
-        rate(prices, account(), ended, OCTOBER, [metered("min", "1").model_copy(update={"service": after})])
+        rate(prices, account(), ended, OCTOBER, [replace(metered("min", "1"), service=after)])
 
 
 def test_two_service_periods_of_one_meter_cut_it_where_either_begins() -> None:
@@ -170,7 +171,7 @@ def test_two_service_periods_of_one_meter_cut_it_where_either_begins() -> None:
     standing = [subscription(bought("MIN"), bought("ALL"))]
     (windows,) = usage_windows(prices, standing, OCTOBER).values()
     assert windows == (DateSpan(date(2026, 9, 15), OCTOBER.start), *HALVES)
-    cut = [metered("min", "10").model_copy(update={"service": part}) for part in windows]
+    cut = [replace(metered("min", "10"), service=part) for part in windows]
     assert amounts(rate(prices, account(), standing, OCTOBER, cut)) == {
         "MIN-all@2026-09-15": "20.00",
         "ALL-all@2026-10-01": "2.00",
@@ -183,7 +184,7 @@ def test_a_highest_is_never_the_sum_of_two_parts() -> None:
         {"code": "MIN", "model": per_unit("1")}, {"code": "ALL", "meter": "min", "model": per_unit("1")}, meters=[peak]
     )
     standing = [subscription(bought("MIN"), bought("ALL", starts_on=date(2026, 10, 15)))]
-    cut = [metered("min", "10").model_copy(update={"service": half}) for half in HALVES]
+    cut = [replace(metered("min", "10"), service=half) for half in HALVES]
     with pytest.raises(Rejected, match="in parts, which do not add up"):
         rate(prices, account(), standing, OCTOBER, cut)
 
@@ -192,7 +193,7 @@ def test_a_charge_with_parts_of_its_usage_fills_its_tiers_together() -> None:
     """From the 15th the site has a charge of its own; the account's charge prices what came before it, and the rest."""
     prices = book({"code": "MIN", "scope": "account", "model": HUNDRED_FREE_AFTER})
     standing = subscription(bought("MIN"), bought("MIN", S1, starts_on=date(2026, 10, 15)))
-    cut = [metered("min", "80", S1).model_copy(update={"service": half}) for half in HALVES]
+    cut = [replace(metered("min", "80", S1), service=half) for half in HALVES]
     lines = rate(prices, account(S1), [standing], OCTOBER, [*cut, metered("min", "30", S2)])
     assert amounts(lines) == {"MIN-all@2026-10-01": "100.00", f"MIN-{S1}@2026-10-15": "80.00"}
 
@@ -203,7 +204,7 @@ def test_included_units_are_drawn_by_the_usage_of_each_part_of_a_renewed_charge(
     new = bought("MIN", id="new", starts_on=date(2026, 10, 15))
     pool = {"id": "pool", "units": "100", "charges": ["MIN"]}
     prices = book({"code": "MIN", "model": per_unit("1")}, allowances=[pool])
-    cut = [metered("min", "80").model_copy(update={"service": half}) for half in HALVES]
+    cut = [replace(metered("min", "80"), service=half) for half in HALVES]
     lines = rate(prices, account(), [subscription(old, new)], OCTOBER, cut)
     assert amounts(lines) == {"old@2026-10-01": "30.00", "new@2026-10-15": "30.00"}
 
@@ -218,7 +219,7 @@ def test_the_demo_book_shows_layers_that_win_and_lose_and_rules_that_fire() -> N
     lines = [bought("VC-MIN", site), bought("VC-MIN-INTL", site), bought("VC-ENDPOINT", site, "40")]
     standing = subscription(*lines).model_copy(update={"account_id": "A-0002"})
     usage = [
-        metered(name, quantity, site).model_copy(update={"account_id": "A-0002"})
+        replace(metered(name, quantity, site), account_id="A-0002")
         for name, quantity in (("conference_minutes", "200000"), ("international_minutes", "40000"))
     ]
     found = {one.charge_code: one for one in rate(BOOK, customer, [standing], OCTOBER, usage)}
