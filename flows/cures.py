@@ -74,11 +74,14 @@ def _resource(kind: Kind) -> str:
     return RESOURCES.get(kind.record, kind.record)
 
 
-def _again(hub: Hub, work: Work, one: Break, resources: Iterable[str]) -> list[OutboxCommand]:
-    """What was written of the record is intended again, at one resource after the other."""
+def _again(
+    hub: Hub, work: Work, one: Break, resources: Iterable[str], record_id: str | None = None
+) -> list[OutboxCommand]:
+    """What was written of the record is intended again, at one resource after the other (``record_id`` None: the
+    Break's subject)."""
     found = []
     for number, resource in enumerate(resources):
-        known = work.outbox.of_record(one.system, resource, one.subject)
+        known = work.outbox.of_record(one.system, resource, record_id or one.subject)
         if not known:
             continue
         at = hub.now() + timedelta(microseconds=number)
@@ -97,7 +100,21 @@ def _send_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
 
 
 def _commit_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
-    return _again(hub, work, one, ["tax_commit"])
+    """The commit of the document that the engine answered last, which is intended now when it never was.
+
+    An engine that commits as it is told (a return) is told again.
+    """
+    proof = work.outbox.proof(one.system, _resource(KINDS[one.kind]), one.subject)
+    documents = work.find(TaxDocument, vendor_id=proof.vendor_id, invoice_id=one.subject) if proof else []
+    if not documents:
+        return _send_again(hub, work, one)
+    found: list[OutboxCommand] = []
+    for document in documents:
+        commit = OutboxCommand.of(
+            one.system, "tax_commit", "tax_document", document, hub.now(), money=abs(document.tax)
+        )
+        found += _again(hub, work, one, ["tax_commit"], document.id) or work.outbox.enqueue([commit])
+    return found
 
 
 def _ask_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:

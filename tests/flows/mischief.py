@@ -762,6 +762,7 @@ SEEDS: tuple[Seed, ...] = (
     Seed("returned_tax_deleted", gone("avalara", "transaction", NOTE)),
     Seed("returned_tax_unknown", by_hand(NOTE)),
     Seed("returned_tax_voided", returned(status="Cancelled")),
+    Seed("returned_tax_uncommitted", returned(status="Saved")),
     Seed("returned_tax_amount", returned(totalTax="-10.00")),
     Seed("returned_tax_currency", returned(currencyCode="EUR")),
     Seed("returned_tax_unreadable", returned(totalTax=None)),

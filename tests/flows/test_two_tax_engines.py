@@ -18,7 +18,7 @@ from core.ledger import JournalEntry
 from core.money import Money
 from core.posting import jurisdiction_of
 from core.tax import TaxDocument
-from flows import bill, deliver, error_desk, gates, intake, recognise, write_back
+from flows import bill, cures, deliver, error_desk, gates, intake, recognise, write_back
 from flows.credit import credit_invoice
 from sandbox import avalara_communications_tax as engine
 from tests.connectors import contract_avalara_communications
@@ -170,15 +170,20 @@ def committed(stack: Company) -> set[str]:
         return {proof.record_id for proof in work.outbox.proofs(AFC, "tax_commit")}
 
 
-def test_another_tax_than_the_note_gives_back_stays_uncommitted_on_the_desk_and_is_a_break(
+def test_another_tax_than_the_note_gives_back_stays_uncommitted_until_a_person_commits_it(
     stack: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It stands on the desk and is a Break; once it is committed as it is, what is left of it is the amount."""
     note, document = disputed(stack, monkeypatch)
     with stack.hub.database.reading() as work:
         (entry,) = work.desk.open()
     assert (entry.id, entry.cause) == (f"answer:{AFC}/tax_credit/{note.id}", "TieBroken")
     assert document.id not in committed(stack)
-    assert stack.breaks() == [("credited tax = tax returned", note.id, "returned_tax_uncommitted")]
+    (found,) = stack.tie_out()[1]
+    assert (found.subject, found.kind) == (note.id, "returned_tax_uncommitted")
+    cures.cure(stack.hub, found, "Ada")
+    assert document.id in committed(stack)
+    assert stack.breaks() == [("credited tax = tax returned", note.id, "returned_tax_amount")]
 
 
 def test_retrying_a_refused_answer_asks_the_engine_again(stack: Company, monkeypatch: pytest.MonkeyPatch) -> None:
