@@ -8,6 +8,8 @@ journals.csv           the journals of the close, line by line; journals.jsonl: 
 ledger.csv             every line that was booked in the month, and those journals
 trial_balance.csv      per ledger account: opening, debits, credits, closing
 roll_forwards.csv      per subledger: opening, what each event moved, closing
+contracts.csv          deferred revenue and contract assets per contract: opening, what each event moved, closing
+waterfall.csv          what was billed ahead, by month of billing and month that earns it (9999-12: at a milestone)
 aging.csv              per customer: what is open, by how long it is overdue; open_items.csv: invoice by invoice
 ties.csv, breaks.csv   the tie-out
 gates.csv              what stood in the way, and who let it pass; overrides.csv, approvals.csv
@@ -39,6 +41,7 @@ from typing import Any
 
 from core.audit import AuditRow
 from core.close import Digest, Verdict
+from core.subledgers import BY_CONTRACT
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
@@ -411,6 +414,48 @@ def _roll_forwards(read: Pack) -> Iterator[Flaw]:
             yield Flaw(name, f"{account} {currency}: {event} differs by {difference} from ledger.csv")
 
 
+def _contracts(read: Pack) -> Iterator[Flaw]:
+    """Opening + movements = closing for each contract, and all contracts are the roll-forward of their subledger."""
+    name = "contracts.csv"
+    rolls: dict[tuple[str, str, str], dict[str, Decimal]] = defaultdict(dict)
+    left: dict[tuple[str, str, str], Decimal] = defaultdict(Decimal)
+    for row in read.table(name):
+        amount = _amount(row, "amount", name)
+        rolls[row["account"], row["contract"], row["currency"]][row["step"]] = amount
+        left[row["account"], row["currency"], row["step"]] += amount
+    for (account, contract, currency), steps in rolls.items():
+        closing = steps.pop("closing", None)
+        if closing is None or sum(steps.values()) != closing:
+            told = f"{contract} {account} {currency}: opening and movements are {sum(steps.values())}"
+            yield Flaw(name, f"{told}, closing is {closing}")
+    for row in read.table("roll_forwards.csv"):
+        if row["subledger"] in BY_CONTRACT:
+            left[row["account"], row["currency"], row["step"]] -= _amount(row, "amount", "roll_forwards.csv")
+    for (account, currency, step), difference in left.items():
+        if difference:
+            yield Flaw(name, f"{account} {currency}: {step} differs by {difference} from roll_forwards.csv")
+
+
+def _waterfall(read: Pack) -> Iterator[Flaw]:
+    """What is to be earned after the month is the deferred revenue, and what it earned is what it recognised."""
+    name, month = "waterfall.csv", str(read.about.get("period", ""))
+    left: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for row in read.table(name):
+        amount = _amount(row, "amount", name)
+        if row["earned_in"] > month:
+            left[row["currency"], "closing"] += amount
+        if row["earned_in"] == month:
+            left[row["currency"], "recognition"] -= amount
+    for row in read.table("roll_forwards.csv"):
+        if row["subledger"] == "deferred revenue" and row["step"] in ("closing", "recognition"):
+            left[row["currency"], row["step"]] += _amount(row, "amount", "roll_forwards.csv")
+    for (currency, step), difference in left.items():
+        if difference:
+            yield Flaw(
+                name, f"{step} differs by {difference} {currency} from the deferred revenue of roll_forwards.csv"
+            )
+
+
 def _aging(read: Pack) -> Iterator[Flaw]:
     """The buckets of a customer are their total, all totals are the receivables, and so are the open items."""
     receivables, due = read.about.get("receivables", []), defaultdict[str, Decimal](Decimal)
@@ -502,6 +547,8 @@ CHECKS: tuple[Callable[[Pack], Iterable[Flaw]], ...] = (
     _ledger,
     _trial_balance,
     _roll_forwards,
+    _contracts,
+    _waterfall,
     _aging,
     _ties,
     _read_back,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from core.money import Money, total
+from core.subledgers import Roll
 from core.ties import require
 
 
@@ -74,6 +75,42 @@ def roll_forward(facts: Iterable[Fact], month: str) -> list[RollForward]:
         }
         if opening or any(steps.values()):
             rolls.append(RollForward(contract, side, opening, steps, total((one.amount for one in own), currency)))
+    return rolls
+
+
+#: The contract of what no subscription charge stands behind.
+NONE = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one event moved of a contract on a ledger account, debits less credits: in a month, or ``before`` it."""
+
+    account: str
+    contract: str
+    event: str
+    before: bool
+    net: Money
+
+
+def rolls_by_contract(entity: str, moved: Iterable[Moved]) -> list[Roll]:
+    """The roll-forward of each contract on each ledger account, without those that are and stay zero.
+
+    ``detail`` is the contract.
+    """
+    found: dict[tuple[str, str, str], list[Moved]] = {}
+    for one in moved:
+        found.setdefault((one.account, one.contract, one.net.currency), []).append(one)
+    rolls = []
+    for (account, contract, currency), own in sorted(found.items()):
+        opening = total((one.net for one in own if one.before), currency)
+        events = sorted({one.event for one in own if not one.before})
+        steps = {
+            name: total((one.net for one in own if not one.before and one.event == name), currency) for name in events
+        }
+        if opening or any(steps.values()):
+            closing = total((one.net for one in own), currency)
+            rolls.append(Roll(entity, account, contract, opening, steps, closing))
     return rolls
 
 

@@ -31,6 +31,9 @@ SUBLEDGERS: Mapping[str, tuple[str, ...]] = {
     "rounding": ("rounding",),
 }
 
+#: Those that are told contract by contract.
+BY_CONTRACT = ("deferred revenue", "contract assets")
+
 #: Events that change what other currencies are worth, and move nothing of them.
 GAINS = ("fx realised", "fx unrealised", "fx unrealised reversed", "rounding")
 

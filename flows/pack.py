@@ -74,6 +74,12 @@ def _roll_rows(month: Month) -> Iterator[list[Cell]]:
             yield [name, roll.ledger_account, roll.detail, money.currency, step, money.amount]
 
 
+def _contract_rows(month: Month) -> Iterator[list[Cell]]:
+    for name, roll in month.by_contract:
+        for step, money in {"opening": roll.opening, **roll.movements, "closing": roll.closing}.items():
+            yield [name, roll.ledger_account, roll.detail, money.currency, step, money.amount]
+
+
 def tables(month: Month) -> Iterator[Table]:
     """Every CSV of the pack but that of the journals."""
     yield Table("ledger.csv", ("entry", *LINE_COLUMNS), _ledger_rows(month))
@@ -84,6 +90,13 @@ def tables(month: Month) -> Iterator[Table]:
     )
     yield Table(
         "roll_forwards.csv", ("subledger", "account", "detail", "currency", "step", "amount"), _roll_rows(month)
+    )
+    columns = ("subledger", "account", "contract", "currency", "step", "amount")
+    yield Table("contracts.csv", columns, _contract_rows(month))
+    yield Table(
+        "waterfall.csv",
+        ("billed_in", "earned_in", "currency", "amount"),
+        ([e.billed_in, e.earned_in, e.amount.currency, e.amount.amount] for e in month.waterfall),
     )
     yield Table(
         "aging.csv",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from core.close import CloseState
 from core.money import Money
-from core.subledgers import Booked, Roll
+from core.revenue import WAITS
+from core.subledgers import BY_CONTRACT, Booked, Roll
 from flows.pack_month import Month
 from flows.report import amounts
+
+#: Months to come that the waterfall of what is deferred shows one by one.
+SHOWN_MONTHS = 4
 
 #: Colours of a waterfall: a balance, what raises it, what lowers it.
 LEVEL, UP, DOWN = "#2f6fb0", "#2e8b6f", "#c0603a"
@@ -95,3 +99,63 @@ def waterfall(roll: Roll) -> list[Bar]:
 def title(name: str, roll: Roll) -> str:
     """``Receivables (1100, USD)``."""
     return f"{name.capitalize()} ({roll.ledger_account}, {roll.closing.currency})"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of amounts that the page and the PDF share; ``total`` is its last row, without a name."""
+
+    name: str
+    heads: tuple[str, ...]
+    rows: list[tuple[str, list[Decimal]]]
+    total: list[Decimal]
+
+
+def contracts(month: Month) -> list[Grid]:
+    """The roll-forwards by contract, the largest closing balance first. What is owed to a customer is above zero."""
+    grids = []
+    for name in BY_CONTRACT:
+        for currency in sorted({roll.closing.currency for of, roll in month.by_contract if of == name}):
+            own = [roll for of, roll in month.by_contract if (of, roll.closing.currency) == (name, currency)]
+            events = sorted({event for roll in own for event in roll.movements})
+            rows = []
+            for roll in sorted(own, key=lambda roll: (-abs(roll.closing.minor), roll.detail)):
+                moved = [roll.movements.get(one, Money.zero(currency)) for one in events]
+                told = [roll.opening, *moved, roll.closing]
+                owed = name == "deferred revenue"
+                rows.append((roll.detail, [(-money if owed else money).amount for money in told]))
+            heads = ("contract", "opening", *events, "closing")
+            grids.append(Grid(f"{name.capitalize()} by contract, {currency}", heads, rows, _totals(rows)))
+    return grids
+
+
+def to_earn(month: Month) -> list[Grid]:
+    """What was billed ahead, a row for each month of billing: earned until the month, in it, and in months to come."""
+    grids, period = [], month.close.period
+    for currency in sorted({one.amount.currency for one in month.waterfall}):
+        own = [one for one in month.waterfall if one.amount.currency == currency]
+        later = sorted({one.earned_in for one in own if period < one.earned_in < WAITS})
+        shown, beyond = later[:SHOWN_MONTHS], later[SHOWN_MONTHS:]
+        columns: list[tuple[str, Container[str]]] = [
+            ("before", {one.earned_in for one in own if one.earned_in < period}),
+            (period, {period}),
+            *((name, {name}) for name in shown),
+        ]
+        columns += [("later", set(beyond))] if beyond else []
+        columns += [("milestone", {WAITS})] if any(one.earned_in == WAITS for one in own) else []
+        rows = []
+        for billed in sorted({one.billed_in for one in own}):
+            mine = [one for one in own if one.billed_in == billed]
+            amounts = [_sum(one.amount.amount for one in mine if one.earned_in in names) for _, names in columns]
+            rows.append((billed, [*amounts, _sum(one.amount.amount for one in mine if one.earned_in > period)]))
+        heads = ("billed in", *(name for name, _ in columns), "to come")
+        grids.append(Grid(f"When it is earned, {currency}", heads, rows, _totals(rows)))
+    return grids
+
+
+def _totals(rows: list[tuple[str, list[Decimal]]]) -> list[Decimal]:
+    return [_sum(column) for column in zip(*(amounts for _, amounts in rows), strict=True)]
+
+
+def _sum(amounts: Iterable[Decimal]) -> Decimal:
+    return sum(amounts, Decimal(0))

@@ -8,8 +8,8 @@ from html import escape
 from pathlib import Path
 
 from core.close import Verdict
-from flows.pack_figures import Bar, figures, grouped, state_in_words, title, waterfall
-from flows.pack_month import Month, aged, columns_of_aging
+from flows.pack_figures import Bar, Grid, contracts, figures, grouped, state_in_words, title, to_earn, waterfall
+from flows.pack_month import LISTED, Month, aged, columns_of_aging
 
 STYLE = Path(__file__).with_name("pack.css").read_text(encoding="utf-8")
 
@@ -22,6 +22,7 @@ def page(month: Month) -> str:
         _figures(month),
         _journals(month),
         _charts(month),
+        _contracts(month),
         _trial_balance(month),
         _aging(month),
         _ties(month),
@@ -137,6 +138,21 @@ def _charts(month: Month) -> str:
         for name, roll in month.drawn
     ]
     return f"<h2>Roll-forwards</h2><div class=charts>{''.join(drawn)}</div>{_rolls(month)}" if drawn else ""
+
+
+def _contracts(month: Month) -> str:
+    """Deferred revenue and contract assets by contract, and when what is deferred is earned."""
+    told = [_grid(grid, "contracts.csv") for grid in contracts(month)]
+    told += [_grid(grid, "waterfall.csv") for grid in to_earn(month)]
+    return f"<h2>Deferred revenue and contract assets</h2>{''.join(told)}" if told else ""
+
+
+def _grid(grid: Grid, file: str) -> str:
+    heads = [grid.heads[0], *(f">{head}" for head in grid.heads[1:])]
+    rows = [[escape(name), *map(grouped, amounts)] for name, amounts in grid.rows[:LISTED]]
+    more = len(grid.rows) - LISTED
+    rest = f"<p class=soft>and {more:,} more in <code>{file}</code></p>" if more > 0 else ""
+    return f"<h3>{escape(grid.name)}</h3>" + _table(heads, rows, total=["", *map(grouped, grid.total)]) + rest
 
 
 def _svg(bars: Sequence[Bar]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -18,8 +18,10 @@ from core.invoicing import CreditNote
 from core.ledger import LedgerAccount, LedgerAccountKind
 from core.money import Money, exponent
 from core.period import DateSpan
+from core.revenue_reports import NONE, Earning, Moved, rolls_by_contract
 from core.store import Work
-from core.subledgers import SUBLEDGERS, Booked, Roll, roll_forward, subledger
+from core.store.codec import CHUNK, pages
+from core.subledgers import BY_CONTRACT, SUBLEDGERS, Booked, Roll, roll_forward, subledger
 from core.ties import Break, TieLine
 from flows.context import Hub
 from flows.prepare import chart
@@ -213,6 +215,40 @@ class Month:
                 self.booked, self.close.period, [code for role in SUBLEDGERS[name] for code in rules.accounts(role)]
             )
         ]
+
+    @cached_property
+    def by_contract(self) -> list[tuple[str, Roll]]:
+        """The roll-forwards of deferred revenue and contract assets by contract; the waiting journals are in them."""
+        rules = self.hub.posting
+        names = {code: name for name in BY_CONTRACT for role in SUBLEDGERS[name] for code in rules.accounts(role)}
+        moved = self.work.contracts.moved(self.close.entity, list(names), self.span.start, self.span.end)
+        rolls = rolls_by_contract(self.close.entity, [*moved, *self._waiting(names)])
+        return [(names[roll.ledger_account], roll) for roll in rolls]
+
+    def _waiting(self, accounts: Container[str]) -> Iterator[Moved]:
+        """What the waiting journals would move of contracts up to the end of the month."""
+        lines = (
+            (line, entry["event"], entry["posted_on"] < self.span.start.isoformat())
+            for entry in (json.loads(draft.text) for draft in self.waiting)
+            for line in entry["lines"]
+            if line["ledger_account"] in accounts and entry["posted_on"] < self.span.end.isoformat()
+        )
+        for page in pages(lines, CHUNK):
+            contracts: dict[tuple[str, str], str] = {}
+            for source in {line["source"] for line, _, _ in page}:
+                ids = [line["source_id"] for line, _, _ in page if line["source"] == source]
+                contracts |= {(source, k): of for k, of in self.work.contracts.of_sources(source, ids).items()}
+            for line, event, before in page:
+                told, sign = (line["debit"], 1) if line.get("debit") else (line["credit"], -1)
+                net = Money.of(Decimal(told["amount"]) * sign, told["currency"])
+                contract = contracts.get((line["source"], line["source_id"]), NONE)
+                yield Moved(line["ledger_account"], contract, event, before, net)
+
+    @cached_property
+    def waterfall(self) -> list[Earning]:
+        """What was billed ahead up to the end of the month, by the months of billing and of earning."""
+        deferred = self.hub.posting.accounts("deferred revenue")
+        return self.work.contracts.waterfall(self.close.entity, deferred, self.span.end)
 
     @property
     def receivables(self) -> Sequence[str]:

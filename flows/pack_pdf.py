@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from fpdf import FPDF, FontFace
 
-from flows.pack_figures import Bar, figures, grouped, state_in_words, title, waterfall
+from flows.pack_figures import Bar, contracts, figures, grouped, state_in_words, title, to_earn, waterfall
 from flows.pack_month import Month, aged, columns_of_aging
 
 #: Millimetres.
@@ -32,6 +32,7 @@ def document(month: Month) -> bytes:
     _head(pdf, month)
     _figures(pdf, month)
     _charts(pdf, month)
+    _contracts(pdf, month)
     _journals(pdf, month)
     _trial_balance(pdf, month)
     _aging(pdf, month)
@@ -127,6 +128,16 @@ def _waterfall(pdf: FPDF, name: str, bars: Sequence[Bar], x: float, y: float, wi
         pdf.cell(label - 2, ROW, _plain(bar.name)[:18], align="R")
         pdf.set_xy(x + width - figure, top)
         pdf.cell(figure, ROW, grouped(bar.amount), align="R")
+
+
+def _contracts(pdf: FPDF, month: Month) -> None:
+    for grid, file in [(one, "contracts.csv") for one in contracts(month)] + [
+        (one, "waterfall.csv") for one in to_earn(month)
+    ]:
+        _heading(pdf, grid.name)
+        rows = [[name[:26], *map(grouped, amounts)] for name, amounts in [("in all", grid.total), *grid.rows]]
+        numbers = len(grid.heads) - 1
+        _table(pdf, grid.heads, rows, [40] + [(WIDTH - 40) // numbers] * numbers, numbers, file)
 
 
 def _table(

@@ -10,9 +10,8 @@ from core.ledger import JournalEntry
 from core.money import Money
 from core.obligations import ContractMovement, MovementKind
 from core.revenue import WAITS, RecognitionPart
-from core.revenue_reports import Earning, Fact, Side, Step, roll_forward, waterfall
+from core.revenue_reports import NONE, Earning, Fact, Side, Step, roll_forward, waterfall
 from core.store import Work
-from core.store.contracts import NONE
 from core.subscriptions import Subscription
 from flows.accrue import ASSET
 from flows.context import Hub

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -11,6 +10,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select
 
 from core.money import Money
 from core.period import DateSpan
+from core.revenue_reports import NONE, Earning, Moved
 from core.store import rows
 from core.store.border import table_of
 from core.store.codec import chunks
@@ -28,29 +28,6 @@ ENTRY, LINE, PART, MOVEMENT, INVOICE, BILLED, CREDITED, CHARGE = map(
         rows.SubscriptionChargeRow,
     ),
 )
-
-#: The contract of what no subscription charge stands behind.
-NONE = "-"
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """What one event moved of a contract on a ledger account, debits less credits: in a month, or before it."""
-
-    account: str
-    contract: str
-    event: str
-    before: bool
-    net: Money
-
-
-@dataclass(frozen=True, slots=True)
-class Earned:
-    """So much that was billed ahead in one month (``"2026-10"``) is earned in another."""
-
-    billed_in: str
-    earned_in: str
-    amount: Money
 
 
 class Contracts:
@@ -117,7 +94,7 @@ class Contracts:
         )
         return set(self._connection.execute(query).scalars())
 
-    def waterfall(self, entity: str, deferred: Sequence[str], end: date) -> list[Earned]:
+    def waterfall(self, entity: str, deferred: Sequence[str], end: date) -> list[Earning]:
         """What final invoices of before a day billed ahead, by the months of billing and of earning.
 
         It is earned in the month that books it, or that its schedule says where none does yet. ``deferred``: the ledger
@@ -142,7 +119,7 @@ class Contracts:
             .group_by(*keys)
         )
         found = [
-            Earned(billed_in, earned_in, Money(int(minor), currency))
+            Earning(billed_in, earned_in, Money(int(minor), currency))
             for billed_in, earned_in, currency, minor in self._connection.execute(query)
             if minor
         ]

@@ -27,6 +27,7 @@ FILES = (
     "audit.jsonl",
     "breaks.csv",
     "close.json",
+    "contracts.csv",
     "gates.csv",
     "journals.csv",
     "journals.jsonl",
@@ -40,6 +41,7 @@ FILES = (
     "summary.pdf",
     "ties.csv",
     "trial_balance.csv",
+    "waterfall.csv",
 )
 
 
@@ -117,6 +119,8 @@ def test_a_file_that_was_put_in_is_named(copied: Path) -> None:
         ("trial_balance.csv", "credit", "trial_balance.csv"),
         ("trial_balance.csv", "closing", "trial_balance.csv"),
         ("roll_forwards.csv", "amount", "roll_forwards.csv"),
+        ("contracts.csv", "amount", "contracts.csv"),
+        ("waterfall.csv", "amount", "waterfall.csv"),
         ("aging.csv", "not due", "aging.csv"),
         ("aging.csv", "total", "aging.csv"),
         ("open_items.csv", "open", "open_items.csv"),
