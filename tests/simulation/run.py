@@ -124,6 +124,8 @@ HEARD = {"Opportunity", *EVENTS}
 LEAST_LEASE = deliver.LEASE * 3 / 4
 #: Points inside a transaction: a process may die there, but nobody else can run.
 INSIDE_A_TRANSACTION = ("outbox.before_commit", "inbox.before_commit")
+#: After the first round of an operator, and before this one, people still change their minds of a customer's name.
+LAST_EDITS = 4
 #: In the first rounds of an operator banks go on taking back; in the last of them they decide.
 BANKS_ROUNDS = 4
 #: Rounds of an operator after the faults have stopped, and the simulated time they may take.
@@ -898,6 +900,8 @@ class Run:
         for number in range(MOST_ROUNDS):
             if self.aftermath == "disputes" and number < BANKS_ROUNDS:
                 self._note(self._bank(rng) if number < BANKS_ROUNDS - 1 else self._bank_decides(rng))
+            if "human_edit" in self.fault_set and 0 < number < LAST_EDITS:
+                self._note(self._edit(rng))
             before = self.stands()
             retry = "desk retry" in self.nets and number < OPERATORS_TRIES and self._open_desk() > 0
             self.round(retry)
@@ -960,7 +964,8 @@ class Run:
 
     def _still_to_come(self, number: int) -> bool:
         banks = self.aftermath == "disputes" and number < BANKS_ROUNDS - 1
-        return bool(banks or self.vendors.post or self._busy() or (self.to_come and self.billed()))
+        people = "human_edit" in self.fault_set and number < LAST_EDITS - 1
+        return bool(banks or people or self.vendors.post or self._busy() or (self.to_come and self.billed()))
 
     def _busy(self) -> int:
         """Commands and events that somebody still works on or that wait for their time."""
