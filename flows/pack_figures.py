@@ -11,7 +11,7 @@ from core.money import Money
 from core.revenue import WAITS
 from core.subledgers import BY_CONTRACT, Booked, Roll
 from flows.pack_month import Month
-from flows.report import amounts
+from flows.report import amounts, dollars
 
 #: Months to come that the waterfall of what is deferred shows one by one.
 SHOWN_MONTHS = 4
@@ -59,7 +59,7 @@ def figures(month: Month) -> list[tuple[str, str]]:
     moved = amounts(Money.of(debit, currency) for currency, debit in sorted(debits.items())) or "nothing"
     closings: dict[str, list[str]] = {}
     for name, roll in month.drawn:
-        closings.setdefault(name, []).append(f"{grouped(roll.closing.amount)} {roll.closing.currency}")
+        closings.setdefault(name, []).append(dollars(roll.closing))
     breaks = len(month.breaks)
     return [
         ("Journals of this close", f"{month.journals.number:,}"),

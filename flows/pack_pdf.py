@@ -187,7 +187,7 @@ def _trial_balance(pdf: FPDF, month: Month) -> None:
 def _aging(pdf: FPDF, month: Month) -> None:
     _heading(pdf, f"Receivables by age on {month.span.last_day:%Y-%m-%d}")
     rows = [
-        [f"{customer} {name}"[:28], currency, *map(grouped, row.values()), grouped(sum(row.values(), Decimal(0)))]
+        [f"{customer} {name}"[:60], currency, *map(grouped, row.values()), grouped(sum(row.values(), Decimal(0)))]
         for (customer, name, currency), row in aged(month.open_items).items()
     ]
     if not rows:
