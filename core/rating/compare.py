@@ -12,6 +12,7 @@ from datetime import datetime
 from core.accounts import Account
 from core.catalog import PriceBook
 from core.currencies import in_currency
+from core.errors import Rejected
 from core.fx import Exchange
 from core.money import Money, total
 from core.noun import Id, Noun
@@ -78,9 +79,24 @@ def compare(before: Iterable[RatedLine], after: Iterable[RatedLine]) -> tuple[De
     return tuple(delta for delta in deltas if delta.before != delta.after)
 
 
-def what_if(bills: Sequence[Bill], before: PriceBook, after: PriceBook) -> tuple[Delta, ...]:
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """The lines that another price book changes; ``left_out`` says by account why one of the books cannot price it."""
+
+    deltas: tuple[Delta, ...]
+    left_out: Mapping[str, str]
+
+
+def what_if(bills: Sequence[Bill], before: PriceBook, after: PriceBook) -> WhatIf:
     """What another price book would change on these bills; nothing is kept."""
-    return tuple(delta for bill in bills for delta in compare(bill.rated(before), bill.rated(after)))
+    deltas: list[Delta] = []
+    left_out: dict[str, str] = {}
+    for bill in bills:
+        try:
+            deltas += compare(bill.rated(before), bill.rated(after))
+        except Rejected as refused:
+            left_out[bill.account.id] = str(refused)
+    return WhatIf(tuple(deltas), left_out)
 
 
 def summed(deltas: Iterable[Delta], key: Callable[[Delta], str]) -> dict[str, Money]:
@@ -95,11 +111,6 @@ def summed(deltas: Iterable[Delta], key: Callable[[Delta], str]) -> dict[str, Mo
         )
         sums[name] = sums[name] + amount if name in sums else amount
     return sums
-
-
-def who_changes(bills: Sequence[Bill], before: PriceBook, after: PriceBook) -> dict[str, Money]:
-    """The accounts that an edit of the book or a layer moves, and by how much."""
-    return summed(what_if(bills, before, after), lambda delta: delta.account_id)
 
 
 def _delta(old: RatedLine | None, new: RatedLine | None) -> Delta:

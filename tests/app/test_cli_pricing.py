@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,11 @@ import typer
 from typer.testing import CliRunner
 
 from app import cli_catalog, cli_rate
+from core.catalog import PriceBook
 from core.errors import Rejected
+from core.fx import Exchange, FxRate, Rates
+from core.rational import Fraction
+from tests.core.rating.books import account
 
 app = typer.Typer()
 app.add_typer(cli_catalog.app, name="catalog")
@@ -26,6 +32,7 @@ charges:
   - {charge: VC-MIN, site: S1}
   - {charge: VC-ENDPOINT, site: S1, quantity: 10, unit_price: 17.50, starts_on: 2026-10-12}
 """
+BILLED = datetime(2026, 11, 1, tzinfo=UTC)
 USAGE = "site,meter,quantity,events\nS1,conference_minutes,30000,100\nS1,conference_minutes,0.5,1\n"
 
 
@@ -81,8 +88,35 @@ def test_what_if_tells_the_difference_per_line_account_and_product(files: Path) 
     _, text = run("rate", "what-if", *given)
     assert "1,130.01 USD" in text
     assert "product VC-CONF: 25.00 USD" in text
-    (row,) = json.loads(run("rate", "what-if", *given, "--json")[1])
+    (row,) = json.loads(run("rate", "what-if", *given, "--json")[1])["lines"]
     assert (row["line_id"], row["difference"]) == ("1-VC-MIN@2026-10-01", "25.00")
+
+
+def test_what_if_says_which_account_the_other_book_cannot_price_and_why(files: Path) -> None:
+    """The plan is in dollars, the other book sells in yen alone: the account is named, its amount is in no sum."""
+    (files / "yen.yaml").write_text(DEMO.read_text().replace("currency: USD", "currency: JPY", 1))
+    given = ("--with", files / "yen.yaml", "--plan", files / "plan.yaml", "--usage", files / "usage.csv")
+    _, text = run("rate", "what-if", *given)
+    assert "no total changes" in text
+    assert "not in it, account A-1: price book" in text
+    assert "sells in JPY, not in USD" in text
+    told = json.loads(run("rate", "who-changes", *given, "--json")[1])
+    assert (told["accounts"], list(told["left_out"])) == ({}, ["A-1"])
+
+
+def test_a_billed_month_is_compared_at_the_rate_of_its_bill(files: Path) -> None:
+    """A rate that was loaded later prices what has no bill yet, and never moves what has one."""
+    euros = [{"code": "EUR", "others": "convert"}]
+    book = PriceBook.model_validate_json(json.dumps({"name": "b", "currency": "USD", "currencies": euros}))
+    day, stated = date(2026, 10, 31), {"base": "USD", "quote": "EUR"}
+    billed = Exchange(on=day, rate=Fraction("0.92"), rates=("ECB:30",), **stated)
+    later = FxRate(id="ECB:31", source="ECB", valid_on=day, rate=Decimal("0.93"), recorded_at=BILLED, **stated)
+    customer = account().model_copy(update={"currency": "EUR"})
+    assert cli_rate.rate_of(customer, (book, book), billed, Rates([later]), day) == billed
+    looked_up = cli_rate.rate_of(customer, (book, book), None, Rates([later]), day)
+    assert looked_up is not None
+    assert looked_up.rate == Fraction("0.93")
+    assert cli_rate.rate_of(account(), (book, book), None, Rates([]), day) is None
 
 
 def test_catalog_check_tells_mistakes_with_their_lines_and_fails(files: Path) -> None:

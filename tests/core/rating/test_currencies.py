@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,9 +12,9 @@ from core.accounts import Account
 from core.catalog import PriceBook
 from core.currencies import in_currency
 from core.errors import Rejected, TieBroken
-from core.fx import Exchange
+from core.fx import Exchange, FxRate, Rates
 from core.money import Money
-from core.rating import explain, rate
+from core.rating import RatedLine, explain, rate
 from core.rating.check import check
 from core.rational import Fraction
 from core.subscriptions import Subscription
@@ -151,3 +151,24 @@ def test_a_layer_counts_in_its_own_currency_alone() -> None:
     whole = sold(SEAT, layers=[layer("dollars", "15"), layer("euros", "20", currency="EUR")])
     assert amounts(in_currency(whole, "EUR", RATE), bought("SEAT")) == {"SEAT": "20.00 EUR"}
     assert amounts(whole, bought("SEAT"), currency="USD") == {"SEAT": "15.00 USD"}
+
+
+def test_a_bill_in_another_currency_can_be_made_again_to_the_byte_after_a_better_rate_is_loaded() -> None:
+    """What was known on the 3rd gives the bill of the 3rd, and so does the rate that its lines state."""
+    third, fifth = datetime(2026, 11, 3, tzinfo=UTC), datetime(2026, 11, 5, tzinfo=UTC)
+    stated = {"source": "ECB", "base": "USD", "quote": "EUR"}
+    first = FxRate(id="ECB:30", valid_on=date(2026, 10, 30), rate=Decimal("0.92"), recorded_at=third, **stated)
+    better = FxRate(id="ECB:31", valid_on=date(2026, 10, 31), rate=Decimal("0.93"), recorded_at=fifth, **stated)
+
+    def billed(exchange: Exchange | None) -> tuple[str, ...]:
+        priced = in_currency(sold(CALLS, SEAT), "EUR", exchange)
+        lines = rate(priced, customer(), [contract(bought("MIN"))], OCTOBER, [used("min", "333")])
+        return tuple(line.model_dump_json() for line in lines)
+
+    def known(at: datetime) -> Exchange:
+        return Rates([first, better], known_at=at).exchange("USD", "EUR", OCTOBER.last_day)
+
+    bill = billed(Rates([first]).exchange("USD", "EUR", OCTOBER.last_day))
+    (stands,) = (RatedLine.model_validate_json(line).derivation.exchange for line in bill)
+    assert bill == billed(known(third)) == billed(stands)
+    assert bill != billed(known(fifth))

@@ -56,7 +56,7 @@ def test_what_if_nothing_changes_is_the_bill(given_: Any) -> None:
     prices, charges, usage, sites = given_
     bill = Bill(account(*sites), [subscription(*charges)], OCTOBER, usage)
     assert compare(bill.rated(prices), october(prices, charges, usage, *sites)) == ()
-    assert what_if([bill], prices, prices) == ()
+    assert what_if([bill], prices, prices).deltas == ()
 
 
 def test_an_order_is_billed_for_what_it_was_sold_for() -> None:
