@@ -165,7 +165,7 @@ _MEANINGS = {
     " LOGIN_DISABLED insufficientPermissionFault invalidAccountFault invalidCredentialsFault invalidSessionFault"
     " invalidVersionFault",
     Meaning.DUPLICATE: "DUP_RCRD DUP_TRANS DUPLICATE_KEYS DUP_ENTITY DUP_ITEM DUP_ACCT_NUM DUP_ACCT_NAME",
-    Meaning.ABSENT: "RCRD_DSNT_EXIST NONEXISTENT_EXTERNAL_ID",
+    Meaning.ABSENT: "RCRD_DSNT_EXIST NONEXISTENT_EXTERNAL_ID INVALID_JOB_ID",
     Meaning.REFUSED: "exceededRecordCountFault exceededRequestSizeFault",
 }
 #: Codes of a record's status or of a fault (platform.faultTypes.xsd), and names of the elements in a fault's detail.
@@ -291,7 +291,6 @@ class NetSuite(BulkConnector):
         self._seats = BoundedSemaphore(settings.concurrency)
         self._loading = Lock()
         self._loaded: Contract | None = None
-        self._jobs: dict[str, list[str]] = {}
 
     @property
     def contract(self) -> Contract:
@@ -329,6 +328,7 @@ class NetSuite(BulkConnector):
         row = self.resource(resource)
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} carries no key of ours", system=SYSTEM)
+        self._end_jobs(resource)
         payload = self._fetch(row, {"externalId": key.value})
         return Receipt(SYSTEM, resource, payload["internalId"], key, False, payload) if payload else None
 
@@ -410,15 +410,16 @@ class NetSuite(BulkConnector):
             try:
                 body = self._call("asyncUpsertList", writes=True, record=[record for _, record in part])
                 jobs.append((body.asyncStatusResult.jobId, part))
+                self.world.jobs.begun(SYSTEM, resource, body.asyncStatusResult.jobId)
+                self.world.faults("job.begun")
             except Rejected:
                 outcomes |= self._write(resource, items, part)
             except Retryable as error:
                 outcomes |= dict.fromkeys([position for position, _ in part], error)
-        self._jobs.setdefault(resource, []).extend(job for job, _ in jobs)
         for job, part in jobs:
             try:
                 self._wait(job)
-                self._jobs[resource].remove(job)
+                self.world.jobs.over(SYSTEM, resource, job)
                 outcomes |= self._settled(resource, items, part, self._results(job, len(part)))
             except Retryable as lost:
                 unknown = OutcomeUnknown(f"{SYSTEM}: the end of job {job} was not seen ({lost})")
@@ -426,13 +427,21 @@ class NetSuite(BulkConnector):
         return outcomes
 
     def _wait(self, job: str) -> None:
-        """Returns when the job is over, well or not. Unavailable when that takes too long."""
+        """Returns when the job is over, well or not, or forgotten. Unavailable when that takes too long."""
         pause, waited = FIRST_LOOK, 0.0
-        while self._call("checkAsyncStatus", jobId=job).asyncStatusResult.status in RUNNING:
+        while self._is_running(job):
             if waited >= JOB_PATIENCE:
                 raise Unavailable(f"{SYSTEM}: job {job} takes too long")
             self.world.sleep(pause)
             waited, pause = waited + pause, min(2 * pause, LONGEST_LOOK)
+
+    def _is_running(self, job: str) -> bool:
+        try:
+            return self._call("checkAsyncStatus", jobId=job).asyncStatusResult.status in RUNNING
+        except Rejected as error:
+            if CODES.get(error.code or "") is not Meaning.ABSENT:
+                raise
+            return False
 
     def _results(self, job: str, count: int) -> list[Any]:
         """The answers of a finished job, page after page. OutcomeUnknown when they are not ``count``."""
@@ -448,10 +457,11 @@ class NetSuite(BulkConnector):
         return answers
 
     def _end_jobs(self, resource: str) -> None:
-        """Waits for jobs that were lost sight of: they would put older values over what is written now."""
-        for job in list(self._jobs.get(resource, ())):
+        """Waits for jobs that were lost sight of, in this process or by a crash: a record that one of them will make is
+        not there yet, and it would put older values over what is written now."""
+        for job in self.world.jobs.running(SYSTEM, resource):
             self._wait(job)
-            self._jobs[resource].remove(job)
+            self.world.jobs.over(SYSTEM, resource, job)
 
     def _settled(
         self,
@@ -693,7 +703,7 @@ def _fault_error(fault: zeep.exceptions.Fault, operation: str, *, writes: bool, 
             return RateLimited(text, wait_seconds=BLOCKED_WAIT)
         case Meaning.ACCESS:
             return Misconfigured(text, system=SYSTEM)
-        case Meaning.REFUSED:
+        case Meaning.REFUSED | Meaning.ABSENT:
             return Rejected(text, system=SYSTEM, code=code or name)
     if "SAX" in (fault.message or ""):
         return Rejected(text, system=SYSTEM, code="SCHEMA")
@@ -812,7 +822,7 @@ def _built(kind: Any, value: Any, resource: str, at: str) -> Any:
         path = f"{at}.{name}" if at else name
         if name not in members:
             raise refuse(path, item, f"is not a field of {kind.name}")
-        if item is None:
+        if item is None or item == {}:
             continue
         member = members[name]
         if not getattr(member, "accepts_multiple", False):

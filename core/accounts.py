@@ -59,6 +59,8 @@ class Account(Noun):
     """Entity use code under which the account is exempt; None: taxable."""
     source_system: str = ""
     source_id: str = ""
+    entity: Id | None = None
+    """The legal entity that sells to it: since it was taken in, None before."""
 
     @field_validator("timezone")
     @classmethod

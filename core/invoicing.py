@@ -14,9 +14,9 @@ from pydantic import model_validator
 
 from core.accounts import Account, Address, GroupBy
 from core.catalog import PriceBook
+from core.entities import MAIN, Document
 from core.errors import Rejected
 from core.exact import exactly, to_decimal
-from core.fx import Exchange
 from core.money import Money, Rounding, round_fraction, total
 from core.noun import CurrencyCode, Id, Noun, Quantity
 from core.period import DateSpan
@@ -72,7 +72,7 @@ class InvoiceLine(Noun):
         return self.quantity if self.amount.minor >= 0 else Decimal(0)
 
 
-class Invoice(Noun):
+class Invoice(Document):
     """A claim on an account. ``id`` is also its number and its key in every system."""
 
     id: Id
@@ -89,8 +89,6 @@ class Invoice(Noun):
     tax: Money
     total: Money
     lines: tuple[InvoiceLine, ...]
-    exchange: Exchange | None = None
-    """What one unit of ``currency`` is worth in the books of who sells, on the day of the invoice; None: the same."""
 
     @model_validator(mode="after")
     def _ties(self) -> Self:
@@ -244,6 +242,7 @@ def assemble(
         due_date=invoice_date + timedelta(days=account.payment_terms_days),
         status=InvoiceStatus.DRAFT,
         purchase_order=purchase_order,
+        entity=account.entity or MAIN,
         tax_exemption=(exempt or account).tax_exemption,
         billing_address=account.billing_address,
         subtotal=subtotal,
@@ -383,10 +382,11 @@ class CreditApplication(Noun):
     amount: Money
 
 
-class CreditNote(Noun):
+class CreditNote(Document):
     """What is given back of one invoice. ``id`` is its number and its key in every system.
 
     ``applied`` and ``refunded`` tell where the total went; what is left is a balance of the account for later invoices.
+    Its rate is that of the invoice: it takes back what the invoice brought in.
     """
 
     id: Id
@@ -510,6 +510,8 @@ def credit(
         total=subtotal + tax,
         refunded=Money.zero(invoice.currency),
         lines=tuple(made),
+        exchange=invoice.exchange,
+        entity=invoice.entity,
     )
 
 

@@ -162,6 +162,20 @@ class JournalEntry(Noun):
             )
         return self
 
+    @property
+    def in_books(self) -> JournalEntry:
+        """The same in the currency of the entity's books, as the general ledger gets it: its own rates would value each
+        line anew. What is worth nothing there is left out."""
+        own = next((line.functional.currency for line in self.lines if line.functional is not None), None)
+        if own is None:
+            return self
+        lines = [
+            line.model_copy(update={"debit" if line.debit else "credit": line.functional, "functional": None})
+            for line in self.lines
+            if line.functional
+        ]
+        return JournalEntry.model_validate({**dict(self), "currency": own, "lines": tuple(lines)})
+
     def late(self, day: date) -> JournalEntry:
         """The same on the first day that is open, naming the month that it belongs to; itself when that is its day."""
         if day == self.posted_on:

@@ -8,6 +8,7 @@ from typing import Self
 
 from pydantic import model_validator
 
+from core.entities import Document
 from core.money import Money, total
 from core.noun import CurrencyCode, Id, Instant, Noun
 from core.ties import Part, require
@@ -34,7 +35,7 @@ class PaymentRequest(Noun):
     payer_id: Id | None = None
 
 
-class Payment(Noun):
+class Payment(Document):
     """A payment of one invoice. ``id`` is that of its PaymentRequest; ``vendor_id`` the gateway's object."""
 
     id: Id

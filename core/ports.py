@@ -154,9 +154,41 @@ def is_over(now: datetime) -> bool:
     return ends is not None and now > ends
 
 
+class Jobs(Protocol):
+    """The jobs that systems work off for us, and that are not known to be over: no crash may forget one."""
+
+    def begun(self, system: str, resource: str, job: str, /) -> None:
+        """A system took a job on."""
+        ...
+
+    def running(self, system: str, resource: str, /) -> Sequence[str]:
+        """The jobs with records of a resource, in the order of their beginning."""
+        ...
+
+    def over(self, system: str, resource: str, job: str, /) -> None:
+        """A job has ended, well or not. Saying it twice is harmless."""
+        ...
+
+
+class JobsInMind:
+    """Jobs as long as this process lives."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[tuple[str, str], list[str]] = {}
+
+    def begun(self, system: str, resource: str, job: str, /) -> None:
+        self._jobs.setdefault((system, resource), []).append(job)
+
+    def running(self, system: str, resource: str, /) -> Sequence[str]:
+        return tuple(self._jobs.get((system, resource), ()))
+
+    def over(self, system: str, resource: str, job: str, /) -> None:
+        self._jobs[system, resource] = [one for one in self.running(system, resource) if one != job]
+
+
 @dataclass(frozen=True, slots=True)
 class World:
-    """Time, chance, waiting, planted faults, the wire and what may be sent over it, as one bundle.
+    """Time, chance, waiting, planted faults, the wire, what may be sent over it and what runs there, as one bundle.
 
     ``transport`` carries every call to a vendor in place of sockets; only ``connectors.wire`` knows its kind.
     """
@@ -167,6 +199,7 @@ class World:
     faults: Faults = no_faults
     transport: Any = None
     budget: Budget = UNLIMITED
+    jobs: Jobs = field(default_factory=JobsInMind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,16 +66,18 @@ class Books:
         parts: Sequence[Part],
         *,
         valued_on: date | None = None,
+        stated: Exchange | None = None,
         via: Via | None = None,
     ) -> list[JournalEntry]:
-        """What the rules book of an event. ``valued_on``: the day whose rate values parts that have none of their own.
+        """What the rules book of an event. ``stated``: the rate of parts that have none of their own; None: that of
+        ``valued_on``.
 
         Nothing when there is no part.
         """
         if not parts:
             return []
         currency = parts[0].amount.currency
-        exchange = self.exchange(currency, valued_on or posted_on)
+        exchange = stated or self.exchange(currency, valued_on or posted_on)
         if exchange is not None:
             parts = [part if part.exchange else replace(part, exchange=exchange) for part in parts]
         about = (subject.account_id, subject.memo, subject.source, subject.source_id)
@@ -143,6 +145,7 @@ def invoice_entries(books: Books, invoice: Invoice, taxed: Iterable[TaxDocument]
         invoice.invoice_date,
         Subject(f"Invoice {invoice.id}", "invoice", invoice.id, invoice.account_id),
         parts,
+        stated=invoice.exchange,
     )
 
 
@@ -173,6 +176,7 @@ def credit_entries(books: Books, note: CreditNote, taxed: Iterable[TaxDocument] 
         Subject(f"Credit note {note.id}", "credit_note", note.id, note.account_id),
         parts,
         valued_on=note.invoice_date,
+        stated=note.exchange,
     )
 
 
@@ -262,18 +266,21 @@ def recognition_entries(
     number: int = 1,
     lines: Mapping[str, InvoiceLine] | None = None,
     invoiced_on: Mapping[str, date] | None = None,
+    stated: Mapping[str, Exchange | None] | None = None,
 ) -> list[JournalEntry]:
     """What an account's deferred lines earn in a month, booked on its last day.
 
-    ``lines``: the invoice lines by id, for rules and segments that ask for product and place. ``invoiced_on``: by id of
-    the invoice line the date of its invoice, for those in another currency than the books.
+    ``lines``: the invoice lines by id, for rules and segments that ask for product and place. By id of the invoice
+    line, for those in another currency than the books: ``invoiced_on``, the date of its invoice, and ``stated``, the
+    rate that its invoice states.
     """
     ident, last_day = _recognition(month, account_id, number), DateSpan.month(month).last_day
     parts = []
     for one in earned:
         line = (lines or {}).get(one.invoice_line_id)
         about = (f"Earned in {month}", "recognition", one.id, _sold(line) if line else {})
-        rate = books.exchange(one.currency, (invoiced_on or {}).get(one.invoice_line_id, last_day))
+        rate = (stated or {}).get(one.invoice_line_id)
+        rate = rate or books.exchange(one.currency, (invoiced_on or {}).get(one.invoice_line_id, last_day))
         parts.append(Part("earned", one.amount, *about, {"revenue": one.revenue_account}, rate))
     subject = Subject(f"Revenue earned in {month}", "recognition", ident, account_id)
     return books.book("recognition", ident, last_day, subject, parts)
@@ -369,13 +376,17 @@ def realised_entries(
     settled_on: date,
     account_id: str | None = None,
     via: Via = Via.DOCUMENT,
+    *,
+    booked_at: Exchange | None = None,
 ) -> list[JournalEntry]:
     """What settling an item of ``role`` gained or lost against the rate that it was booked at.
 
     ``settled``: above zero an asset, below it a liability. Nothing where the currency is that of the books. ``via``: as
-    a document where the ERP books it itself with the payment it is told of.
+    a document where the ERP books it itself with the payment it is told of. ``booked_at``: the rate that the item
+    states itself; None: that of the day it was booked.
     """
     before, after = (books.exchange(settled.currency, day) for day in (booked_on, settled_on))
+    before = booked_at or before
     if before is None or after is None:
         return []
     gain = after.of(settled) - before.of(settled)

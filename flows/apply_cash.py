@@ -282,11 +282,12 @@ def _apply(
         raise Rejected(why, record=receipt.id, field="entity", value=receipt.entity)
     subject = Subject(f"Receipt {receipt.id} pays {invoice_id}", "invoice", invoice_id, whose_it_is)
     post(hub, work, books.whole("cash applied", made.id, on, subject, amount))
-    for ident, role, moved, booked_on in (
-        (made.id, "receivables", amount, invoice.invoice_date),
-        (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date),
+    for ident, role, moved, booked_on, rate in (
+        (made.id, "receivables", amount, invoice.invoice_date, invoice.exchange),
+        (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date, None),
     ):
-        post(hub, work, realised_entries(books, ident, role, moved, booked_on, on, whose_it_is, Via.JOURNAL))
+        about = (ident, role, moved, booked_on, on, whose_it_is, Via.JOURNAL)
+        post(hub, work, realised_entries(books, *about, booked_at=rate))
     _tell(hub, work, Act.CASH_APPLIED, who, made)
     return made
 

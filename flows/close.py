@@ -382,7 +382,7 @@ def _book(hub: Hub, work: Work, close: Close) -> Close:
 def _intend(hub: Hub, work: Work, journals: Iterable[JournalEntry]) -> None:
     erp = hub.system("erp")
     work.outbox.enqueue(
-        OutboxCommand.of(erp, "journal_entry", "journal_entry", journal, hub.now(), lane=Lane.CLOSE)
+        OutboxCommand.of(erp, "journal_entry", "journal_entry", journal.in_books, hub.now(), lane=Lane.CLOSE)
         for journal in journals
     )
 

@@ -27,6 +27,7 @@ from core.posting_rules import PostingRules
 from core.store import Database, Work
 from flows.rate_budget import SharedBudget
 from flows.settings import Settings, load, secrets
+from flows.vendor_jobs import KeptJobs
 
 CRASH_VARIABLE = "TIEOUT_CRASH_AT"
 
@@ -76,7 +77,7 @@ class Hub:
     def books(self, work: Work, account_id: str) -> Books:
         """The books in which what happens to an account stands: those of the legal entity that sells to it.
 
-        An account stays with the entity that booked something of it first.
+        An account stays with the entity that it was taken in for, or that booked something of it first.
         """
         return self.books_by_account(work, [account_id])[account_id]
 
@@ -86,11 +87,21 @@ class Hub:
         rates, found = cache(lambda: self.rates(work)), {}
         for ident in account_ids:
             account = accounts.get(ident)
-            known = work.sums.entity_of(ident) if self.settings.entities else None
-            entity = self.settings.entity(known) if known else selling(self.settings.all_entities, account)
+            entity = self._seller(work, ident, account)
             foreign = account is not None and account.currency != entity.currency
             found[ident] = self._books(entity, rates() if foreign else Rates(()))
         return found
+
+    def seller(self, work: Work, account: Account) -> LegalEntity:
+        """The legal entity that sells to an account which is being taken in."""
+        held = work.get(Account, account.id)
+        return self._seller(work, account.id, held if held and held.entity else account)
+
+    def _seller(self, work: Work, account_id: str, account: Account | None) -> LegalEntity:
+        if account is not None and account.entity is not None:
+            return self.settings.entity(account.entity)
+        known = work.sums.entity_of(account_id) if self.settings.entities else None
+        return self.settings.entity(known) if known else selling(self.settings.all_entities, account)
 
     def books_of(self, work: Work, entity: str) -> Books:
         """The books of a legal entity, by its id."""
@@ -186,7 +197,8 @@ class Hub:
                     raise Misconfigured(
                         f"{system} is not configured; add [systems.{system}] to tieout.toml", system=system
                     )
-                self._connectors[system] = SYSTEMS[system].connect(self.settings.systems[system], self.world)
+                world = replace(self.world, jobs=KeptJobs(lambda: self.database, self.world.clock))
+                self._connectors[system] = SYSTEMS[system].connect(self.settings.systems[system], world)
             return self._connectors[system]
 
     def refs(self, work: Work) -> Refs:

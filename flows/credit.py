@@ -81,7 +81,7 @@ def credit_invoice(
             via = _refunds_via(hub)
             post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
             settled = ("receivables", -refund.amount, note.invoice_date, refund.refunded_on, note.account_id)
-            post(hub, work, realised_entries(books, refund.id, *settled))
+            post(hub, work, realised_entries(books, refund.id, *settled, booked_at=note.exchange))
         work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds)])
     return note
 

@@ -199,7 +199,8 @@ def _is_held(work: Work, order: Order) -> bool:
     """Whether an order and its account are as they were read last, whenever that was."""
     held, account = work.get(Order, order.id), work.get(Account, order.account.id)
     known_then = {} if held is None else {"changed_at": held.changed_at, "account": held.account}
-    return account == order.account and held == order.model_copy(update=known_then)
+    same = account is not None and account.model_copy(update={"entity": None}) == order.account
+    return same and held == order.model_copy(update=known_then)
 
 
 def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
@@ -219,6 +220,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
             )
         subscription, amended = _contract(hub, work, order, known)
         customer = work.get(Account, order.account.id)
+        order = order.model_copy(update={"account": _sold_to(hub, work, order.account)})
         if customer is not None and customer.timezone != order.account.timezone:
             move = zone_change(customer, order.account.timezone, now)
             same = work.get(ZoneChange, move.id)
@@ -248,6 +250,11 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
         "done": "unchanged" if known else "amended" if order.amends else "provisioned",
     }
     return row, None
+
+
+def _sold_to(hub: Hub, work: Work, account: Account) -> Account:
+    """The customer with the legal entity that sells to it."""
+    return account.model_copy(update={"entity": hub.seller(work, account).id})
 
 
 def _contract(hub: Hub, work: Work, order: Order, known: Order | None) -> tuple[Subscription, list[Amendment]]:
@@ -300,9 +307,11 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
             applied_within_open(invoice.id, payment.amount, invoice.total - met)
             books = hub.books(work, payment.account_id)
             day, paid = _posted_on(hub, work, payment), payment.amount
+            worth = {"entity": books.entity.id, "exchange": books.exchange(payment.currency, day)}
+            payment = payment.model_copy(update=worth)
             post(hub, work, payment_entries(books, payment, day))
             settled = ("receivables", paid, invoice.invoice_date, day, payment.account_id)
-            post(hub, work, realised_entries(books, payment.id, *settled))
+            post(hub, work, realised_entries(books, payment.id, *settled, booked_at=invoice.exchange))
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
             work.desk.resolve(ident)
@@ -314,7 +323,7 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         "our id": payment.id,
         "who": payment.account_id,
         "amount": dollars(payment.amount),
-        "done": "unchanged" if known == payment else payment.status.value,
+        "done": "unchanged" if known and known.status is payment.status else payment.status.value,
     }
     if payment.status is not PaymentStatus.FAILED:
         return row, None

@@ -175,7 +175,7 @@ def _payloads(month: Month) -> Iterator[dict[str, Any]]:
 
     def would_be(entry: JournalEntry) -> dict[str, Any]:
         try:
-            return {"journal": entry.id, "payload": dump(mapping.out(entry, month.hub.refs(month.work)))}
+            return {"journal": entry.id, "payload": dump(mapping.out(entry.in_books, month.hub.refs(month.work)))}
         except TieoutError as error:
             return {"journal": entry.id, "payload": None, "waits": str(error)}
 

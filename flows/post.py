@@ -27,7 +27,7 @@ def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lan
     fresh = [one.late(work.periods.open_day(one.entity, one.posted_on)) for one in wanted if one.id not in known]
     booked = work.add(fresh)
     work.outbox.enqueue(
-        OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one, hub.now(), lane=lane)
+        OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one.in_books, hub.now(), lane=lane)
         for one in booked
         if one.via is Via.JOURNAL
     )

@@ -73,7 +73,8 @@ def _earned(
     invoices = _invoices(work, earned) if _asks(books, earned) else []
     lines = {line.id: line for invoice in invoices for line in invoice.lines}
     dates = {line.id: invoice.invoice_date for invoice in invoices for line in invoice.lines}
-    return recognition_entries(books, month, account_id, earned, number, lines, dates)
+    rates = {line.id: invoice.exchange for invoice in invoices for line in invoice.lines}
+    return recognition_entries(books, month, account_id, earned, number, lines, dates, rates)
 
 
 def _movements_due(hub: Hub, work: Work, period: str, entity: str | None) -> Iterator[Due]:

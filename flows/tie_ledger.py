@@ -43,22 +43,27 @@ class LedgerTies(Comparing):
             self._accounts(erp, ours)
         if not self._wanted("hub"):
             return
-        balance: dict[str, Money] = {}
-        for (account, _, currency), minor in ours.items():
-            if currency == self.currency:
-                add(balance, account, Money(minor, currency))
-        zero = Money.zero(self.currency)
+        roles = ("billing clearing", "deferred revenue", "contract assets")
+        codes = {role: self.hub.posting.account(role) for role in roles}
+        with self.hub.database.reading() as work:
+            held = {role: work.sides.held(code) for role, code in codes.items()}
         clearing = Tie("billing clearing = 0", "hub", "zero", "clearing", monthly=False)
-        code = self.hub.posting.account("billing clearing")
-        self._compare_sums(clearing, {code: balance.get(code, zero)}, {code: zero})
+        self._holds(clearing, codes["billing clearing"], held["billing clearing"], {})
         schedule = Tie("deferred revenue = schedules", "ledger", "schedules", "schedule", monthly=False)
-        code = self.hub.posting.account("deferred revenue")
-        self._compare_sums(schedule, {code: -balance.get(code, zero)}, {code: owed.get(self.currency, zero)})
-        code = self.hub.posting.account("contract assets")
-        if balance.get(code) or contracts:
+        deferred = {currency: -amount for currency, amount in held["deferred revenue"].items()}
+        self._holds(schedule, codes["deferred revenue"], deferred, owed)
+        if any(held["contract assets"].values()) or contracts:
             contract = Tie("contract assets = allocated - billed", "ledger", "obligations", "schedule", monthly=False)
-            sides = {code: balance.get(code, zero)}, {code: contracts.get(self.currency, zero)}
-            self._compare_sums(contract, *sides)
+            self._holds(contract, codes["contract assets"], held["contract assets"], contracts)
+
+    def _holds(self, tie: Tie, code: str, held: Mapping[str, Money], wanted: Mapping[str, Money]) -> None:
+        """What a ledger account holds of each currency against what it should; other currencies than ours by name."""
+        ours, theirs = {}, {}
+        for currency in sorted({self.currency, *held, *wanted}):
+            key = code if currency == self.currency else f"{code} {currency}"
+            zero = Money.zero(currency)
+            ours[key], theirs[key] = held.get(currency, zero), wanted.get(currency, zero)
+        self._compare_sums(tie, ours, theirs)
 
     def _accounts(self, erp: str, ours: Mapping[tuple[str, str, str], int]) -> None:
         """A line for each ledger account; what no Break of a document explains of it is one Break."""

@@ -48,6 +48,7 @@ from core.store.codec import CHUNK, Columns, Shape, chunks, pages
 from core.store.contracts import Contracts
 from core.store.desk import Desk
 from core.store.figures import Figures
+from core.store.jobs import VendorJobs
 from core.store.periods import Periods
 from core.store.sides import Sides
 from core.store.sums import Sums
@@ -240,6 +241,10 @@ class Work:
     @cached_property
     def budgets(self) -> Budgets:
         return Budgets(self._connection)
+
+    @cached_property
+    def jobs(self) -> VendorJobs:
+        return VendorJobs(self._connection)
 
     @cached_property
     def periods(self) -> Periods:

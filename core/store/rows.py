@@ -80,6 +80,7 @@ class AccountRow(SQLModel, table=True):
     tax_exemption: str | None = None
     source_system: str
     source_id: str
+    entity: str | None = None
 
 
 class BillingTermsRow(SQLModel, table=True):
@@ -199,6 +200,7 @@ class InvoiceRow(SQLModel, table=True):
     tax_minor: int = _minor()
     total_minor: int = _minor()
     exchange: str | None = _text(nullable=True)
+    entity: str = _added("main")
     __table_args__ = (CheckConstraint("total_minor = subtotal_minor + tax_minor", name="total"),)
 
 
@@ -316,6 +318,8 @@ class CreditNoteRow(SQLModel, table=True):
     tax_minor: int = _minor()
     total_minor: int = _minor()
     refunded_minor: int = _minor()
+    exchange: str | None = _text(nullable=True)
+    entity: str = _added("main")
     __table_args__ = (CheckConstraint("total_minor = subtotal_minor + tax_minor", name="total"),)
 
 
@@ -494,6 +498,8 @@ class PaymentRow(SQLModel, table=True):
     status: str
     received_at: datetime = _instant()
     failure: str | None = None
+    exchange: str | None = _text(nullable=True)
+    entity: str = _added("main")
 
 
 class CashReceiptRow(SQLModel, table=True):
@@ -889,6 +895,16 @@ class BudgetRow(SQLModel, table=True):
     level: int = Field(sa_column=Column(BigInteger, nullable=False))
     filled_at: datetime = _instant()
     closed_until: datetime | None = _instant(nullable=True)
+
+
+class VendorJobRow(SQLModel, table=True):
+    """A job that a system works off for us, and that is not known to be over."""
+
+    __tablename__ = "vendor_job"
+    system: str = Field(primary_key=True)
+    resource: str = Field(primary_key=True)
+    job: str = Field(primary_key=True)
+    begun_at: datetime = _instant()
 
 
 class CloseRow(SQLModel, table=True):

@@ -220,9 +220,12 @@ def returned_taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
 
 
 def journals(until: datetime | None = None) -> Select[Any]:
-    """What we push to the general ledger as journals, by their debits; entries summed in one journal are that one."""
+    """What we push to the general ledger as journals, by their debits as the books value them; entries summed in one
+    journal are that one."""
+    worth = case((BOOKED.c.debit_minor.is_not(None), func.coalesce(BOOKED.c.functional_minor, BOOKED.c.debit_minor)))
+    currency = func.coalesce(func.max(BOOKED.c.functional_currency), ENTRY.c.currency)
     each = (
-        select(ENTRY.c.id, ENTRY.c.gl_journal, ENTRY.c.currency, func.sum(BOOKED.c.debit_minor).label("minor"))
+        select(ENTRY.c.id, ENTRY.c.gl_journal, currency.label("currency"), func.sum(worth).label("minor"))
         .join(BOOKED, BOOKED.c.parent_id == ENTRY.c.id)
         .where(ENTRY.c.via == "journal")
         .group_by(ENTRY.c.id, ENTRY.c.gl_journal, ENTRY.c.currency)
@@ -511,6 +514,17 @@ class Sides:
             (account, month, entity): int(minor)
             for account, month, entity, minor in self._connection.execute(select(*cell, net).group_by(*cell))
         }
+
+    def held(self, ledger_account: str) -> dict[str, Money]:
+        """Currency to debits less credits of a ledger account, in the currencies of its entries; what only revalues or
+        rounds another currency is none of its own."""
+        net = func.sum(BALANCE.c.debit_minor) - func.sum(BALANCE.c.credit_minor)
+        query = (
+            select(BALANCE.c.currency, net)
+            .where(BALANCE.c.ledger_account == ledger_account, BALANCE.c.event.not_in(("fx unrealised", "rounding")))
+            .group_by(BALANCE.c.currency)
+        )
+        return {currency: Money(int(minor), currency) for currency, minor in self._connection.execute(query)}
 
     def sums(self, side: Select[Any]) -> dict[str, Money]:
         """What a side says by key; for sides with few keys."""

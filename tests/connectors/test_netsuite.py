@@ -263,6 +263,13 @@ def test_no_write_overtakes_a_job_that_is_not_over(queueing: NetSuite, running: 
     assert objects(running)["customer"] == 5
 
 
+def test_a_job_that_netsuite_has_forgotten_holds_nothing_up(queueing: NetSuite) -> None:
+    """It keeps what came of a job for some weeks: then the job is over, and its records are known by their keys."""
+    queueing.world.jobs.begun("netsuite", "account", "ASYNCWEBSERVICES_OLD")
+    assert queueing.find("account", key(1)) is None
+    assert queueing.world.jobs.running("netsuite", "account") == ()
+
+
 @pytest.mark.parametrize("fault", ["lose_reply", "garbage"])
 def test_a_lost_reply_is_an_unknown_outcome_and_the_look_up_finds_the_record(
     netsuite: NetSuite, running: server.Running, fault: str

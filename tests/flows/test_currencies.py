@@ -23,12 +23,12 @@ pytestmark = [pytest.mark.server, pytest.mark.xdist_group("company")]
 INVOICE = "INV-2026-10-A-0003"
 
 
-def european(world: Company, **more: object) -> None:
-    """A-0003 is a customer in euros, and the price book sells in euros too, at the rate of the day."""
-    world.set("salesforce", "Account", "Customer A-0003", CurrencyIsoCode="EUR")
+def european(world: Company, account: str = "A-0003", **more: object) -> None:
+    """A customer in euros, and a price book that sells in euros too, at the rate of the day."""
+    world.set("salesforce", "Account", f"Customer {account}", CurrencyIsoCode="EUR")
     shelf = world.running.emulators["salesforce"].shelf
-    deal = world.held("salesforce", "Opportunity", "A-0003 conferencing")
-    world.set("salesforce", "Opportunity", "A-0003 conferencing", CurrencyIsoCode="EUR")
+    deal = world.held("salesforce", "Opportunity", f"{account} conferencing")
+    world.set("salesforce", "Opportunity", f"{account} conferencing", CurrencyIsoCode="EUR")
     for line in shelf.all("OpportunityLineItem"):
         if line["OpportunityId"] == deal["Id"]:
             shelf.keep("OpportunityLineItem", line["Id"], {**line, "CurrencyIsoCode": "EUR"})

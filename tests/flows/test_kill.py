@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -26,6 +27,8 @@ SYSTEMS = {
     "stripe": (contract_stripe_gateway.settings, "customer"),
     "netsuite": (contract_netsuite.settings, "customer"),
 }
+#: NetSuite with every write of more than one record as a job of its own queue.
+QUEUEING = partial(contract_netsuite.settings, async_above=1)
 RECORDS = 3
 POINTS = [
     "outbox.claimed:1",
@@ -85,3 +88,28 @@ def test_killed_at_a_named_point_and_started_again_one_object_per_record(
     assert [proof.record_id for proof in proofs] == [f"A-{number:04d}" for number in range(RECORDS)]
     assert len({proof.vendor_id for proof in proofs}) == RECORDS
     assert httpx.get(f"{url}/_sandbox/objects").json()[kind] == RECORDS
+
+
+def test_killed_after_a_job_was_begun_the_job_is_waited_for_and_nothing_is_sent_again(
+    database_url: str, tmp_path: Path, vendors: server.Running, forks: ForkServerContext
+) -> None:
+    """Its id outlives the process: the records are found when it is over, as they were first written."""
+    url = vendors.urls["netsuite"]
+    httpx.post(f"{url}/_sandbox/reset")
+    settings = QUEUEING(url)
+    hub = hub_with(database_url, tmp_path, {"netsuite": settings})
+    with hub.database.work() as work:
+        work.outbox.enqueue(intent("netsuite", account(number)) for number in range(RECORDS))
+    for crash, left in (("job.begun:1", 1), ("", 0)):
+        child = forks.Process(target=deliver, args=(database_url, tmp_path, "netsuite", settings, crash))
+        child.start()
+        child.join(60)
+        assert child.exitcode == (-signal.SIGKILL if crash else 0)
+        with hub.database.reading() as work:
+            assert len(work.jobs.of("netsuite", "account")) == left
+    with hub.database.reading() as work:
+        assert work.outbox.counts() == {CommandState.DONE: RECORDS}
+    hub.close()
+    kept = httpx.get(f"{url}/_sandbox/objects/customer").json()
+    assert [one["externalId"] for one in kept] == [f"A-{number:04d}" for number in range(RECORDS)]
+    assert [one["lastModifiedDate"] for one in kept] == [one["dateCreated"] for one in kept]
