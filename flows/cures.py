@@ -114,6 +114,7 @@ def _commit_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
             one.system, "tax_commit", "tax_document", document, hub.now(), money=abs(document.tax)
         )
         found += _again(hub, work, one, ["tax_commit"], document.id) or work.outbox.enqueue([commit])
+    work.desk.resolve(f"answer:{one.system}/{_resource(KINDS[one.kind])}/{one.subject}")  # who commits it has decided
     return found
 
 

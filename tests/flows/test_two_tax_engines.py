@@ -183,6 +183,8 @@ def test_another_tax_than_the_note_gives_back_stays_uncommitted_until_a_person_c
     assert (found.subject, found.kind) == (note.id, "returned_tax_uncommitted")
     cures.cure(stack.hub, found, "Ada")
     assert document.id in committed(stack)
+    with stack.hub.database.reading() as work:
+        assert work.desk.open() == []
     assert stack.breaks() == [("credited tax = tax returned", note.id, "returned_tax_amount")]
 
 
