@@ -99,13 +99,18 @@ def _send_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
     return _again(hub, work, one, [_resource(KINDS[one.kind])])
 
 
+def _answered(work: Work, one: Break) -> list[TaxDocument]:
+    """The document that the engine answered last about the subject; of another engine there may be one beside it."""
+    proof = work.outbox.proof(one.system, _resource(KINDS[one.kind]), one.subject)
+    return work.find(TaxDocument, vendor_id=proof.vendor_id, invoice_id=one.subject) if proof else []
+
+
 def _commit_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
     """The commit of the document that the engine answered last, which is intended now when it never was.
 
     An engine that commits as it is told (a return) is told again.
     """
-    proof = work.outbox.proof(one.system, _resource(KINDS[one.kind]), one.subject)
-    documents = work.find(TaxDocument, vendor_id=proof.vendor_id, invoice_id=one.subject) if proof else []
+    documents = _answered(work, one)
     if not documents:
         return _send_again(hub, work, one)
     found: list[OutboxCommand] = []
@@ -124,8 +129,7 @@ def _ask_again(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
 
 def _ask_anew(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
     """The document is voided first: an engine does not change one that is committed."""
-    documents = work.find(TaxDocument, invoice_id=one.subject)
-    voids = [void for document in documents for void in _void(hub, work, one, document)]
+    voids = [void for document in _answered(work, one) for void in _void(hub, work, one, document)]
     return [*voids, *_ask_again(hub, work, one)]
 
 

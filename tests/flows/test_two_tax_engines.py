@@ -204,6 +204,17 @@ def test_retrying_a_refused_answer_asks_the_engine_again(stack: Company, monkeyp
     assert stack.breaks() == []
 
 
+def test_a_tax_that_was_changed_at_one_engine_is_asked_for_anew_there_alone(stack: Company) -> None:
+    """The document of the other engine on the same invoice is left as it is."""
+    stack.set("avalara", "transaction", BOTH, totalTax="1.00")
+    (found,) = [one for one in stack.tie_out()[1] if one.system == "avalara"]
+    assert (found.subject, found.kind) == (BOTH, "tax_amount")
+    steps = cures.rehearse(stack.hub, found, "Ada").steps
+    assert {(step.system, step.resource, step.record_id) for step in steps} == {
+        ("avalara", resource, BOTH) for resource in ("tax_void", "tax_document", "tax_commit")
+    }
+
+
 def test_the_close_sees_the_tax_of_both_engines_committed(stack: Company) -> None:
     """AFC calls its document by a code of its own, and not by the number of the invoice."""
     close = Close.model_construct(period="2026-10")
