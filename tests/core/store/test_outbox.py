@@ -11,6 +11,7 @@ from core.errors import TieBroken
 from core.store import Database
 from core.sync import COMMAND_TRANSITIONS, CommandState, Lane, OutboxCommand, Watermark
 from tests.core.store.border import LEASE, START, after, command, proof_of, states
+from tests.core.store.nouns import TAX
 
 
 def _claim(database: Database, at=START, limit: int = 100) -> list[OutboxCommand]:
@@ -239,6 +240,18 @@ def test_a_proof_is_kept_whole_and_the_next_one_takes_its_place(database: Databa
         work.outbox.prove(second, newer)
         assert work.outbox.proofs_of(["O-1"]) == [newer]
         assert work.outbox.counts("erp") == {"done": 2}
+
+
+def test_an_answer_of_a_tax_engine_is_told_until_its_document_is_kept(database: Database) -> None:
+    _enqueue(database, command())
+    (asked,) = _claim(database)
+    proof = proof_of(asked, vendor_id=TAX.vendor_id)
+    with database.work() as work:
+        work.outbox.prove(asked, proof)
+        assert work.outbox.answers_not_kept("erp", "order_progress") == [proof]
+        assert work.outbox.answers_not_kept("erp", "tax_credit") == []
+        work.add([TAX])
+        assert work.outbox.answers_not_kept("erp", "order_progress") == []
 
 
 def test_a_watermark_never_moves_back(database: Database) -> None:
