@@ -28,7 +28,8 @@ def run_flow(name: str, period: str | None, *, as_json: bool) -> int:
     parameters: dict[str, Any] = {}
     if "period" in inspect.signature(flow.fn).parameters:
         parameters["period"] = period or declared[name]["parameters"]["period"]
-        DateSpan.month(parameters["period"])
+        if parameters["period"]:
+            DateSpan.month(parameters["period"])
     elif period is not None:
         raise ValueError(f"{name} takes no --period")
     plain: Callable[..., State[Any]] = flow.fn

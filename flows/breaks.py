@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +32,11 @@ def standing(hub: Hub, **equal: Any) -> list[Break]:
     with hub.database.reading() as work:
         found = work.find(Break, closed_at=None)
     wanted = {name: value for name, value in equal.items() if value is not None}
-    found = [one for one in found if all(getattr(one, name) == value for name, value in wanted.items())]
+    return by_weight(one for one in found if all(getattr(one, name) == value for name, value in wanted.items()))
+
+
+def by_weight(found: Iterable[Break]) -> list[Break]:
+    """Those first that nothing explains, and of them the most money."""
     return sorted(found, key=lambda one: (one.explained is not None, -abs(one.difference.minor), one.id))
 
 
@@ -39,6 +44,7 @@ def row(one: Break, now: datetime) -> dict[str, str]:
     """A Break as the tables show it."""
     return {
         "break": one.id,
+        "tie": one.tie,
         "kind": one.kind,
         "severity": one.severity,
         "system": one.system,

@@ -207,6 +207,21 @@ def row(line: TieLine) -> dict[str, str]:
     }
 
 
+def glance(line: TieLine) -> dict[str, str]:
+    """A tie as the table of a run shows it: both sides in a cell each."""
+    told = row(line)
+    return {
+        "tie": line.tie,
+        "ours": f"{line.left_name}: {Decimal(told['left']):,} {line.unit}",
+        "theirs": f"{line.right_name}: {Decimal(told['right']):,} {line.unit}",
+        "difference": told["difference"],
+        "explained": told["explained"] if line.explained else "",
+        "records": f"{line.count:,}",
+        "breaks": f"{line.breaks:,}" if line.breaks else "",
+        "why": line.why,
+    }
+
+
 def _shown(number: Decimal) -> str:
     exponent = number.normalize().as_tuple().exponent
     places = max(2, -exponent) if isinstance(exponent, int) else 2
@@ -215,15 +230,17 @@ def _shown(number: Decimal) -> str:
 
 def alert(hub: Hub, found: Iterable[Break]) -> None:
     """Tells of Breaks that nothing explains when they are new, and again when they are old: an event each for whoever
-    listens in the orchestrator, and a table of all of them in the run."""
+    listens in the orchestrator. The run has a table of all of them, those first that nothing explains."""
     now = hub.now()
     old = timedelta(days=hub.settings.tie_out.old_after_days)
-    open_breaks = [one for one in found if one.explained is None]
-    if not flow_run.id or not open_breaks:
+    standing = breaks.by_weight(found)
+    if not flow_run.id or not standing:
         return
-    for one in open_breaks:
+    for one in standing:
+        if one.explained is not None:
+            break
         age = one.age(now)
-        state = "old" if age >= old else "new" if not age else ""
+        state = "old" if age >= old else "new" if one.first_seen_at == one.last_seen_at else ""
         if state:
             emit_event(
                 event=f"tieout.break.{state}",
@@ -239,8 +256,8 @@ def alert(hub: Hub, found: Iterable[Break]) -> None:
                     "days": age.days,
                 },
             )
-    rows = [breaks.row(one, now) for one in open_breaks[:SHOWN]]
-    create_table_artifact(table=rows, key="breaks", description=f"{counted(len(open_breaks), 'break')} stand")
+    rows = [breaks.row(one, now) for one in standing[:SHOWN]]
+    create_table_artifact(table=rows, key="breaks", description="Each is told by `tieout breaks show`, by its id")
 
 
 @urgent()
@@ -264,10 +281,15 @@ def tie_out_period(
     name="Tie out",
     flow_run_name="tie out {period}",
     description="Reads every system back and compares it with ours, record by record. "
-    "Green only when every tie differs by 0.00, or by what is explained.",
+    "Green only when every tie differs by 0.00, or by what is explained. Without a period: the month billed last.",
 )
-def tie_out(period: str, system: str | None = None, reading: Reading = Reading.CHANGED) -> State[Any]:
+def tie_out(period: str = "", system: str | None = None, reading: Reading = Reading.CHANGED) -> State[Any]:
     here = hub()
+    if not period:
+        with here.database.reading() as work:
+            period = work.sides.newest_month()
+    if not period:
+        return conclude("tie out", Report("no month is billed yet"))
     lines, found = tie_out_period(here, period, system, reading=reading)
     alert(here, found)
     closes = all(line.closes for line in lines)
@@ -275,7 +297,7 @@ def tie_out(period: str, system: str | None = None, reading: Reading = Reading.C
     said = "every one differs by 0.00" if closes and not found else counted(len(standing), "break")
     explained = len(found) - len(standing)
     headline = f"{counted(len(lines), 'tie')}, {said}" + (f", {explained} explained" if explained else "")
-    state = conclude(f"tie out {period}", Report(headline, rows=[row(line) for line in lines]))
+    state = conclude(f"tie out {period}", Report(headline, rows=[glance(line) for line in lines]))
     if closes:
         return state
     worst = "; ".join(f"{one.kind} {one.subject}, {one.left} against {one.right}" for one in standing[:5])

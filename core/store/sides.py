@@ -477,6 +477,11 @@ class Sides:
         """Every tax code that stands on an invoice."""
         return sorted(self._connection.execute(select(LINE.c.tax_code).distinct()).scalars())
 
+    def newest_month(self) -> str:
+        """The newest billing month of a final invoice, like ``2026-10``; empty when there is none."""
+        newest = self._connection.execute(select(func.max(INVOICE.c.billing_period_start)).where(FINAL)).scalar()
+        return f"{newest:%Y-%m}" if newest else ""
+
     def unpaid(self, span: DateSpan, until: datetime | None = None) -> list[str]:
         """The month's invoices of which something may still be open: paid by less than their total."""
         paid = (

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.money import Money
 from core.ties import Break
-from flows import tie_out
+from flows import breaks, tie_out
 from flows.figures import Reading, see
 from tests.flows.world import PERIOD, Company
 
@@ -193,3 +194,43 @@ def test_a_month_is_looked_at_as_it_stood_without_asking_anybody(closed: Company
     closed.plant("netsuite", "error", ".*", status=503, times=0)
     assert (kinds(before), kinds(during), kinds(closed.hub.now())) == ([], ["invoice_amount", "crm_figure_stale"], [])
     closed.running.emulators["netsuite"].faults.clear()
+
+
+def test_a_run_tells_of_breaks_that_are_new_and_again_when_they_are_old(
+    closed: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its table holds every Break under the name of its tie; what is explained is in the table, and told to nobody."""
+    told: list[tuple[str, str]] = []
+    tables: dict[str, list[dict[str, str]]] = {}
+    monkeypatch.setattr(tie_out, "flow_run", SimpleNamespace(id="run"))
+    monkeypatch.setattr(tie_out, "emit_event", lambda event, resource, payload: told.append((event, payload["kind"])))
+    monkeypatch.setattr(tie_out, "create_table_artifact", lambda table, key, description: tables.update({key: table}))
+    with edited_erp_invoice(closed), edited_progress(closed):
+        lines, found = closed.tie_out()
+        tie_out.alert(closed.hub, found)
+        assert sorted(told) == [("tieout.break.new", "crm_figure_stale"), ("tieout.break.new", "invoice_amount")]
+        assert {row["tie"] for row in tables["breaks"]} == {line.tie for line in lines if not line.closes}
+        stale, edited = sorted(found, key=lambda one: one.kind)
+        breaks.explain(closed.hub, edited, "ann", "Agreed with Carol")
+        told.clear()
+        closed.time.by += timedelta(days=3)
+        tie_out.alert(closed.hub, [stale, edited.model_copy(update={"explained": "Agreed with Carol"})])
+        closed.time.by -= timedelta(days=3)
+        assert told == [("tieout.break.old", "crm_figure_stale")]
+    closed.tie_out()
+
+
+def test_a_tie_out_without_a_period_is_that_of_the_month_billed_last(
+    closed: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tie_out, "hub", lambda: closed.hub)
+    state = tie_out.tie_out.fn()
+    assert state.is_completed()
+    assert "every one differs by 0.00" in str(state.message)
+
+
+def test_a_tie_at_a_glance_has_both_sides_with_what_they_count(closed: Company) -> None:
+    line = next(line for line in closed.tie_out()[0] if line.tie == "invoices = ERP invoices")
+    told = tie_out.glance(line)
+    assert (told["ours"], told["theirs"]) == (f"hub: {line.left:,} USD", f"netsuite: {line.right:,} USD")
+    assert (told["difference"], told["breaks"], told["explained"]) == ("0.00", "", "")
