@@ -175,7 +175,7 @@ _SOLD: Mapping[str, tuple[Edit, ...]] = {
         ("flows.intake:_order_known", "return order.changed_at > change", "return order.changed_at >= change"),
     ),
     "a name that comes back is taken for our own write": (
-        ("flows.intake:_is_held", "account == order.account and", ""),
+        ("flows.intake:_is_held", "return same and held", "return held"),
     ),
 }
 
