@@ -37,7 +37,7 @@ class MemoryShelf(Shelf):
     """The shelf without its database. ``version`` grows with every change, by kind too."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
-        self.now = now
+        self.now, self.restored = now, 0
         self._kinds: dict[str, dict[str, str]] = {}
         self._numbers: dict[str, int] = {}
         self.version = self._writes = 0
