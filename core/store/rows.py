@@ -207,7 +207,7 @@ class InvoiceRow(SQLModel, table=True):
 class InvoiceLineRow(SQLModel, table=True):
     __tablename__ = "invoice_line"
     id: str = Field(primary_key=True)
-    parent_id: str = Field(index=True, foreign_key="invoice.id")
+    parent_id: str = Field(foreign_key="invoice.id")
     sequence: int
     position: int
     rated_line_id: str = Field(unique=True)
@@ -226,6 +226,7 @@ class InvoiceLineRow(SQLModel, table=True):
     revenue_account: str
     defer: bool
     service_address: str = _text()
+    __table_args__ = (Index("ix_invoice_line_sums", "parent_id", "tax_code", "amount_minor", "tax_minor"),)
 
 
 class AdjustmentRow(SQLModel, table=True):
@@ -577,7 +578,7 @@ class JournalEntryRow(SQLModel, table=True):
 class JournalLineRow(SQLModel, table=True):
     __tablename__ = "journal_line"
     id: str = Field(primary_key=True)
-    parent_id: str = Field(index=True, foreign_key="journal_entry.id")
+    parent_id: str = Field(foreign_key="journal_entry.id")
     sequence: int
     position: int
     ledger_account: str = Field(index=True)
@@ -592,6 +593,7 @@ class JournalLineRow(SQLModel, table=True):
     functional_currency: str | None = None
     detail: str = _added("")
     __table_args__ = (
+        Index("ix_journal_line_sums", "parent_id", "debit_minor", "credit_minor"),
         CheckConstraint("(debit_minor IS NULL) <> (credit_minor IS NULL)", name="one_side"),
         CheckConstraint("coalesce(debit_minor, credit_minor) > 0", name="positive"),
     )
