@@ -260,7 +260,8 @@ class StripeGateway(BaseConnector):
 
         Balance transactions and events never change: they are listed by when they were made. What does change is found
         through its events and read fresh; without a cursor, or with one older than events are kept, all are listed.
-        A payout comes with ``movements``: the balance transactions that it pays out.
+        A payout comes with ``movements``: the balance transactions that it pays out, and ``arrives_on``: its day at the
+        bank, for which Stripe gives midnight UTC.
         """
         path, reading = self.resource(resource).path, READINGS[resource]
         if resource == "payment_method":
@@ -278,7 +279,9 @@ class StripeGateway(BaseConnector):
                 continue
             if resource == "payout":
                 moved = self._pages("balance_transactions", {"payout": item["id"]})
-                item = {**item, "movements": [one for one in moved if one["type"] != "payout"]}
+                arrives_on = _moment(item["arrival_date"]).date().isoformat()
+                movements = [one for one in moved if one["type"] != "payout"]
+                item = {**item, "movements": movements, "arrives_on": arrives_on}
             yield Change(item["id"], _moment(item["created"]), _sound(resource, item))
 
     def _changed(self, resource: str, kinds: Sequence[str], start: datetime) -> Iterator[Change]:

@@ -529,6 +529,21 @@ TABLE: tuple[Kind, ...] = (
         "The gateway paid out what is made of no movement.",
         "Look at the payout at the gateway: somebody may have made it by hand.",
     ),
+    _row(
+        "deposit_missing", "deposit", _F.MISSING, _MONEY, _CASH, _R.TALK,
+        "A payout of the gateway did not reach the bank, or the bank's file of that day was not taken in.",
+        "Take the bank file in (`tieout cash import`); else look at the payout at the gateway, and ask the bank.",
+    ),
+    _row(
+        "deposit_amount", "deposit", _F.AMOUNT, _MONEY, _CASH, _R.TALK,
+        "The bank shows another amount than the gateway paid out: the bank kept a fee, or two payouts came as one.",
+        "Look at the deposit at the bank; identify or return it here when it is none of the gateway's.",
+    ),
+    _row(
+        "deposit_unknown", "deposit", _F.UNKNOWN, _MONEY, _CASH, _R.TALK,
+        "The bank shows a deposit that names the gateway, and the gateway no payout for it.",
+        "Look at the payouts at the gateway; say whose it is here when it is a customer's (`tieout cash identify`).",
+    ),
     *_document("invoice", "invoice", _AR),
     *_document("credit_note", "credit memo", _AR),
     *_document("payment", "payment", _CASH, _F.PARTS),

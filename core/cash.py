@@ -8,9 +8,9 @@ of is kept as such. What is left of a receipt is its amount less all that its ap
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from difflib import get_close_matches
 from enum import StrEnum
 from itertools import combinations
@@ -148,10 +148,44 @@ def named(receipt: CashReceipt, items: Iterable[OpenItem]) -> list[OpenItem]:
 
 def paid_out(receipt: CashReceipt, gateway: str, payouts: Iterable[Figure]) -> Figure | None:
     """The payout that a receipt is: of its amount, and named by its id, or by the name of the gateway. The oldest."""
-    told = f"{receipt.payer} {receipt.text} {receipt.reference}"
+    told = _told(receipt)
     same = [one for one in payouts if one.amount == receipt.left == receipt.amount]
     named = [one for one in same if written(one.vendor_id, told)] or (same if written(gateway, told) else [])
     return min(named, key=lambda one: (one.dated or date.max, one.key), default=None)
+
+
+#: How many days a deposit may lie from the day that its payout was to arrive on, to be taken for it without its amount.
+NEAR = timedelta(days=5)
+
+
+def deposits(payouts: Sequence[Figure], receipts: Iterable[CashReceipt], gateway: str) -> dict[str, CashReceipt]:
+    """By payout, the receipt of nobody that is it or was meant to be: it names its id, or the gateway with the amount,
+    or lies nearest to its day."""
+    loose = [one for one in receipts if one.account_id is None and one.left == one.amount]
+    found: dict[str, CashReceipt] = {}
+
+    def take(meant: Callable[[Figure, CashReceipt], bool]) -> None:
+        for payout in payouts:
+            taken = {one.id for one in found.values()}
+            fit = [
+                one for one in loose if one.id not in taken and one.currency == payout.currency and meant(payout, one)
+            ]
+            if fit and payout.vendor_id not in found:
+                found[payout.vendor_id] = min(fit, key=lambda one: (_apart(payout, one), one.id))
+
+    take(lambda payout, one: written(payout.vendor_id, _told(one)))
+    take(lambda payout, one: written(gateway, _told(one)) and one.amount == payout.amount)
+    take(lambda payout, one: written(gateway, _told(one)) and _apart(payout, one) <= NEAR)
+    return found
+
+
+def _told(receipt: CashReceipt) -> str:
+    """All that the bank told of a receipt in words."""
+    return f"{receipt.payer} {receipt.text} {receipt.reference}"
+
+
+def _apart(payout: Figure, receipt: CashReceipt) -> timedelta:
+    return abs(receipt.value_date - payout.dated) if payout.dated else timedelta.max
 
 
 def whose(

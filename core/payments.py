@@ -49,6 +49,22 @@ class Payment(Document):
     failure: str | None = None
 
 
+class HeldPayment(Noun):
+    """An invoice paid with money that we hold of a customer: a receipt at the bank, or prepaid credit.
+
+    ``id`` is that of the application or movement that pays it; ``held_as`` and ``held_id`` name what it is taken from.
+    """
+
+    id: Id
+    account_id: Id
+    invoice_id: Id
+    currency: CurrencyCode
+    amount: Money
+    paid_on: date
+    held_as: str
+    held_id: Id
+
+
 class Settlement(Noun):
     """What the gateway booked to our balance for a payment or refund: gross = net + fee. ``id`` is the gateway's."""
 

@@ -27,7 +27,7 @@ from core.ties import applied_within_open
 from flows import desk
 from flows.context import Hub, hub
 from flows.post import post
-from flows.receivables import receivables, withdraw_requests
+from flows.receivables import pay_at_erp, receivables, withdraw_requests
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 WHO = "flow apply cash"
@@ -282,12 +282,13 @@ def _apply(
         raise Rejected(why, record=receipt.id, field="entity", value=receipt.entity)
     subject = Subject(f"Receipt {receipt.id} pays {invoice_id}", "invoice", invoice_id, whose_it_is)
     post(hub, work, books.whole("cash applied", made.id, on, subject, amount))
-    for ident, role, moved, booked_on, rate in (
-        (made.id, "receivables", amount, invoice.invoice_date, invoice.exchange),
-        (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date, None),
+    for ident, role, moved, booked_on, rate, via in (
+        (made.id, "receivables", amount, invoice.invoice_date, invoice.exchange, Via.DOCUMENT),
+        (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date, None, Via.JOURNAL),
     ):
-        about = (ident, role, moved, booked_on, on, whose_it_is, Via.JOURNAL)
+        about = (ident, role, moved, booked_on, on, whose_it_is, via)
         post(hub, work, realised_entries(books, *about, booked_at=rate))
+    pay_at_erp(hub, work, made.id, invoice, amount, on, ("receipt", receipt.id))
     _tell(hub, work, Act.CASH_APPLIED, who, made)
     return made
 
@@ -324,8 +325,10 @@ def _reverse(hub: Hub, work: Work, made: Application, on: date, reason: str, who
     receipt, on = _receipt(work, made.receipt_id), max(on, made.applied_on)
     more = {"invoice_id": made.invoice_id, "reverses": made.id, "reason": reason}
     back = _made(work, receipt, Use.REVERSED, made.amount, on, made.rule, who, **more)
-    entries = _booked(work, f"JE-{made.id}", f"JE-FX-{made.id}", f"JE-FX-{made.id}-U")
-    post(hub, work, [reversal(one, on) for one in entries])
+    kinds = (made.id, f"FX-{made.id}", f"FX-{made.id}-U")
+    entries = _booked(work, *(f"{way}-{one}" for one in kinds for way in ("DOC", "JE")))
+    # The ERP's payment stands: what it booked is taken back by a journal.
+    post(hub, work, [reversal(one, on).model_copy(update={"via": Via.JOURNAL}) for one in entries])
     _tell(hub, work, Act.CASH_REVERSED, who, back)
     return back
 

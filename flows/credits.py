@@ -42,6 +42,7 @@ from core.wallets import (
 from flows.context import Hub, hub
 from flows.outside_billing import bills_outside, drafts_here
 from flows.post import post
+from flows.receivables import pay_at_erp
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
@@ -218,6 +219,8 @@ def pay_from_credit(hub: Hub, work: Work, invoice: Invoice) -> list[CreditMoveme
     grants = work.find(CreditGrant, account_id=invoice.account_id, kind=CreditKind.PREPAID.value)
     moved = work.move_credit(list(payments(grants, invoice.id, invoice.total, invoice.invoice_date)))
     _book(hub, work, moved)
+    for one in moved:
+        pay_at_erp(hub, work, one.id, invoice, one.amount, one.moved_on, ("prepaid credit", one.grant_id))
     return moved
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import count
 
 from core.invoicing import CreditNote, Invoice
 from core.money import Money, total
-from core.payments import Payment, PaymentStatus
+from core.payments import HeldPayment, Payment, PaymentStatus
 from core.store import Work
 from core.sync import COMMAND_TRANSITIONS, CommandState, OutboxCommand
 from flows.context import Hub
@@ -99,3 +100,21 @@ def apply_credit(note: CreditNote, one: Receivable) -> CreditNote:
     """The note with as much of what is left of it applied as an invoice takes; itself when that is nothing."""
     amount = min(note.left, one.unasked)
     return note.applied_to(one.invoice.id, amount) if amount.minor > 0 else note
+
+
+def pay_at_erp(
+    hub: Hub, work: Work, ident: str, invoice: Invoice, amount: Money, on: date, held: tuple[str, str]
+) -> None:
+    """Intends the ERP's payment of an invoice from what we hold. ``ident``: of the act that pays; ``held``: of what."""
+    held_as, held_id = held
+    paid = HeldPayment(
+        id=ident,
+        account_id=invoice.account_id,
+        invoice_id=invoice.id,
+        currency=invoice.currency,
+        amount=amount,
+        paid_on=on,
+        held_as=held_as,
+        held_id=held_id,
+    )
+    work.outbox.enqueue([OutboxCommand.of(hub.system("erp"), "payment", "held_payment", paid, hub.now(), money=amount)])

@@ -95,7 +95,7 @@ class TieOutPolicy(BaseModel):
 
     ``whole_after_hours``: everything is read again after that long, and only what changed before; ``old_after_days``: a
     Break is told again when it is that old; ``settles_within_days`` and ``pays_out_within_days``: how long the gateway
-    may take before what is missing is a Break.
+    may take before what is missing is a Break, and ``banks_within_days`` the bank, after a payout was to arrive.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -104,6 +104,7 @@ class TieOutPolicy(BaseModel):
     old_after_days: int = Field(3, ge=1)
     settles_within_days: int = Field(2, ge=0)
     pays_out_within_days: int = Field(7, ge=0)
+    banks_within_days: int = Field(3, ge=0)
 
 
 class Settings(BaseModel):

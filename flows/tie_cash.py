@@ -1,4 +1,4 @@
-"""The ties of cash: invoices, payments, what the gateway booked for them, and what it paid out."""
+"""The ties of cash: invoices, payments, what the gateway booked for them, what it paid out, and what the bank has."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from core.breaks import (
     Difference,
     Facet,
 )
+from core.cash import Application, CashReceipt, Use, deposits, written
 from core.invoicing import Invoice
 from core.money import Money, total
 from core.store import figures, sides
@@ -119,6 +120,51 @@ class CashTies(Comparing):
         self._total(replace(tie, right=f"{gateway}{told}"), by_currency(left), by_currency(right))
         for day, amount in sorted(late.items()):
             self._add(tie, day, (amount, Money.zero(amount.currency)), [Difference(Facet.MISSING)])
+
+    def banked(self) -> None:
+        """What the gateway paid out, against what came to the bank; from the first day of which a bank file told."""
+        gateway = self.hub.system("gateway")
+        if not self._wanted(gateway) or not self._shows(gateway, "payout"):
+            return
+        with self.hub.database.reading() as work:
+            receipts = [one for one in work.find(CashReceipt) if self.until is None or one.value_date <= self.until]
+            booked = {one.reason: one.amount for one in work.find(Application, use=Use.PAID_OUT.value)}
+            payouts = work.figures.all(gateway, "payout", self.as_of)
+        if not receipts:
+            return
+        first = min(one.value_date for one in receipts)
+        meant = [one for one in payouts if one.state not in VOID and one.dated and one.dated >= first]
+        loose = deposits([one for one in meant if one.vendor_id not in booked], receipts, gateway)
+        came = {ident: one.amount for ident, one in loose.items()} | booked
+        due = self._now().date() - timedelta(days=self.hub.settings.tie_out.banks_within_days)
+        tie = Tie("paid out = bank deposits", gateway, "bank", "deposit", gateway, rare=True, monthly=False)
+        on_its_way: dict[str, Money] = {}
+        left = {one.vendor_id: one.amount for one in meant}
+        right = {ident: came[ident] for ident in left if ident in came}
+        for one in meant:
+            if one.vendor_id not in came and one.dated and one.dated >= due:
+                right[one.vendor_id] = one.amount
+                add(on_its_way, one.currency, one.amount)
+        strange = [
+            one
+            for one in receipts
+            if one.account_id is None
+            and one.left == one.amount
+            and written(gateway, f"{one.payer} {one.text}")
+            and one.id not in {known.id for known in loose.values()}
+        ]
+        told = "".join(f" + {amount} on its way" for amount in on_its_way.values())
+        seen = right | {one.id: one.amount for one in strange}
+        self._total(replace(tie, right=f"bank{told}"), by_currency(left), by_currency(seen))
+        for ident, amount in left.items():
+            zero = Money.zero(amount.currency)
+            if ident not in right:
+                self._add(tie, ident, (amount, zero), [Difference(Facet.MISSING)])
+            elif right[ident] != amount:
+                differs = Difference(Facet.AMOUNT, str(amount), str(right[ident]))
+                self._add(tie, ident, (amount, right[ident]), [differs])
+        for receipt in strange:
+            self._add(tie, receipt.id, (Money.zero(receipt.currency), receipt.amount), [Difference(Facet.UNKNOWN)])
 
     def _check(self, tie: Tie, payout: Figure) -> None:
         """A payout is the sum of what it pays out, and reached the bank."""

@@ -98,7 +98,7 @@ class TieOut(UsageTies, CashTies, LedgerTies):
         customers = tie("customers = ERP customers", "account", "account", monthly=False, rare=True)
         self._tie_to(customers, sides.accounts())
         self._tie_to(tie("invoices = ERP invoices", "invoice", "invoice"), sides.invoices(self.billing, self.as_of))
-        paid = sides.without_beside(sides.payments(self.billing, self.as_of))
+        paid = sides.erp_payments(self.billing, self.as_of)
         self._tie_to(tie("payments = ERP payments", "payment", "payment"), paid)
         refunds = tie("refunds = ERP refunds", "erp_refund", "refund", rare=True)
         self._tie_to(refunds, sides.refunds_one_by_one(self.billing))
@@ -176,6 +176,7 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.credited,
     TieOut.collected,
     TieOut.paid_out,
+    TieOut.banked,
     TieOut.posted,
     TieOut.ledger,
     TieOut.told,

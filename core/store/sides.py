@@ -50,7 +50,7 @@ ORDER_LINE, BALANCE = map(table_of, (rows.OrderLineRow, rows.LedgerBalanceRow))
 INVOICE, LINE, RATED = map(table_of, (rows.InvoiceRow, rows.InvoiceLineRow, rows.RatedLineRow))
 NOTE, NOTE_LINE, ADJUSTMENT = map(table_of, (rows.CreditNoteRow, rows.CreditNoteLineRow, rows.AdjustmentRow))
 PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow, rows.RefundRow))
-WRITE_OFF = table_of(rows.WriteOffRow)
+WRITE_OFF, CASH = map(table_of, (rows.WriteOffRow, rows.ApplicationRow))
 ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
 
 #: What no side says.
@@ -155,6 +155,19 @@ def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
         .where(CAME_IN, billed_in(span))
     )
     return found if until is None else found.where(PAYMENT.c.received_at <= until)
+
+
+def erp_payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+    """All that the ERP has a payment for, of the month's invoices: by card, by money at the bank (which stays when it
+    is taken back), and by prepaid credit."""
+    cash = _side(CASH.c.id, CASH.c.currency, CASH.c.amount_minor).join(INVOICE, INVOICE.c.id == CASH.c.invoice_id)
+    cash = cash.where(CASH.c.use == "applied", billed_in(span))
+    drawn = _side(MOVEMENT.c.id, MOVEMENT.c.currency, MOVEMENT.c.amount_minor)
+    drawn = drawn.join(INVOICE, INVOICE.c.id == MOVEMENT.c.document_id)
+    drawn = drawn.where(MOVEMENT.c.kind == "drawn", MOVEMENT.c.line_id.is_(None), billed_in(span))
+    if until is not None:
+        cash, drawn = cash.where(CASH.c.applied_on <= until.date()), drawn.where(MOVEMENT.c.moved_on <= until.date())
+    return union_all(without_beside(payments(span, until)), cash, drawn).subquery("erp_payments").select()
 
 
 #: Kinds of settlements: of a payment that came in, and of money given back. All others are of disputes.
@@ -287,7 +300,13 @@ KNOWN: Mapping[str, Select[Any]] = {
     "subscription": select(ORDER.c.id),
     "invoice": select(INVOICE.c.id).where(FINAL),
     "credit_note": union_all(select(NOTE.c.id), select(WRITE_OFF.c.id)).subquery("known_memos").select(),
-    "payment": select(PAYMENT.c.id).where(CAME_IN),
+    "payment": union_all(
+        select(PAYMENT.c.id).where(CAME_IN),
+        select(CASH.c.id).where(CASH.c.use == "applied"),
+        select(MOVEMENT.c.id).where(MOVEMENT.c.kind == "drawn", MOVEMENT.c.line_id.is_(None)),
+    )
+    .subquery("known_payments")
+    .select(),
     "erp_refund": select(REFUND.c.id),
     "journal_entry": select(JOURNAL.label("id")),
     "tax_document": select(INVOICE.c.id).where(FINAL),

@@ -15,7 +15,6 @@ from core.cash import Application, CashReceipt, Rule, Use
 from core.errors import Rejected
 from core.fx import FxRate
 from core.invoicing import Invoice, InvoiceStatus
-from core.ledger import JournalEntry
 from core.money import Money, total
 from core.store.figures import Seen
 from core.sync import CommandState
@@ -234,28 +233,58 @@ def test_a_person_cannot_apply_more_than_is_open_or_left(hub: Hub) -> None:
     assert apply_to(hub, "R", "INV-1", None, "Ada").amount == money(10000)
 
 
+def rated(hub: Hub, **rates: str) -> None:
+    """What a euro is worth in dollars from a day on."""
+    common = {"source": "ECB", "base": "EUR", "quote": "USD", "recorded_at": NOON}
+    with hub.database.work() as work:
+        for written, rate in rates.items():
+            day = date.fromisoformat(written.removeprefix("d").replace("_", "-"))
+            work.add([FxRate(id=str(day), valid_on=day, rate=Decimal(rate), **common)])
+
+
+def realised(hub: Hub) -> int:
+    """What was gained, in cents of the books; below zero lost."""
+    return -balance(hub, "fx realised", "USD") - balance(hub, "fx realised", "EUR")
+
+
 def test_a_receipt_at_another_rate_than_its_invoice_books_what_was_gained(hub: Hub) -> None:
     """90.00 EUR were booked at 1.10 = 99.00 and came at 1.20 = 108.00."""
-    rates = [("2026-10-01", "1.10"), ("2026-11-10", "1.20")]
+    rated(hub, d2026_10_01="1.10", d2026_11_10="1.20")
     with hub.database.work() as work:
         work.add([owed("INV-E", 9000, currency="EUR")])
-        work.add(
-            FxRate(
-                id=day,
-                source="ECB",
-                base="EUR",
-                quote="USD",
-                valid_on=date.fromisoformat(day),
-                rate=Decimal(rate),
-                recorded_at=NOON,
-            )
-            for day, rate in rates
-        )
     take_receipts(hub, [came("R", 9000, "INV-E", currency="EUR")])
     apply_receipts(hub)
-    assert balance(hub, "fx realised", "USD") + balance(hub, "fx realised", "EUR") == -900
+    assert realised(hub) == 900
     unapply(hub, "APP-R-1", "wrong", "Ada")
-    assert balance(hub, "fx realised", "USD") + balance(hub, "fx realised", "EUR") == 0
+    assert realised(hub) == 0
+
+
+def test_unidentified_euros_that_are_identified_pay_many_invoices_with_others_and_realise_each_at_its_day(
+    hub: Hub,
+) -> None:
+    """60.00 and 90.00 EUR at 1.10; 100.00 came at 1.20 for a gain of 10.00, 50.00 at 1.05 for a loss of 2.50."""
+    rated(hub, d2026_10_01="1.10", d2026_11_10="1.20", d2026_11_20="1.05")
+    with hub.database.work() as work:
+        work.add([owed("INV-E1", 6000, currency="EUR"), owed("INV-E2", 9000, currency="EUR")])
+    later = came("R2", 5000, "INV-E2, the rest", currency="EUR").model_copy(update={"value_date": date(2026, 11, 20)})
+    take_receipts(hub, [came("R1", 10000, "thanks", "UNKNOWN BANK", currency="EUR")])
+    apply_receipts(hub)
+    assert (balance(hub, "unidentified cash", "EUR"), used(hub)) == (-10000, [])
+    identify(hub, "R1", "A-0001", "Ada")
+    for invoice in ("INV-E1", "INV-E2"):
+        apply_to(hub, "R1", invoice, None, "Ada")
+    take_receipts(hub, [later])
+    apply_receipts(hub)
+    assert [(receipt, invoice, cents) for receipt, _, invoice, cents in used(hub)] == [
+        ("R1", "INV-E1", 6000),
+        ("R1", "INV-E2", 4000),
+        ("R2", "INV-E2", 5000),
+    ]
+    assert (open_cents(hub, "INV-E1"), open_cents(hub, "INV-E2"), realised(hub)) == (0, 0, 1000 - 250)
+    for role in ("unidentified cash", "unapplied cash", "application clearing"):
+        assert balance(hub, role, "EUR") == 0
+    return_receipt(hub, "R2", "R03", date(2026, 11, 23), "bank")
+    assert (open_cents(hub, "INV-E2"), realised(hub)) == (5000, 1000)
 
 
 def test_no_sequence_of_receipts_applications_reversals_and_returns_makes_money(hub: Hub) -> None:
@@ -294,5 +323,5 @@ def test_no_sequence_of_receipts_applications_reversals_and_returns_makes_money(
                 assert 0 <= work.sums.paid([invoice.id]).get(invoice.id, money(0)).minor <= invoice.total.minor
             paid = sum(one.minor for one in work.sums.paid(invoices).values())
             assert paid == -balance(hub, "receivables")
-            assert all(one.via.value == "journal" for one in work.find(JournalEntry))
+            assert balance(hub, "application clearing") == 0
     assert Rule.PERSON in {one.rule for one in done}

@@ -1,0 +1,108 @@
+"""Money at the bank pays the invoice in the ERP too, whichever it is; what comes back is owed there again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.cash import CashReceipt
+from core.invoicing import Invoice
+from core.money import Money
+from flows.apply_cash import apply_receipts, return_receipt, take_receipts
+from flows.deliver import deliver_all
+from flows.write_back import tell_crm
+from tests.connectors import contract_netsuite, contract_quickbooks, contract_xero
+from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
+
+INVOICE = "INV-2026-10-A-0001"
+DAY = date(2026, 11, 10)
+LEDGERS = {
+    "netsuite": contract_netsuite.settings,
+    "quickbooks": contract_quickbooks.settings,
+    "xero": contract_xero.settings,
+}
+
+
+@pytest.fixture(params=LEDGERS)
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Company]:
+    """One customer, whose invoice is at the ERP and was not asked for yet."""
+    others = {name: make for name, make in SETTINGS.items() if name != "netsuite"}
+    with company(tmp_path, {**others, request.param: LEDGERS[request.param]}) as entered:
+        entered.enter(CUSTOMERS[0])
+        entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
+        entered.month(until="finalise")
+        told(entered)
+        yield entered
+
+
+def told(world: Company) -> None:
+    tell_crm(world.hub)
+    assert not deliver_all(world.hub).failures
+
+
+def owed(world: Company) -> Money:
+    with world.hub.database.reading() as work:
+        return work.find(Invoice, id=INVOICE)[0].total
+
+
+def came(world: Company, ident: str, amount: Money, text: str = INVOICE) -> None:
+    receipt = CashReceipt(
+        id=ident, entity="main", bank_account="1", currency="USD", amount=amount, left=amount, value_date=DAY, text=text
+    )
+    take_receipts(world.hub, [receipt])
+    apply_receipts(world.hub)
+
+
+def breaks(world: Company) -> list[tuple[str, str]]:
+    """What nothing explains; what is due later is explained."""
+    return [(one.tie, one.kind) for one in world.tie_out()[1] if not one.explained]
+
+
+def due(world: Company) -> Any:
+    """What the ERP says is open of the invoice."""
+    erp = world.hub.system("erp")
+    (invoice,) = world.running.emulators[erp].shelf.all("invoice")
+    if erp == "netsuite":
+        applied = (Decimal(str(one)) for one in invoice["_applied"].values())
+        return Decimal(str(invoice["total"])) - sum(applied, Decimal(0))
+    return Decimal(str(invoice["Balance" if erp == "quickbooks" else "AmountDue"]))
+
+
+def cents(world: Company, *roles: str) -> tuple[int, ...]:
+    with world.hub.database.reading() as work:
+        held = work.sums.ledger_balances()
+    codes = (world.hub.posting.account(role) for role in roles)
+    return tuple(held.get((code, "USD"), Money(0, "USD")).minor for code in codes)
+
+
+def test_a_transfer_in_two_parts_pays_the_invoice_at_the_erp(world: Company) -> None:
+    first = Money(10000, "USD")
+    came(world, "R1", first)
+    told(world)
+    assert due(world) == (owed(world) - first).amount
+    assert breaks(world) == []
+    came(world, "R2", owed(world))
+    told(world)
+    assert due(world) == 0
+    assert cents(world, "receivables", "application clearing", "unapplied cash") == (0, 0, -10000)
+    assert breaks(world) == []
+
+
+def test_money_that_goes_back_is_owed_again_in_the_general_ledger(world: Company) -> None:
+    """The payment stands at the ERP, and a journal takes it back; Xero takes none for receivables, and says so."""
+    came(world, "R1", owed(world))
+    told(world)
+    return_receipt(world.hub, "R1", "R01 insufficient funds", DAY, "bank")
+    tell_crm(world.hub)
+    failures = deliver_all(world.hub).failures
+    assert cents(world, "receivables", "application clearing", "bank") == (owed(world).minor, 0, 0)
+    if world.hub.system("erp") == "xero":
+        assert [one.record for one in failures] == ["journal_entry"]
+    else:
+        assert failures == []
+        assert breaks(world) == []
