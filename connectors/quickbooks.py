@@ -546,19 +546,22 @@ class QuickBooks(BulkConnector):
         accounts = {str(one["Id"]): one for one in self._query(row) if one.get("AcctNum")}
         first = max(EVER[0], date.fromisoformat(f"{since[:7]}-01")) if since else EVER[0]
         sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
-        for ident, day, amount in self._ledger(first, EVER[1], self._amount_columns()):
+        currency, columns = self._home()
+        for ident, day, amount in self._ledger(first, EVER[1], columns):
             sums[ident, day[:7]] += amount
         for (ident, month), amount in sorted(sums.items()):
             if account := accounts.get(ident):
                 about = {name: account[name] for name in ("Id", "AcctNum", "Name")}
-                yield Change(
-                    f"{ident}/{month}", self.world.clock(), {"account": about, "month": month, "amount": amount}
-                )
+                told = {"account": about, "month": month, "currency": currency, "amount": amount}
+                yield Change(f"{ident}/{month}", self.world.clock(), told)
 
-    def _amount_columns(self) -> tuple[str, str]:
-        """Debit and credit in the home currency; a company with several currencies leaves the plain columns empty."""
-        several = (self._read("preferences")["Preferences"].get("CurrencyPrefs") or {}).get("MultiCurrencyEnabled")
-        return ("debt_home_amt", "credit_home_amt") if several else ("debt_amt", "credit_amt")
+    def _home(self) -> tuple[str, tuple[str, str]]:
+        """The home currency, and the columns of debit and credit in it; a company with several currencies leaves the
+        plain columns empty."""
+        prefs = self._read("preferences")["Preferences"]["CurrencyPrefs"]
+        several = prefs.get("MultiCurrencyEnabled")
+        columns = ("debt_home_amt", "credit_home_amt") if several else ("debt_amt", "credit_amt")
+        return str(prefs["HomeCurrency"]["value"]), columns
 
     def _ledger(self, first: date, last: date, amounts: tuple[str, str]) -> Iterator[tuple[str, str, Decimal]]:
         """Account id, date and amount (debit positive) of all postings of these days, both inclusive.

@@ -337,8 +337,8 @@ class Xero(BulkConnector):
 
         For ``gl_balance`` it is a month (``2026-10``):
         that one and later; each Change is what one of our ledger accounts (those with a code) was posted in one month:
-        ``account`` (AccountID, AccountCode, AccountName), ``month``, ``amount`` (debits less credits, in the base
-        currency).
+        ``account`` (AccountID, AccountCode, AccountName), ``month``, ``currency`` (that of the organisation) and
+        ``amount`` (debits less credits).
         """
         if self.resource(resource).guard is Guard.READ_ONLY:
             yield from self._balances(since)
@@ -617,8 +617,9 @@ class Xero(BulkConnector):
                 if code and month >= (since or "")[:7]:
                     accounts[code] = {name: line.get(name) for name in ("AccountID", "AccountCode", "AccountName")}
                     sums[code, month] += Decimal(line["NetAmount"])
+        currency = self._organisation()["BaseCurrency"] if sums else ""
         for (code, month), amount in sorted(sums.items()):
-            payload = {"account": accounts[code], "month": month, "amount": amount}
+            payload = {"account": accounts[code], "month": month, "currency": currency, "amount": amount}
             yield Change(f"{accounts[code]['AccountID']}/{month}", self.world.clock(), payload)
 
     def _journals(self) -> Iterator[Json]:

@@ -239,7 +239,9 @@ acct:AccountingPeriod < core:Record: periodName parent=core:RecordRef startDate=
 acct:AccountingPeriodSearch < core:SearchRecord: basic=common:AccountingPeriodSearchBasic
 acct:ServiceSaleItem < core:Record: createdDate=dateTime lastModifiedDate=dateTime salesDescription
     incomeAccount=core:RecordRef isTaxable=boolean taxSchedule=core:RecordRef deferredRevenueAccount=core:RecordRef
-    itemId displayName isInactive=boolean subsidiaryList=core:RecordRefList @internalId @externalId
+    revRecSchedule=core:RecordRef deferRevRec=boolean revenueRecognitionRule=core:RecordRef
+    revRecForecastRule=core:RecordRef createRevenuePlansOn=core:RecordRef itemId displayName isInactive=boolean
+    subsidiaryList=core:RecordRefList @internalId @externalId
 acct:ItemSearch < core:SearchRecord: basic=common:ItemSearchBasic
 acct:Subsidiary < core:Record: name isInactive=boolean currency=core:RecordRef @internalId @externalId
 acct:SubsidiarySearch < core:SearchRecord: basic=common:SubsidiarySearchBasic
@@ -250,7 +252,8 @@ sales:Invoice < core:Record: createdDate=dateTime lastModifiedDate=dateTime enti
     account=core:RecordRef exchangeRate=double currencyName billingAddress=common:Address subTotal=double total=double
     status email itemList=InvoiceItemList @internalId @externalId
 sales:InvoiceItem: item=core:RecordRef line=long description amount=double isTaxable=boolean quantity=double
-    price=core:RecordRef rate taxCode=core:RecordRef
+    price=core:RecordRef rate revRecSchedule=core:RecordRef revRecStartDate=dateTime revRecEndDate=dateTime
+    taxCode=core:RecordRef
 sales:InvoiceItemList: item=InvoiceItem* @replaceAll=boolean~true
 sales:TransactionSearch < core:SearchRecord: basic=common:TransactionSearchBasic
 
@@ -268,7 +271,8 @@ cust:CreditMemo < core:Record: createdDate=dateTime lastModifiedDate=dateTime cu
     unapplied=double autoApply=boolean applied=double subTotal=double total=double status itemList=CreditMemoItemList
     applyList=CreditMemoApplyList @internalId @externalId
 cust:CreditMemoItem: item=core:RecordRef line=long quantity=double description price=core:RecordRef rate amount=double
-    isTaxable=boolean taxCode=core:RecordRef
+    isTaxable=boolean taxCode=core:RecordRef revRecSchedule=core:RecordRef revRecStartDate=dateTime
+    revRecEndDate=dateTime
 cust:CreditMemoItemList: item=CreditMemoItem* @replaceAll=boolean~true
 cust:CreditMemoApply: apply=boolean doc=long applyDate=dateTime type refNum total=double due=double amount=double
     line=long

@@ -683,6 +683,36 @@ def test_the_published_wsdl_carries_a_whole_conversation_with_exact_decimals(run
 # The mappings
 
 
+def test_netsuite_can_be_told_over_which_days_a_line_is_earned(books: NetSuite, tmp_path: Path) -> None:
+    """By the lines that the page on NetSuite gives for the mapping of invoices, and a rule on the item."""
+    root = Path(__file__).parents[2]
+    page = (root / "docs/connectors/netsuite.md").read_text(encoding="utf-8")
+    lines = page.partition("```yaml\n")[2].partition("```")[0]
+    for folder in ("netsuite", "tables"):
+        copytree(root / "mappings" / folder, tmp_path / folder)
+    file = tmp_path / "netsuite" / "invoice.yaml"
+    before = "              isTaxable: {const: false}\n"
+    text = file.read_text(encoding="utf-8").replace(before, before + lines, 1)
+    file.write_text(text, encoding="utf-8")
+    mapping = load_book(tmp_path).find("netsuite", "invoice", "out")
+    given = json.loads(json.dumps(mapping.examples[0].given, default=str))
+    given["lines"][0] |= {"defer": True}
+    sent = mapping.out(mapping.noun.model_validate_json(json.dumps(given)), lambda *_asked: "1")
+    line = {"item": {"externalId": "VC-MIN"}}
+    items = [{**one, **line} for one in sent["itemList"]["item"]]
+    sent = {**sent, "entity": {"externalId": "A-0001"}, "itemList": {"item": items}}
+    kept = put(books, "invoice", "INV-1", sent).answer["itemList"]["item"]
+    assert [one["revRecStartDate"][:10] for one in kept if "revRecStartDate" in one] == ["2026-10-01"]
+    assert [one["revRecEndDate"][:10] for one in kept if "revRecEndDate" in one] == ["2026-10-31"]
+    rule = {
+        **RECORDS["product"],
+        "revenueRecognitionRule": {"internalId": "3"},
+        "createRevenuePlansOn": {"internalId": "-2"},
+    }
+    answer = put(books, "product", "VC-MIN", rule).answer
+    assert answer["revenueRecognitionRule"]["internalId"] == "3"
+
+
 def test_what_the_mappings_make_is_taken_and_read_back_as_the_same_figures(netsuite: NetSuite, tmp_path: Path) -> None:
     """The worked examples of the mapping files go to NetSuite in the order of business, and come back as figures."""
     root = Path(__file__).parents[2] / "mappings"
