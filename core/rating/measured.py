@@ -16,7 +16,7 @@ class MeteredQuantity:
     ``dimensions`` splits it (empty: the whole); ``events`` says how many events it was made of; ``each`` are their
     single quantities, which only charges priced per transaction need. ``service`` are the days it was cut to, where a
     charge was served for a part of the billing period only (None: all of it). A month has them by the hundred thousand,
-    all at once, so they are no Noun: that takes five times the memory.
+    all at once, so they are no Noun: that takes several times the memory.
     """
 
     account_id: str

@@ -82,10 +82,15 @@ def table(name: str, settings: BaseModel) -> str:
 @pytest.fixture(scope="module")
 def written(closed: Company) -> Path:
     """The configuration of the company as a file."""
-    settings = closed.hub.settings
+    return write_configuration(closed, closed.hub.settings.price_book)
+
+
+def write_configuration(company: Company, price_book: Path) -> Path:
+    """The file that tells the command line of a company, with its price book or another one."""
+    settings = company.hub.settings
     top = [
         f"database_url = {json.dumps(settings.database_url)}",
-        f"price_book = {json.dumps(str(settings.price_book))}",
+        f"price_book = {json.dumps(str(price_book))}",
         'state_folder = "."',
         "",
     ]
