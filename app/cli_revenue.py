@@ -41,13 +41,14 @@ def milestone(
     order: Annotated[str, typer.Argument(help="The order's id.")],
     line: Annotated[str, typer.Argument(help="The id of its line.")],
     on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The day it was reached, like 2026-10-17.")],
+    evidence: Annotated[str, typer.Option(help="What shows it: a signed report, a ticket; kept in the audit.")],
     as_json: AsJson = False,
 ) -> None:
     """State that a milestone was reached: what waits for it is earned in the month of that day."""
     from flows.context import hub
     from flows.recognise import reach_milestone
 
-    earned = reach_milestone(hub(), order, line, on.date(), operator())
+    earned = reach_milestone(hub(), order, line, on.date(), operator(), evidence)
     rows = [{"of": ident, "amount": str(amount.amount), "currency": amount.currency} for ident, amount in earned]
     show(rows, as_json=as_json, empty="nothing new is earned: it was stated before, or nothing of it is left")
 

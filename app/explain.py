@@ -12,11 +12,14 @@ from typing import Any
 from rich.tree import Tree
 
 from core.accounts import Account
+from core.allocation import Allocation
 from core.amendments import Amendment
 from core.cash import CashReceipt
 from core.catalog import ChargeKind
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceLine
 from core.ledger import JournalEntry, JournalLine
+from core.money import round_money
+from core.obligations import ContractMovement, Milestone, Obligation
 from core.orders import Order
 from core.payments import Chargeback, Payment, Refund, Settlement, WriteOff
 from core.posting import jurisdiction_of
@@ -68,6 +71,8 @@ def _known(work: Work, ident: str, find: Callable[[str], Node | None]) -> Node:
 
 class Story:
     """Walks the records backwards, each step one look-up."""
+
+    backwards = True
 
     def __init__(self, hub: Hub, work: Work) -> None:
         self.hub, self.work = hub, work
@@ -122,6 +127,12 @@ class Story:
             return self._node("write-off", ident, facts, [self.invoice(invoice)] if invoice else [], ident)
         if movement := work.get(CreditMovement, ident):
             return self.movement(movement)
+        if moved := work.get(ContractMovement, ident):
+            return self.contract_movement(moved)
+        if told := work.get(Allocation, ident):
+            return self.allocation(told)
+        if milestone := work.get(Milestone, ident.removeprefix("milestone:")):
+            return self.milestone(milestone)
         if grant := work.get(CreditGrant, ident):
             return self.grant(grant)
         if amendment := work.get(Amendment, ident):
@@ -153,6 +164,11 @@ class Story:
             case "recognition":
                 part = self.work.get(RecognitionPart, line.source_id)
                 return [self.recognition(part)] if part else []
+            case "subscription_charge":
+                contract = self.work.parent_of_child(Subscription, "charges", id=line.source_id)
+                sold = next((one for one in contract.charges if one.id == line.source_id), None) if contract else None
+                order = self.work.parent_of_child(Order, "lines", id=sold.order_line_id) if sold else None
+                return [self.order_line(order, sold.order_line_id)] if order and sold else []
         found = self.of(line.source_id)
         return [found] if found else []
 
@@ -182,8 +198,49 @@ class Story:
 
     def recognition(self, part: RecognitionPart) -> Node:
         facts = f"{part.amount} earned in {part.month} of the deferred line {part.invoice_line_id}"
-        came_from = self.of(part.invoice_line_id)
-        return self._node("recognition", part.id, facts, [came_from] if came_from else [])
+        came_from = [self.of(part.invoice_line_id)]
+        moved = self.work.find(ContractMovement, source_id=part.invoice_line_id)
+        came_from += [self.contract_movement(one) for one in moved if one.deferred] if self.backwards else []
+        return self._node("recognition", part.id, facts, [one for one in came_from if one])
+
+    def contract_movement(self, moved: ContractMovement) -> Node:
+        """What moved between a contract's price and its bills, and the obligation that it is of."""
+        facts = f"{moved.kind} in {moved.month} of {moved.contract_id}: billed {moved.billed}, brings {moved.allocated}"
+        came_from = [self.of(moved.source_id)] if moved.source_id else []
+        came_from += [self.act(moved.act_id)] if moved.act_id else []
+        obligation = self.work.get(Obligation, moved.obligation_id)
+        came_from += [self.obligation(obligation)] if obligation else []
+        return self._node("contract movement", moved.id, facts, [one for one in came_from if one])
+
+    def obligation(self, one: Obligation) -> Node:
+        """The policy, what acts allocated to it one after the other, and the order line."""
+        facts = (
+            f"{one.charge_code}, earned {one.pattern} by {one.convention}: {one.allocated} allocated of the price of "
+            f"{one.priced_with}, where its order states {one.stated} and it costs {one.standalone} alone"
+        )
+        told = sorted(self.work.find(Allocation, obligation_id=one.id), key=lambda one: (one.number, one.starts_on))
+        came_from = [self.allocation(each) for each in told]
+        milestone = self.work.get(Milestone, one.id)
+        came_from += [self.milestone(milestone)] if milestone else []
+        order = self.work.parent_of_child(Order, "lines", id=one.id)
+        came_from += [self.order_line(order, one.id)] if order else []
+        return self._node("obligation", f"{one.id}:obligation", facts, came_from)
+
+    def allocation(self, one: Allocation) -> Node:
+        stated = round_money(one.stated, one.currency)
+        facts = f"{one.allocated} of {stated} billed from {one.starts_on} on, act {one.number} of its contract"
+        act = self.act(one.act_id)
+        return self._node("allocation", one.id, facts, [act] if act else [])
+
+    def act(self, ident: str) -> Node | None:
+        """The order, or the milestone, that changed what a contract allocates."""
+        order = self.work.get(Order, ident)
+        return self.order(order) if order else self.of(ident)
+
+    def milestone(self, one: Milestone) -> Node:
+        shown = f": {one.evidence}" if one.evidence else ""
+        facts = f"reached on {one.reached_on}, said {one.who} at {one.recorded_at:%F %T}{shown}"
+        return self._node("milestone", f"milestone:{one.id}", facts, [])
 
     def invoice(self, invoice: Invoice) -> Node:
         facts = f"{invoice.total} = {invoice.subtotal} + tax {invoice.tax}, dated {invoice.invoice_date}"

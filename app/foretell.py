@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from app.explain import Node, Story
 from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
+from core.obligations import ContractMovement
 from core.orders import Order
 from core.payments import Payment, Refund, Settlement
 from core.rating import RatedLine
@@ -16,6 +17,8 @@ from core.store import Work
 
 class Outcome(Story):
     """Walks the records forwards: each node says the same of itself as backwards, and then what it became."""
+
+    backwards = False
 
     def tell(self, ident: str) -> Node | None:
         """The node of whatever noun of ours has this id, and what became of it."""
@@ -50,7 +53,14 @@ def _billed(work: Work, ident: str) -> list[str]:
     return work.child_ids(Invoice, "lines", rated_line_id=ident)
 
 
-def _ids(nouns: list[RatedLine] | list[RecognitionPart] | list[Payment] | list[Settlement] | list[Refund]) -> list[str]:
+def _ids(
+    nouns: list[RatedLine]
+    | list[RecognitionPart]
+    | list[ContractMovement]
+    | list[Payment]
+    | list[Settlement]
+    | list[Refund],
+) -> list[str]:
     return [one.id for one in nouns]
 
 
@@ -63,13 +73,16 @@ _AFTER: Mapping[str, Callable[[Work, str], list[str]]] = {
         lambda work, ident: [
             *work.child_ids(Order, "lines", quote_line_id=ident),
             *_ids(work.find(RatedLine, order_line_id=ident)),
+            *_ids([one for one in work.find(ContractMovement, obligation_id=ident) if one.source_id is None]),
         ],
     ),
+    "contract movement": _booked,
     "rated line": _billed,
     "adjustment": _billed,
     "invoice line": lambda work, ident: [
         *_booked(work, ident),
         *_ids(work.find(RecognitionPart, invoice_line_id=ident)),
+        *_ids(work.find(ContractMovement, source_id=ident)),
         *work.child_ids(CreditNote, "lines", invoice_line_id=ident),
     ],
     "invoice": lambda work, ident: [
@@ -82,7 +95,10 @@ _AFTER: Mapping[str, Callable[[Work, str], list[str]]] = {
         *work.child_ids(CreditNote, "lines", parent_id=ident),
         *_booked(work, ident),
     ],
-    "credit note line": _booked,
+    "credit note line": lambda work, ident: [
+        *_booked(work, ident),
+        *_ids(work.find(ContractMovement, source_id=ident)),
+    ],
     "payment": lambda work, ident: [
         *_booked(work, ident),
         *_ids(work.find(Settlement, payment_id=ident)),

@@ -102,7 +102,7 @@ class Milestone(Noun):
     order_id: Id
     reached_on: date
     who: str
-    evidence: str = ""
+    evidence: str
     recorded_at: Instant
 
 

@@ -205,14 +205,16 @@ def schedule_credit(
 
 
 def reach_milestone(
-    hub: Hub, order_id: str, line_id: str, on: date, who: str, evidence: str = ""
+    hub: Hub, order_id: str, line_id: str, on: date, who: str, evidence: str
 ) -> list[tuple[str, Money]]:
     """Records that a milestone was reached on a day, and gives what is earned by it: (line, amount).
 
     What was billed is earned out of what is deferred, the rest of its price against the contract asset; a price that
     was constrained until now is allocated to all that share it. The same word again changes nothing. Rejected when the
-    order has no such line, it waits for no milestone, or another day was said.
+    order has no such line, it waits for no milestone, nothing shows it, or another day was said.
     """
+    if not evidence.strip():
+        raise Rejected("a milestone needs evidence: what shows that it was reached", record=order_id, field="evidence")
     month = f"{on:%Y-%m}"
     with hub.database.work() as work:
         promised = work.get(Obligation, line_id)

@@ -24,7 +24,7 @@ def test_the_roll_forward_and_the_waterfall_close_to_the_ledger(configured: Path
 
 
 def test_a_milestone_of_a_line_that_is_not_there_is_refused(configured: Path, tieout: Tieout) -> None:
-    said = tieout("revenue", "milestone", "O-none", "L-none", "--on", "2026-10-17")
+    said = tieout("revenue", "milestone", "O-none", "L-none", "--on", "2026-10-17", "--evidence", "report 7")
     assert (said.code, "order O-none promises no line L-none" in said.err) == (2, True)
 
 

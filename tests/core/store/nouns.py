@@ -364,7 +364,14 @@ NOUNS: Sequence[tuple[Sequence[Noun], Mapping[str, Any]]] = (
     (PROMISED, {}),
     ([standing(PROMISED[0], ())[0].model_copy(update={"stated": Fraction(100, 3)})], {}),
     ([billed(PROMISED[0], INVOICE.lines[0], "2026-10", PROMISED[0].allocated)], {}),
-    ([Milestone(id="L2", order_id="O1", reached_on=date(2026, 11, 6), who="Ada", recorded_at=NOON)], {}),
+    (
+        [
+            Milestone(
+                id="L2", order_id="O1", reached_on=date(2026, 11, 6), who="Ada", evidence="signed", recorded_at=NOON
+            )
+        ],
+        {},
+    ),
     ([BREAK, BREAK.model_copy(update={"id": "B2", "closed_at": NOON})], {}),
     ([CLOSE, CLOSE.moved(CloseState.PREVIEWED, id="CLOSE-main-2026-10-2", number=2, digest="0123456789abcdef")], {}),
     ([OVERRIDE], {}),

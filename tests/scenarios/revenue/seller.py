@@ -26,7 +26,7 @@ from core.posting import credit_entries, invoice_entries
 from core.rating import RatedLine, rate
 from core.rating.corrections import corrections
 from core.revenue import unearned
-from core.revenue_reports import Side, roll_forward, waterfall
+from core.revenue_reports import Side, roll_forward, rolls_by_contract, waterfall
 from core.store import Work
 from core.subscriptions import Subscription
 from core.tax import TaxDocument, TaxLine, TaxStatus
@@ -202,6 +202,17 @@ class Seller:
             assert total([one.closing for one in rolls if one.side is Side.DEFERRED], "USD") == deferred
             rows = waterfall(earnings(work), month).values()
             assert total([money for row in rows for when, money in row.items() if when > month], "USD") == deferred
+            span = DateSpan.month(month)
+            told = {(one.contract, one.side): one.closing for one in rolls if one.closing}
+            moved = work.contracts.moved("main", [DEFERRED, CONTRACT], span.start, span.end)
+            held = {
+                (one.detail, Side.DEFERRED if one.ledger_account == DEFERRED else Side.CONTRACT): one.closing
+                for one in rolls_by_contract("main", moved)
+                if one.closing
+            }
+            assert held == {key: -one if key[1] is Side.DEFERRED else one for key, one in told.items()}
+            falls = work.contracts.waterfall("main", [DEFERRED], span.end)
+            assert total([one.amount for one in falls if one.earned_in > month], "USD") == deferred
         return deferred, balance
 
     def close(self) -> None:
