@@ -11,7 +11,7 @@ from app.operators import operator
 from app.printing import AsJson, show
 from core.accounts import Account, BillingTerms, ByParent, CashBy, ExemptBy, GroupBy
 from core.errors import Rejected
-from core.invoicing import Invoice
+from core.invoicing import CreditNote, Invoice
 from core.ledger import JournalEntry
 from core.money import Money
 from core.noun import Noun
@@ -70,7 +70,38 @@ def credit_note(
     amounts = [Money.of(one, held.currency) for one in amount] if amount else [None] * len(line or ())
     day = on.date() if on else local_date(hub().now(), account.timezone)
     leftover = Leftover.REFUND if refund else Leftover.BALANCE
-    note = credit_invoice(hub(), invoice, dict(zip(line or (), amounts, strict=True)), reason, day, leftover)
+    wanted = dict(zip(line or (), amounts, strict=True))
+    _tell_credit(credit_invoice(hub(), invoice, wanted, reason, day, leftover, operator()))
+
+
+@app.command()
+def void(
+    invoice: Annotated[str, typer.Argument(help="The invoice that should never have been.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands on the credit note.")],
+    on: Day = None,
+) -> None:
+    """Take an invoice back in every system: all that is left of it is credited, and what was paid goes back."""
+    from flows.context import hub
+    from flows.credit import Leftover, credit_invoice
+
+    day = on.date() if on else local_date(hub().now(), known(Account, known(Invoice, invoice).account_id).timezone)
+    _tell_credit(credit_invoice(hub(), invoice, {}, reason, day, Leftover.REFUND, operator()))
+
+
+@app.command("credit-steps")
+def credit_steps(
+    note: Annotated[str, typer.Argument(help="A credit note, like CN-INV-2026-10-A-0001-1.")], as_json: AsJson = False
+) -> None:
+    """How far a credit note, with its refunds, has come at each system, and what it waits for."""
+    from flows.context import hub
+    from flows.credit import steps_of
+
+    known(CreditNote, note)
+    with hub().database.reading() as work:
+        show(steps_of(work, note), as_json=as_json, empty="it was made before steps were kept")
+
+
+def _tell_credit(note: CreditNote) -> None:
     print(f"{note.id}: {note.total} = {note.subtotal} + tax {note.tax}, dated {note.credit_date}")
     for applied in note.applied:
         print(f"  {applied.amount} lowers {applied.invoice_id}")

@@ -28,10 +28,11 @@ from core.rating import explain as explain_rated
 from core.revenue import RecognitionPart
 from core.store import Work
 from core.subscriptions import Subscription
-from core.sync import SyncRecord
+from core.sync import CommandState, SyncRecord
 from core.tax import TaxDocument
 from core.wallets import CreditGrant, CreditMovement
 from flows.context import Hub
+from flows.credit import steps_of
 
 #: A node of the story: what it is, a sentence of facts, and what it came from.
 Node = dict[str, Any]
@@ -258,6 +259,12 @@ class Story:
 
     def credit_note(self, note: CreditNote) -> Node:
         facts = f"{note.total} = {note.subtotal} + tax {note.tax} of {note.invoice_id}, {note.reason}; left {note.left}"
+        late = [one for one in steps_of(self.work, note.id) if one["state"] != CommandState.DONE.value]
+        told = (
+            f"{one['system']} {one['step']} is {one['state']}, waits for {one['waits for'] or 'nothing'}"
+            for one in late
+        )
+        facts += "".join(f"; {one}" for one in told)
         return self._node("credit note", note.id, facts, [self.credit_line(note, one) for one in note.lines], note.id)
 
     def credit_line(self, note: CreditNote, line: CreditNoteLine) -> Node:

@@ -1,17 +1,23 @@
-"""Credit: give back a part or all of a final invoice, tell every system, and refund it or keep it as a balance."""
+"""Credit: give back a part or all of a final invoice, tell every system, and refund it or keep it as a balance.
+
+It is one act: what it changes here and every step that it takes at other systems are stored together, under one row of
+the audit that names the steps. Money goes back at the gateway only when the ERP has the credit note.
+"""
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from enum import StrEnum
 
+from core.audit import Act, Deed
 from core.errors import Misconfigured, Rejected, TieoutError
 from core.invoicing import CreditNote, CreditNoteLine, Invoice, credit
 from core.ledger import Via
 from core.money import Money
-from core.payments import Payment, PaymentStatus, Refund
+from core.payments import Chargeback, Payment, PaymentStatus, Refund
 from core.ports import Guard, Payload
 from core.posting import credit_entries, realised_entries, refund_entries
 from core.revenue import RecognitionPart, unearned
@@ -26,6 +32,10 @@ from flows.post import post
 from flows.promise import unbooked
 from flows.receivables import apply_credit, receivables, withdraw_requests
 from flows.recognise import schedule_credit
+from flows.write_back import tell_orders
+
+#: How the audit names who credits, where no person does.
+WHO = "flow credit"
 
 
 class Leftover(StrEnum):
@@ -42,8 +52,9 @@ def credit_invoice(
     reason: str,
     credit_date: date,
     leftover: Leftover = Leftover.BALANCE,
+    who: str = WHO,
 ) -> CreditNote:
-    """Makes a credit note and stores the intents to tell the tax engine, the ERP and the gateway, all in one.
+    """Makes a credit note and stores the intents to tell the tax engine, the ERP, the gateway and the CRM, all in one.
 
     ``wanted``: amounts before tax by position of the invoice line (None: all that is left of it); empty: all that is
     left of all lines. The same wish again changes nothing. Rejected when there is no such invoice, or less is left.
@@ -75,15 +86,43 @@ def credit_invoice(
         work.add(refunds)
         books = hub.books(work, note.account_id)
         taxed = work.find(TaxDocument, invoice_id=invoice.id)
-        post(hub, work, credit_entries(books, note, taxed))
+        booked = post(hub, work, credit_entries(books, note, taxed))
         schedule_credit(hub, work, note, invoice, parts)
         for refund in refunds:
             via = _refunds_via(hub)
-            post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
+            booked += post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
             settled = ("receivables", -refund.amount, note.invoice_date, refund.refunded_on, note.account_id)
-            post(hub, work, realised_entries(books, refund.id, *settled, booked_at=note.exchange))
-        work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds)])
+            booked += post(hub, work, realised_entries(books, refund.id, *settled, booked_at=note.exchange))
+        told = work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds), *tell_orders(hub, work, invoice)])
+        steps = [f"{one.system}/{one.resource}/{one.record_id}" for one in told]
+        erp = hub.system("erp")
+        steps += [f"{erp}/journal_entry/{one.id}" for one in booked if one.via is Via.JOURNAL]
+        detail = {"invoice": invoice.id, "amount": str(note.total), "refunded": str(note.refunded), "steps": steps}
+        work.audit.tell(Deed(hub.now(), who, Act.COMPENSATED, "", "credit_note", note.id, {**detail, "reason": reason}))
+        hub.world.faults("credit.before_commit")
     return note
+
+
+def steps_of(work: Work, note_id: str) -> list[dict[str, str]]:
+    """How far each step of a credit note has come at its system, in the order they were intended."""
+    deed = next((row for row in work.audit.rows(record_id=note_id, limit=1000) if row.act == Act.COMPENSATED), None)
+    found = []
+    for step in json.loads(deed.detail)["steps"] if deed else ():
+        system, resource, record_id = step.split("/", 2)
+        newest = work.outbox.of_record(system, resource, record_id)[-1]
+        proof = work.outbox.proof(system, resource, record_id)
+        found.append(
+            {
+                "system": system,
+                "step": resource.replace("_", " "),
+                "record": record_id,
+                "state": newest.state.value,
+                "waits for": newest.waits_for or "",
+                "their id": proof.vendor_id if proof else "",
+                "written": f"{proof.synced_at:%F %T}" if proof else "",
+            }
+        )
+    return found
 
 
 def _open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, list[RecognitionPart]]:
@@ -96,8 +135,11 @@ def _open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, li
 
 
 def _refunds(work: Work, note: CreditNote) -> Iterable[Refund]:
-    """What is left of a note, given back over the payments of its invoice, never more than each brought."""
+    """What is left of a note, given back over the payments of its invoice, never more than each brought; none of what
+    the customer's bank has taken back."""
     payments = work.find(Payment, invoice_id=note.invoice_id, status=PaymentStatus.SUCCEEDED.value)
+    taken_back = {one.payment_id for one in work.find(Chargeback, invoice_id=note.invoice_id) if one.taken}
+    payments = [one for one in payments if one.id not in taken_back]
     gone, left = work.sums.refunded([payment.id for payment in payments]), note.left
     for number, payment in enumerate(payments, 1):
         amount = min(left, payment.amount - gone.get(payment.id, Money.zero(note.currency)))

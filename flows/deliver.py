@@ -35,6 +35,8 @@ from core.errors import (
 )
 from core.mapping import Mapping
 from core.mapping.merge import Conflict, Merged, merge, without
+from core.noun import Noun
+from core.payments import Refund
 from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work
@@ -148,6 +150,7 @@ class Delivery:
             noun = noun_of(command)
             mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
             with self.hub.database.reading() as work:
+                self._await_ledger(work, noun)
                 payload = mapping.out(noun, self.hub.refs(work))
                 alone = not work.outbox.sent_before(command)
                 as_planned = self._as_planned(work, command, mapping, payload)
@@ -166,6 +169,15 @@ class Delivery:
             return prepared
         self._settle([(prepared, found)], Act.ADOPTED)
         return None
+
+    def _await_ledger(self, work: Work, noun: Noun) -> None:
+        """Money goes back when the credit that it pays out stands in the ERP. Parked until then."""
+        if not isinstance(noun, Refund):
+            return
+        for erp in self.hub.playing("erp"):
+            if work.outbox.proof(erp, "credit_note", noun.credit_note_id) is None:
+                why = f"refund {noun.id} waits until {erp} has {noun.credit_note_id}"
+                raise Parked(why, waits_for=f"{erp}:credit_note:{noun.credit_note_id}")
 
     def _merged(
         self, mapping: Mapping, payload: Payload, last: tuple[SyncRecord, Payload] | None, found: Receipt | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from prefect import flow
@@ -19,18 +19,19 @@ from flows.context import Hub, hub
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 
-def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
-    """How far each order has come.
+def order_progress(work: Work, accounts: Collection[str] | None = None) -> list[tuple[Order, OrderProgress]]:
+    """How far each order has come. ``accounts``: of these alone, among whom is who pays for them (None: all).
 
     An invoice may bill several orders of an account: each line belongs to the order of its subscription charge, and
     payments are shared over the orders in proportion to what was invoiced on them.
     """
-    subscriptions = work.find(Subscription)
-    orders = {order.id: order for order in work.find(Order)}
+    theirs: dict[str, list[str]] = {} if accounts is None else {"account_id": sorted(accounts)}
+    subscriptions = work.find(Subscription, **theirs)
+    orders = {order.id: order for order in work.find(Order, **theirs)}
     by_line = {line.id: order.id for order in orders.values() for line in order.lines}
     order_of = {line.id: by_line[line.order_line_id] for one in subscriptions for line in one.charges}
     subscription_of = {one.order_id: one.id for one in subscriptions}
-    invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value)
+    invoices = work.find(Invoice, status=InvoiceStatus.FINAL.value, **theirs)
     idents = [invoice.id for invoice in invoices]
     paid, credited, prepaid = work.sums.paid(idents), work.sums.credited(idents), work.sums.prepaid(idents)
     lost = work.sums.written_off(idents)
@@ -42,7 +43,7 @@ def order_progress(work: Work) -> list[tuple[Order, OrderProgress]]:
         zero = Money.zero(invoice.currency)
         shares: dict[str, Money] = {}
         for line in invoice.lines:
-            if line.subscription_charge_id is None:
+            if line.subscription_charge_id not in order_of:
                 continue
             order_id = order_of[line.subscription_charge_id]
             shares[order_id] = shares.get(order_id, zero) + line.amount + line.tax
@@ -94,6 +95,18 @@ def _progress(
         invoiced=invoiced,
         paid=paid,
     )
+
+
+def tell_orders(hub: Hub, work: Work, invoice: Invoice) -> list[OutboxCommand]:
+    """The intents to tell the CRM of the orders that an invoice bills, as they stand now."""
+    charges = [line.subscription_charge_id for line in invoice.lines if line.subscription_charge_id]
+    accounts = {one.account_id for one in work.parents_of(Subscription, "charges", charges)} | {invoice.account_id}
+    crm = hub.system("crm")
+    return [
+        OutboxCommand.of(crm, "order_progress", "order_progress", told, hub.now(), money=told.invoiced)
+        for _, told in order_progress(work, accounts)
+        if invoice.id in told.invoice_numbers
+    ]
 
 
 def tell_crm(hub: Hub) -> Report:
