@@ -44,18 +44,18 @@ def row(one: Break, now: datetime) -> dict[str, str]:
     """A Break as the tables show it."""
     return {
         "break": one.id,
-        "tie": one.tie,
         "kind": one.kind,
-        "severity": one.severity,
-        "system": one.system,
         "record": one.subject,
         "left": f"{one.left_name} {one.left}",
         "right": f"{one.right_name} {one.right}",
         "days": str(one.age(now).days),
         "owner": one.owner,
+        "severity": one.severity,
         "explained": one.explained or "",
         "what": one.detail or one.cause,
         "cure": one.cure,
+        "tie": one.tie,
+        "system": one.system,
     }
 
 

@@ -209,16 +209,19 @@ def row(line: TieLine) -> dict[str, str]:
 
 
 def glance(line: TieLine) -> dict[str, str]:
-    """A tie as the table of a run shows it: both sides in a cell each."""
+    """A tie as the table of a run shows it: what differs first, then both sides in a cell each."""
     told = row(line)
+    left, right = (
+        f"{side:,.0f}" if line.unit == "events" else f"{Decimal(_shown(side)):,}" for side in (line.left, line.right)
+    )
     return {
         "tie": line.tie,
-        "ours": f"{line.left_name}: {Decimal(told['left']):,} {line.unit}",
-        "theirs": f"{line.right_name}: {Decimal(told['right']):,} {line.unit}",
         "difference": told["difference"],
-        "explained": told["explained"] if line.explained else "",
-        "records": f"{line.count:,}",
         "breaks": f"{line.breaks:,}" if line.breaks else "",
+        "explained": told["explained"] if line.explained else "",
+        "ours": f"{left} {line.unit}, {line.left_name}",
+        "theirs": f"{right} {line.unit}, {line.right_name}",
+        "records": f"{line.count:,}",
         "why": line.why,
     }
 

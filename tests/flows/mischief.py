@@ -13,11 +13,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from core.cash import CashReceipt
 from core.ledger import JournalEntry, JournalLine, Via
 from core.money import Money
 from core.orders import Order
 from core.subscriptions import Subscription
 from flows import deliver, intake, write_back
+from flows.apply_cash import take_receipts
 from flows.credit import Leftover, credit_invoice
 from flows.credits import grant_credit
 from flows.exchange import load_rates
@@ -491,6 +493,20 @@ def paid_out(change: Callable[[Json], Json] | None = None) -> Act:
     return act
 
 
+def at_the_bank(amount: str, text: str = "") -> Act:
+    """The bank shows a deposit; without a text, one that names the only payout."""
+
+    def act(world: Company) -> None:
+        told = text or f"{shelf_of(world, 'stripe').all('payout')[0]['id']} less our fee"
+        common = {"entity": "main", "bank_account": "1", "currency": "USD", "text": told}
+        day = world.time.clock().date()
+        receipt = CashReceipt(id="R-1", amount=usd(amount), left=usd(amount), value_date=day, **common)
+        take_receipts(world.hub, [receipt])
+        deliver.deliver_all(world.hub)
+
+    return act
+
+
 # In the ERP -------------------------------------------------------------------------------------------------------
 
 
@@ -803,6 +819,9 @@ SEEDS: tuple[Seed, ...] = (
     Seed("payout_failed", paid_out(lambda _: {"status": "failed"})),
     Seed("payout_amount", paid_out(lambda payout: {"amount": payout["amount"] - 100})),
     Seed("payout_unknown", paid_out(lambda _: {"id": "po_by_hand"})),
+    Seed("deposit_missing", both(paid_out(lambda _: {}), at_the_bank("1.00", "Somebody"), passed(30)), only="stripe"),
+    Seed("deposit_amount", both(paid_out(lambda _: {}), at_the_bank("70.00"))),
+    Seed("deposit_unknown", at_the_bank("77.00", "Stripe payments")),
     *_document(
         "invoice", amount=booked("invoice", INVOICE, with_amount("73.00")), lines=booked("invoice", TAXED, split)
     ),

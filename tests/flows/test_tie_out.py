@@ -232,5 +232,5 @@ def test_a_tie_out_without_a_period_is_that_of_the_month_billed_last(
 def test_a_tie_at_a_glance_has_both_sides_with_what_they_count(closed: Company) -> None:
     line = next(line for line in closed.tie_out()[0] if line.tie == "invoices = ERP invoices")
     told = tie_out.glance(line)
-    assert (told["ours"], told["theirs"]) == (f"hub: {line.left:,} USD", f"netsuite: {line.right:,} USD")
+    assert (told["ours"], told["theirs"]) == (f"{line.left:,} USD, hub", f"{line.right:,} USD, netsuite")
     assert (told["difference"], told["breaks"], told["explained"]) == ("0.00", "", "")
