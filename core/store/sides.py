@@ -6,7 +6,8 @@ not say is NULL. Nothing is loaded but what differs, so a tie costs little more 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from datetime import datetime
 from typing import Any
@@ -236,13 +237,12 @@ def journals(until: datetime | None = None) -> Select[Any]:
     """What we push to the general ledger as journals, by their debits as the books value them; entries summed in one
     journal are that one."""
     worth = case((BOOKED.c.debit_minor.is_not(None), func.coalesce(BOOKED.c.functional_minor, BOOKED.c.debit_minor)))
-    currency = func.coalesce(func.max(BOOKED.c.functional_currency), ENTRY.c.currency)
-    each = (
-        select(ENTRY.c.id, ENTRY.c.gl_journal, currency.label("currency"), func.sum(worth).label("minor"))
-        .join(BOOKED, BOOKED.c.parent_id == ENTRY.c.id)
-        .where(ENTRY.c.via == "journal")
-        .group_by(ENTRY.c.id, ENTRY.c.gl_journal, ENTRY.c.currency)
-    )
+    of = BOOKED.c.parent_id == ENTRY.c.id
+    told = func.sum(worth), func.max(BOOKED.c.functional_currency)
+    debits, own = (select(one).where(of).scalar_subquery() for one in told)
+    currency = func.coalesce(own, ENTRY.c.currency)
+    each = select(ENTRY.c.id, ENTRY.c.gl_journal, currency.label("currency"), debits.label("minor"))
+    each = each.where(ENTRY.c.via == "journal")
     entry = (each if until is None else each.where(ENTRY.c.posted_on <= until.date())).subquery("each_entry")
     journal = _first(entry.c.gl_journal, entry.c.id)
     return _side(journal, entry.c.currency, func.sum(entry.c.minor)).group_by(journal, entry.c.currency)
@@ -354,31 +354,38 @@ def _sum(column: Any) -> ColumnElement[Any]:
     return func.coalesce(func.sum(column), 0)
 
 
-#: What a row of a comparison tells.
-_SUM, _DIFFERS, _STRANGER = "sum", "differs", "stranger"
+#: How each database lists rows in one value.
+_LISTED: Mapping[str, Callable[..., Any]] = {
+    "sqlite": lambda *columns: func.json_group_array(func.json_array(*columns)),
+    "postgresql": lambda *columns: func.json_agg(func.json_build_array(*columns)),
+}
 
 
 def _side_of(currency: str, amount: Any, beside: Any) -> Side:
     return Side(currency, Money(int(amount), currency), None if beside is None else Money(int(beside), currency))
 
 
-def _compared(found: Iterable[Any], besides: Collection[str]) -> Compared:
-    mine: dict[str, Total] = {}
-    seen: dict[str, Total] = {}
-    differing: dict[str, Side] = {}
-    unknown: dict[str, tuple[str, Total]] = {}
-    for what, key, currency, amount, beside, count, *theirs in found:
-        if what == _SUM:
-            mine[currency] = Total(int(amount), int(beside), count, int(amount))
-            their_amount, their_beside, their_final, their_count = map(int, theirs)
-            seen[currency] = Total(their_amount, their_beside, their_count, their_final)
-        elif what == _DIFFERS:
-            differing[key] = _side_of(currency, amount, beside)
-        elif key not in besides:
-            unknown[key] = currency, Total(int(amount), int(beside or 0), int(count), int(theirs[0]))
-    for currency, more in unknown.values():
-        seen[currency] = seen.get(currency, Total()) + more
-    return Compared(mine, seen, dict(sorted(differing.items())), sorted(unknown))
+def _strange(ours: Query, theirs: Query, known: Query | None, final: str) -> Query:
+    """Key, currency, amount, amount beside, number and final amount of what is none of ours, and counts for something.
+
+    ``known``: all keys that are ours, those of other months too; None: those of ``ours``.
+    """
+    their = theirs.subquery("theirs")
+    is_final = func.lower(their.c.state) == final if final else true()
+    amount, beside = func.sum(their.c.amount), func.sum(their.c.beside)
+    return (
+        select(
+            their.c.key,
+            func.min(their.c.currency),
+            amount,
+            beside,
+            func.count(),
+            func.sum(case((is_final, their.c.amount), else_=0)),
+        )
+        .where(their.c.key.not_in(select(ours.subquery("ours").c.key) if known is None else known))
+        .group_by(their.c.key)
+        .having(or_(amount != 0, func.coalesce(beside, 0) != 0))
+    )
 
 
 class Sides:
@@ -400,69 +407,61 @@ class Sides:
         ``known``: ids of which none is strange, all of ours among them (None: ours alone), and ``besides`` them these;
         ``final``: the state, in small letters, that theirs must have (empty: any).
         """
-        our, their = ours.cte("ours"), theirs.subquery("theirs")
+        our, their = ours.subquery("ours"), theirs.subquery("theirs")
         is_final = func.lower(their.c.state) == final if final else true()
-        by_key = (
-            select(
-                their.c.key,
-                func.min(their.c.currency).label("currency"),
-                func.sum(their.c.amount).label("amount"),
-                func.sum(their.c.beside).label("beside"),
-                func.count().label("number"),
-                func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
-                func.sum(case((is_final, 0), else_=1)).label("not_final"),
-                func.max(their.c.drift).label("drift"),
-            )
-            .group_by(their.c.key)
-            .cte("by_key")
-        )
-        differs = or_(
-            and_(by_key.c.key.is_(None), or_(our.c.amount != 0, func.coalesce(our.c.beside, 0) != 0)),
-            by_key.c.number > 1,
-            by_key.c.amount != our.c.amount,
-            by_key.c.currency != our.c.currency,
-            by_key.c.beside != our.c.beside,
-            by_key.c.not_final > 0,
-            by_key.c.drift.is_not(None),
-        )
-        same = by_key.c.currency == our.c.currency
         both = (
             select(
                 our.c.key,
                 our.c.currency,
-                our.c.amount,
-                our.c.beside,
-                case((same, by_key.c.amount), else_=0).label("their_amount"),
-                case((same, by_key.c.beside), else_=0).label("their_beside"),
-                case((same, by_key.c.final), else_=0).label("their_final"),
-                by_key.c.key.label("their_key"),
-                case((differs, 1), else_=0).label("differs"),
+                func.min(our.c.amount).label("amount"),
+                func.min(our.c.beside).label("beside"),
+                func.min(their.c.currency).label("their_currency"),
+                func.sum(their.c.amount).label("their_amount"),
+                func.sum(their.c.beside).label("their_beside"),
+                func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
+                func.sum(case((or_(their.c.key.is_(None), is_final), 0), else_=1)).label("not_final"),
+                func.max(their.c.drift).label("drift"),
+                func.count(their.c.key).label("number"),
             )
-            .select_from(our.outerjoin(by_key, by_key.c.key == our.c.key))
-            .cte("both_sides")
+            .select_from(our.outerjoin(their, their.c.key == our.c.key))
+            .group_by(our.c.key, our.c.currency)
+            .subquery("both_sides")
         )
-        nothing = [cast(null(), BigInteger)] * 4
+        differs = or_(
+            and_(both.c.number == 0, or_(both.c.amount != 0, func.coalesce(both.c.beside, 0) != 0)),
+            both.c.number > 1,
+            both.c.their_amount != both.c.amount,
+            both.c.their_currency != both.c.currency,
+            both.c.their_beside != both.c.beside,
+            both.c.not_final > 0,
+            both.c.drift.is_not(None),
+        )
+        same = both.c.their_currency == both.c.currency
+        listed = _LISTED[self._connection.dialect.name](both.c.key, both.c.amount, both.c.beside)
         sums = select(
-            literal(_SUM),
-            cast(null(), Text),
             both.c.currency,
             *(_sum(one) for one in (both.c.amount, both.c.beside)),
             func.count(),
-            *(_sum(one) for one in (both.c.their_amount, both.c.their_beside, both.c.their_final)),
-            func.count(both.c.their_key),
+            *(_sum(case((same, one), else_=0)) for one in (both.c.their_amount, both.c.their_beside, both.c.final)),
+            _sum(case((both.c.number > 0, 1), else_=0)),
+            listed.filter(differs),
         ).group_by(both.c.currency)
-        differing = select(
-            literal(_DIFFERS), both.c.key, both.c.currency, both.c.amount, both.c.beside, literal(1), *nothing
-        ).where(both.c.differs == 1)
-        counts = or_(by_key.c.amount != 0, func.coalesce(by_key.c.beside, 0) != 0)
-        strange = (
-            select(
-                literal(_STRANGER), by_key.c.key, by_key.c.currency, by_key.c.amount, by_key.c.beside,
-                by_key.c.number, by_key.c.final, *nothing[1:],
-            )
-            .where(counts, by_key.c.key.not_in(select(our.c.key) if known is None else known))
-        )  # fmt: skip
-        return _compared(self._connection.execute(union_all(sums, differing, strange)), besides)
+        mine: dict[str, Total] = {}
+        seen: dict[str, Total] = {}
+        differing: dict[str, Side] = {}
+        for currency, *found, told in self._connection.execute(sums):
+            amount, beside, count, their_amount, their_beside, their_final, their_count = map(int, found)
+            mine[currency] = Total(amount, beside, count, amount)
+            seen[currency] = Total(their_amount, their_beside, their_count, their_final)
+            for key, *minors in json.loads(told) if isinstance(told, str) else told or ():
+                differing[key] = _side_of(currency, *minors)
+        unknown = []
+        for row in self._connection.execute(_strange(ours, theirs, known, final)):
+            key, currency, *found = tuple(row)
+            if key not in besides:
+                unknown.append(key)
+                seen[currency] = seen.get(currency, Total()) + Total(*(int(one or 0) for one in found))
+        return Compared(mine, seen, dict(sorted(differing.items())), sorted(unknown))
 
     def _read(self, query: Select[Any]) -> dict[str, Side]:
         found = {}

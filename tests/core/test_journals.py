@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from core.errors import Rejected
 from core.journals import carried, for_general_ledger, split
 from core.ledger import JournalEntry, JournalLine, Via
-from core.money import Money
+from core.money import Money, round_money
 
 AMOUNTS = st.lists(st.integers(1, 10**9), min_size=1, max_size=30)
 
@@ -71,6 +72,67 @@ def test_pairs_are_not_divided() -> None:
     parts = split(entry([5, 7, 9], [5, 7, 9]), 2)
     assert [[line.amount.minor for line in part.lines] for part in parts] == [[5, -5], [7, -7], [9, -9]]
     assert [part.id for part in parts] == ["JE-1.1", "JE-1.2", "JE-1.3"]
+
+
+WORTHS = st.lists(st.tuples(st.integers(2, 10**6), st.integers(2, 10**6)), min_size=1, max_size=25)
+
+
+def valued(debits: list[tuple[int, int]], credits: list[tuple[int, int]]) -> JournalEntry:
+    """A journal in euros, of (cents, worth in cents of the books) a side; one more line makes both sides equal."""
+    short, worth = (sum(one[n] for one in debits) - sum(one[n] for one in credits) for n in (0, 1))
+    debits = [*debits, (max(-short, 0) + 10**8, max(-worth, 0) + 10**8)]
+    credits = [*credits, (max(short, 0) + 10**8, max(worth, 0) + 10**8)]
+    whole = entry([minor for minor, _ in debits], [minor for minor, _ in credits])
+    lines = tuple(
+        line.model_copy(
+            update={
+                "functional": Money(own, "USD"),
+                "debit": line.debit and Money(line.debit.minor, "EUR"),
+                "credit": line.credit and Money(line.credit.minor, "EUR"),
+            }
+        )
+        for line, (_, own) in zip(whole.lines, [*debits, *credits], strict=True)
+    )
+    return JournalEntry.model_validate({**dict(whole), "currency": "EUR", "lines": lines})
+
+
+@given(WORTHS, WORTHS, st.integers(4, 12))
+def test_the_parts_of_a_journal_in_another_currency_balance_in_both(
+    debits: list[tuple[int, int]], credits: list[tuple[int, int]], most: int
+) -> None:
+    """Each part is a JournalEntry, which balances in both or cannot be made; a cent that a cut leaves over stays with
+    its account. Amounts whose worth no part can balance are refused, and none is lost."""
+    whole = valued(debits, credits)
+    try:
+        parts = split(whole, most)
+    except Rejected:
+        return
+    assert all(len(part.lines) <= most for part in parts)
+    assert moved(list(parts)) == moved([whole])
+
+    def worth(entries: Sequence[JournalEntry]) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for one in entries:
+            for line in one.lines:
+                sums[line.source_id] += line.functional_amount.minor
+        return sums
+
+    assert worth(parts) == worth([whole])
+    assert split(whole, most) == parts
+
+
+def test_a_journal_of_one_rate_is_always_cut() -> None:
+    """Forty invoices at 1.0837, each worth its own cents: a hundred cuts leave no part out of balance."""
+    amounts = [
+        (1001 + 7 * number, round_money(Decimal(1001 + 7 * number) * Decimal("1.0837"), "JPY").minor)
+        for number in range(40)
+    ]
+    total_minor, total_own = (sum(one[n] for one in amounts) for n in (0, 1))
+    half = total_minor // 3
+    whole = valued(amounts, [(half, total_own // 3), (total_minor - half, total_own - total_own // 3)])
+    parts = split(whole, 4)
+    assert len(parts) > 10
+    assert moved(list(parts)) == moved([whole])
 
 
 def names(event: str, _day: date, _currency: str) -> Iterator[str]:
