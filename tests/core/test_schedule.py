@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from zoneinfo import available_timezones
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from core.catalog import Align, Charge, PriceBook
 from core.orders import activate
-from core.period import DateSpan, zone
+from core.period import DateSpan, start_of_day, zone
 from core.rating.proration import DayCount, factor, seconds_share
 from core.rational import Fraction
 from core.subscriptions import service_periods
@@ -51,16 +53,34 @@ def test_the_parts_of_a_cut_period_sum_to_exactly_one(start, days, data, tz) -> 
     assert seconds_share(first, whole, tz) + seconds_share(second, whole, tz) == 1
 
 
+def _changes_of_the_clock() -> Iterator[tuple[str, date]]:
+    """Every local day from 2000 to 2040 on which a zone of IANA changes its offset; zones that are alike once."""
+    start, weeks = datetime(2000, 1, 1, tzinfo=UTC), range(41 * 53)
+    seen: set[tuple[object, ...]] = set()
+    for name in sorted(available_timezones()):
+        at = [(start + timedelta(weeks=week)).astimezone(zone(name)) for week in weeks]
+        offsets = tuple(one.utcoffset() for one in at)
+        if offsets in seen:
+            continue
+        seen.add(offsets)
+        for before, after in pairwise(at):
+            if before.utcoffset() != after.utcoffset():
+                days = [(before + timedelta(days=day)).date() for day in range(9)]
+                lengths = [start_of_day(end, name) - start_of_day(first, name) for first, end in pairwise(days)]
+                yield name, next(day for day, one in zip(days, lengths, strict=False) if one != timedelta(days=1))
+
+
 def test_the_parts_sum_to_one_around_every_change_of_the_clock_from_2000_to_2040() -> None:
-    """Each month of forty years in zones with half-hour, skipped-day and moved changes, cut at its 15th."""
-    for tz in ("America/New_York", "Australia/Lord_Howe", "Pacific/Apia", "Africa/Casablanca"):
-        assert zone(tz)
-        for year in range(2000, 2041):
-            for month in range(1, 13):
-                whole = DateSpan.month(f"{year}-{month:02d}")
-                middle = date(year, month, 15)
-                parts = DateSpan(whole.start, middle), DateSpan(middle, whole.end)
-                assert sum(seconds_share(part, whole, tz) for part in parts) == 1
+    """The month of each change, in every zone of IANA, cut on the day of the change and on the day after."""
+    changes = list(_changes_of_the_clock())
+    assert {"Pacific/Apia", "Africa/Casablanca"} <= {tz for tz, _ in changes}
+    assert len(changes) > 5_000
+    for tz, day in changes:
+        whole = DateSpan.month(f"{day:%Y-%m}")
+        for cut in (day, day + timedelta(days=1)):
+            if whole.start < cut < whole.end:
+                parts = DateSpan(whole.start, cut), DateSpan(cut, whole.end)
+                assert sum(seconds_share(part, whole, tz) for part in parts) == 1, (tz, cut)
 
 
 @given(st.integers(1, 31), DAYS)
