@@ -49,7 +49,7 @@ class Payment(Document):
     failure: str | None = None
 
 
-class HeldPayment(Noun):
+class HeldPayment(Document):
     """An invoice paid with money that we hold of a customer: a receipt at the bank, or prepaid credit.
 
     ``id`` is that of the application or movement that pays it; ``held_as`` and ``held_id`` name what it is taken from.

@@ -107,7 +107,10 @@ def pay_at_erp(
 ) -> None:
     """Intends the ERP's payment of an invoice from what we hold. ``ident``: of the act that pays; ``held``: of what."""
     held_as, held_id = held
+    books = hub.books(work, invoice.account_id)
     paid = HeldPayment(
+        entity=books.entity.id,
+        exchange=books.exchange(invoice.currency, on),
         id=ident,
         account_id=invoice.account_id,
         invoice_id=invoice.id,
