@@ -35,7 +35,7 @@ from core.ports import urgent
 from flows import close as stages
 from flows.close import Checked, Question
 from flows.context import Hub, hub
-from flows.pack import certified_pack, certify, folder_of
+from flows.pack import certified_pack, certify, folder_of, shows
 from flows.pack_figures import by_account, grouped
 from flows.read_back import Compared
 from flows.report import Report, amounts, conclude, counted, dollars, name_run
@@ -107,6 +107,9 @@ class Closing:
                     close = self.stage("Work out the journals", stages.preview, close)
                     self.stage("Write the preview pack", preview_pack, close, self.checked)
                 case CloseState.PREVIEWED:
+                    if not shows(self.hub, close):
+                        self.checked = self.stage("Check that it is complete", stages.check, close)
+                        self.stage("Write the preview pack", preview_pack, close, self.checked)
                     asked = stages.question(self.hub, close)
                     if asked.answered:
                         close = self.stage("Book the approved journals", stages.book, close)
@@ -135,6 +138,11 @@ class Closing:
             answer = self.ask(replace(question, complaint=complaint), number)
             if answer is None:
                 return None
+            who = answer.who.strip()
+            if answer.verdict is Verdict.APPROVE and who in {one.who for one in question.approvals}:
+                number, complaint = next(self.asked), f"{who} approved already; another person must approve as well"
+                continue
+            self.hub.world.faults("close.answered")
             try:
                 return stages.decide(self.hub, close, answer.verdict, answer.who, answer.reason, answer.via)
             except Rejected as error:

@@ -5,8 +5,9 @@ A gate is a function from a close to its obstacles; it changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from functools import cache
 
 from core.accounts import Account
 from core.close import Close, Gate, Obstacle
@@ -15,10 +16,12 @@ from core.invoicing import Invoice, InvoiceStatus
 from core.metering import Cut
 from core.money import total
 from core.noun import Noun
-from core.payments import Payment, PaymentStatus, Settlement
-from core.period import DateSpan, local_date
+from core.payments import Payment
+from core.period import DateSpan, start_of_day
 from core.ports import KeepsBooks
-from core.rating import RatedLine, rate
+from core.rating import rate
+from core.store import Work
+from core.store.codec import chunks
 from core.sync import CommandState, InboxState, OutboxCommand
 from core.tax import TaxDocument
 from core.ties import Break
@@ -35,6 +38,16 @@ from flows.units import held_units
 SETTLED = (CommandState.DONE, CommandState.CANCELLED)
 #: Fields of a noun that tell the day it belongs to, the first that it has.
 DAYS = ("posted_on", "invoice_date", "credit_date", "document_date", "refunded_on")
+
+
+def of_entity(hub: Hub, work: Work, close: Close) -> Callable[[str], bool]:
+    """Whether what happens to a customer stands in the books of the entity that closes."""
+
+    @cache
+    def own(account_id: str) -> bool:
+        return not hub.settings.entities or hub.books(work, account_id).entity.id == close.entity
+
+    return own
 
 
 def usage_reported(hub: Hub, close: Close) -> Iterator[Obstacle]:
@@ -77,8 +90,9 @@ def usage_rated(hub: Hub, close: Close) -> Iterator[Obstacle]:
         return
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
-        rated = {line.account_id for line in work.find(RatedLine, billing_period=close.period)}
-        accounts = [one for one in work.find(Account) if one.id not in rated]
+        rated = work.periods.rated_accounts(close.period)
+        own = of_entity(hub, work, close)
+        accounts = [one for one in work.find(Account) if one.id not in rated and own(one.id)]
         subscriptions, rates = contracts(work, accounts), hub.rates(work)
         held = held_units(work, list(subscriptions), close.period)
     known = dict.fromkeys(subscriptions, hub.usage.known_at())
@@ -119,13 +133,18 @@ def invoices_taxed(hub: Hub, close: Close) -> Iterator[Obstacle]:
     """Every invoice of the month is taxed and final, and each tax engine has committed its part."""
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
-        invoices = [one for one in work.find(Invoice) if _belongs(one, span)]
-        invoice_of = {one.id: one.invoice_id for one in work.find(TaxDocument, invoice_id=[it.id for it in invoices])}
-        committed = {
-            (engine, invoice_of[proof.record_id])
-            for engine in hub.playing("tax")
-            for proof in work.outbox.proofs(engine, "tax_commit", record_id=list(invoice_of))
-        }
+        idents, own = work.periods.invoices_of(span), of_entity(hub, work, close)
+        for part in chunks(idents):
+            yield from _taxed(hub, work, [one for one in work.find(Invoice, id=list(part)) if own(one.account_id)])
+
+
+def _taxed(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> Iterator[Obstacle]:
+    invoice_of = {one.id: one.invoice_id for one in work.find(TaxDocument, invoice_id=[it.id for it in invoices])}
+    committed = {
+        (engine, invoice_of[proof.record_id])
+        for engine in hub.playing("tax")
+        for proof in work.outbox.proofs(engine, "tax_commit", record_id=list(invoice_of))
+    }
     for invoice in invoices:
         if invoice.status is not InvoiceStatus.FINAL:
             yield Obstacle(
@@ -145,10 +164,6 @@ def invoices_taxed(hub: Hub, close: Close) -> Iterator[Obstacle]:
                     cure="run `deliver`; `tieout errors list --record tax_document` tells why it failed",
                     money=part.tax,
                 )
-
-
-def _belongs(invoice: Invoice, span: DateSpan) -> bool:
-    return span.start <= invoice.invoice_date < span.end or invoice.billing_period == span
 
 
 def payments_applied(hub: Hub, close: Close) -> Iterator[Obstacle]:
@@ -172,17 +187,17 @@ def payments_settled(hub: Hub, close: Close) -> Iterator[Obstacle]:
     zone = hub.settings.entity(close.entity).timezone
     span = DateSpan.month(close.period)
     with hub.database.reading() as work:
-        payments = work.find(Payment, status=PaymentStatus.SUCCEEDED.value)
-        settled = {one.payment_id for one in work.find(Settlement)}
+        idents = work.periods.unsettled(start_of_day(span.start, zone), start_of_day(span.end, zone))
+        own = of_entity(hub, work, close)
+        payments = [one for one in work.find(Payment, id=idents) if own(one.account_id)]
     for payment in payments:
-        if payment.id not in settled and span.start <= local_date(payment.received_at, zone) < span.end:
-            yield Obstacle(
-                gate=Gate.SETTLEMENTS,
-                record=payment.id,
-                what="was received, and the gateway has not booked it to our balance",
-                cure="run `settle`; ask the gateway when the payment is older than its payout delay",
-                money=payment.amount,
-            )
+        yield Obstacle(
+            gate=Gate.SETTLEMENTS,
+            record=payment.id,
+            what="was received, and the gateway has not booked it to our balance",
+            cure="run `settle`; ask the gateway when the payment is older than its payout delay",
+            money=payment.amount,
+        )
 
 
 def outbox_is_empty(hub: Hub, close: Close) -> Iterator[Obstacle]:
@@ -190,24 +205,30 @@ def outbox_is_empty(hub: Hub, close: Close) -> Iterator[Obstacle]:
     last = DateSpan.month(close.period).last_day
     with hub.database.reading() as work:
         commands = work.outbox.in_state(*(state for state in CommandState if state not in SETTLED))
-    for command in commands:
-        if _day_of(command) <= last:
-            yield Obstacle(
-                gate=Gate.OUTBOX,
-                record=f"{command.system}: {command.record} {command.record_id}",
-                what=f"is {command.state.value}" + (f", waits for {command.waits_for}" if command.waits_for else ""),
-                cure="run `deliver`; what is refused stands on the desk (`tieout errors list`)",
-                money=command.money,
-            )
+        own = of_entity(hub, work, close)
+        waiting = [one for one in commands if _is_due(one, last, close.entity, own)]
+    for command in waiting:
+        yield Obstacle(
+            gate=Gate.OUTBOX,
+            record=f"{command.system}: {command.record} {command.record_id}",
+            what=f"is {command.state.value}" + (f", waits for {command.waits_for}" if command.waits_for else ""),
+            cure="run `deliver`; what is refused stands on the desk (`tieout errors list`)",
+            money=command.money,
+        )
 
 
-def _day_of(command: OutboxCommand) -> date:
-    """The day to which the record of a command belongs; one that tells none belongs to every month."""
+def _is_due(command: OutboxCommand, last: date, entity: str, own: Callable[[str], bool]) -> bool:
+    """Whether the record of a command belongs to a month of the entity, or to an earlier one; what tells neither day
+    nor customer belongs to every one."""
     try:
         noun: Noun = noun_of(command)
     except TieoutError:
-        return date.min
-    return next((day for name in DAYS if (day := getattr(noun, name, None)) is not None), date.min)
+        return True
+    day = next((day for name in DAYS if (day := getattr(noun, name, None)) is not None), date.min)
+    if (books := getattr(noun, "entity", None)) is not None:
+        return day <= last and bool(books == entity)
+    account_id = getattr(noun, "account_id", None)
+    return day <= last and (account_id is None or own(account_id))
 
 
 def ties_close(breaks: Iterable[Break]) -> Iterator[Obstacle]:

@@ -223,6 +223,12 @@ def folder_of(hub: Hub, close: Close) -> Path:
     return hub.settings.state_folder / "closes" / close.id
 
 
+def shows(hub: Hub, close: Close) -> bool:
+    """Whether there is a pack that shows the journals that a close has worked out last."""
+    told = folder_of(hub, close) / "close.json"
+    return told.is_file() and close.digest in json.loads(told.read_text(encoding="utf-8"))["digests"]
+
+
 def certified_pack(hub: Hub, close: Close) -> tuple[str, str] | None:
     """Folder and manifest hash of the pack that was certified; None when there is none, or it is not sound any more."""
     with hub.database.reading() as work:

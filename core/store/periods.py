@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
 
 from core.close import Close, JournalDraft, first_of_next
 from core.invoicing import InvoiceStatus
 from core.money import Money
+from core.payments import PaymentStatus
 from core.period import DateSpan
 from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.border import table_of
 
-LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED, PART, PAYMENT = map(
+LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED, PART, PAYMENT, SETTLEMENT = map(
     table_of,
     (
         rows.PeriodLockRow,
@@ -29,6 +30,7 @@ LOCK, DRAFT, ENTRY, LINE, RATED, INVOICE, BILLED, PART, PAYMENT = map(
         rows.InvoiceLineRow,
         rows.RecognitionRow,
         rows.PaymentRow,
+        rows.SettlementRow,
     ),
 )
 
@@ -167,6 +169,31 @@ class Periods:
             for account, currency, source, source_id, minor in self._connection.execute(query)
         ]
         return sorted(found, key=lambda one: (one.account_id, one.source, one.source_id))
+
+    def rated_accounts(self, period: str) -> set[str]:
+        """The customers of whom something was rated for a month."""
+        return set(
+            self._connection.execute(
+                select(RATED.c.account_id).where(RATED.c.billing_period == period).distinct()
+            ).scalars()
+        )
+
+    def invoices_of(self, span: DateSpan) -> list[str]:
+        """Ids of the invoices that are dated in a month, or bill it; of every state."""
+        dated = and_(INVOICE.c.invoice_date >= span.start, INVOICE.c.invoice_date < span.end)
+        bills = and_(INVOICE.c.billing_period_start == span.start, INVOICE.c.billing_period_end == span.end)
+        return sorted(self._connection.execute(select(INVOICE.c.id).where(or_(dated, bills))).scalars())
+
+    def unsettled(self, start: datetime, end: datetime) -> list[str]:
+        """Ids of the payments that came in between two instants (``end`` exclusive) and that no settlement is of."""
+        settled = exists().where(SETTLEMENT.c.payment_id == PAYMENT.c.id)
+        query = select(PAYMENT.c.id).where(
+            PAYMENT.c.status == PaymentStatus.SUCCEEDED.value,
+            PAYMENT.c.received_at >= start,
+            PAYMENT.c.received_at < end,
+            ~settled,
+        )
+        return sorted(self._connection.execute(query).scalars())
 
     def due_dates(self) -> dict[str, date]:
         """When each final invoice is due, by its id."""

@@ -11,6 +11,7 @@ import pytest
 from core import pack
 from core.accounts import BillingTerms
 from core.close import Close, CloseState, Decision, PeriodLock, Verdict
+from core.entities import LegalEntity
 from core.errors import Rejected
 from core.invoicing import Invoice
 from core.ledger import JournalEntry, Via, reversal
@@ -18,7 +19,7 @@ from core.money import Money
 from core.payments import Payment
 from core.store import StoreFailed
 from core.sync import DeskEntry
-from flows import bill, recognise
+from flows import bill, gates, recognise
 from flows import close as stages
 from flows.adjust import set_terms
 from flows.close_books import Answer, Closing
@@ -125,6 +126,25 @@ def test_above_the_limit_two_different_people_approve(ready: Company) -> None:
     assert "certified" in run_close(ready.hub, ("approve", "ben", ""))
 
 
+def test_who_approves_a_second_time_is_told_that_another_person_must(ready: Company) -> None:
+    policy(ready, second_approval_above="700.00")
+    heard: list[str] = []
+
+    def ask(question: stages.Question, number: int) -> Answer | None:
+        heard.append(question.complaint)
+        return Answer(Verdict.APPROVE, "anna", "", "test") if number < 2 else None
+
+    Closing(ready.hub, PERIOD, "olga", ask).run()
+    assert heard == ["", "", "anna approved already; another person must approve as well"]
+
+
+def test_a_close_that_was_killed_before_its_preview_pack_writes_it(ready: Company) -> None:
+    """An approver always has the journals to open, those that are waited for."""
+    close = stages.preview(ready.hub, stages.freeze(ready.hub, PERIOD, "olga"))
+    assert "waits for approval" in run_close(ready.hub)
+    assert pack.verify(folder_of(ready.hub, close)) == []
+
+
 def test_only_those_who_are_appointed_approve(ready: Company) -> None:
     policy(ready, approvers=["ben"])
     run_close(ready.hub)
@@ -181,6 +201,16 @@ def test_a_payment_that_no_settlement_covers_stands_in_the_way(world: Company) -
         (payment, *_) = work.find(Payment)
         work.put(payment.model_copy(update={"received_at": datetime(2026, 10, 30, 12, tzinfo=UTC)}))
     assert ("settlements", payment.id) in obstacles(world)
+
+
+def test_the_gates_of_an_entity_look_at_its_own_customers(world: Company) -> None:
+    """What another entity has still to rate, or to deliver, holds up that one's close alone."""
+    own = LegalEntity(id="second", name="Second", sells_to={"account": ["A-0002"]})
+    world.hub.settings = world.hub.settings.model_copy(update={"entities": (own,)})
+    month_without(world, "rate", "credits", "bill", "finalise", "collect", "settle")
+    for entity, customers in (("second", ["A-0002"]), ("main", ["A-0001", "A-0003"])):
+        close = stages.freeze(world.hub, PERIOD, "olga", entity)
+        assert sorted(one.record for one in gates.usage_rated(world.hub, close)) == customers
 
 
 def test_what_stands_on_the_desk_stands_in_the_way_above_the_threshold(ready: Company) -> None:

@@ -26,7 +26,8 @@ STAGES = [
     "close.frozen:1",
     "close.checked:1",
     "close.previewed:1",
-    "close.packed:1",
+    "close.packed:1",  # and while it waits for the approval
+    "close.answered:1",
     "close.decided:1",
     "close.before_booked:1",
     "close.booked:1",
@@ -36,6 +37,7 @@ STAGES = [
     "outbox.before_commit:1",
     "outbox.settled:1",
     "close.pushed:1",
+    "close.read_back:1",  # read back, and neither said nor locked
     "close.verified:1",
     "close.locked:1",
     "close.packed:2",
