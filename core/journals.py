@@ -190,13 +190,6 @@ def as_booked(entries: Iterable[JournalEntry]) -> tuple[Booked, ...]:
     return moves.booked()
 
 
-def for_general_ledger(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
-    """The journals as the general ledger gets them: an entry by itself, or the sum of those that one carries."""
-    summary = Summary()
-    alone = [entry for entry in entries if not summary.takes(entry)]
-    return [*alone, *summary.journals()]
-
-
 class Summary:
     """Journals that carry many entries, summed as those pass; none of them is kept."""
 

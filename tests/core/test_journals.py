@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from decimal import Decimal
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import Rejected
-from core.journals import carried, for_general_ledger, split
+from core.journals import Summary, carried, split
 from core.ledger import JournalEntry, JournalLine, Via
 from core.money import Money, round_money
 
@@ -133,6 +133,13 @@ def test_a_journal_of_one_rate_is_always_cut() -> None:
     parts = split(whole, 4)
     assert len(parts) > 10
     assert moved(list(parts)) == moved([whole])
+
+
+def for_general_ledger(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
+    """The journals as the general ledger gets them: an entry by itself, or the sum of those that one carries."""
+    summary = Summary()
+    alone = [one for one in entries if not summary.takes(one)]
+    return [*alone, *summary.journals()]
 
 
 def names(event: str, _day: date, _currency: str) -> Iterator[str]:
