@@ -219,8 +219,8 @@ def main(lines: int, folder: Path) -> None:
     journal_lines, whole = 2 * lines, sum(spent.values())
     booked = spent["recognise, make journals"] + spent["check again, book"]
     print(
-        f"{lines:,} invoice lines, {journal_lines:,} journal lines booked: {whole:.0f} cpu s in all, peak {peak():,} MB,"
-        f" {len(wrong)} wrong\n"
+        f"{lines:,} invoice lines, {journal_lines:,} journal lines booked: {whole:.0f} cpu s in all,"
+        f" peak {peak():,} MB, {len(wrong)} wrong\n"
         f"journal lines a minute: {60 * journal_lines / whole:,.0f} through every stage"
         f" ({60 * journal_lines / whole / PUBLISHED:.0f}x a published {PUBLISHED:,}),"
         f" {60 * journal_lines / booked:,.0f} recognised and booked ({60 * journal_lines / booked / PUBLISHED:.0f}x)\n"
