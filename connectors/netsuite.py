@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -231,6 +232,10 @@ def signature(settings: Settings, nonce: str, timestamp: int) -> str:
     key = f"{settings.consumer_secret.get_secret_value()}&{settings.token_secret.get_secret_value()}"
     text = "&".join((*parts, nonce, str(timestamp)))
     return b64encode(hmac.new(key.encode(), text.encode(), hashlib.sha256).digest()).decode()
+
+
+# It writes what it signs with to its log of debug level, keys of the account among it.
+logging.getLogger("oauthlib").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True, slots=True)

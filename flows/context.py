@@ -83,14 +83,8 @@ class Hub:
 
     def books_by_account(self, work: Work, account_ids: Sequence[str]) -> dict[str, Books]:
         """The books of several accounts."""
-        accounts = {one.id: one for one in work.find(Account, id=list(account_ids))}
-        rates, found = cache(lambda: self.rates(work)), {}
-        for ident in account_ids:
-            account = accounts.get(ident)
-            entity = self._seller(work, ident, account)
-            foreign = account is not None and account.currency != entity.currency
-            found[ident] = self._books(entity, rates() if foreign else Rates(()))
-        return found
+        accounts, rates = {one.id: one for one in work.find(Account, id=list(account_ids))}, self.rates(work)
+        return {ident: self._books(self._seller(work, ident, accounts.get(ident)), rates) for ident in account_ids}
 
     def seller(self, work: Work, account: Account) -> LegalEntity:
         """The legal entity that sells to an account which is being taken in."""

@@ -60,7 +60,8 @@ def test_rules_are_checked_and_tried(configured: Path, tieout: Tieout, tmp_path:
         row for row in rows if row["event"] == "payout"
     ).items()
     broken = tmp_path / "rules.yaml"
-    broken.write_text(DEFAULT.read_text().replace("debit: bad debt, credit: receivables", "debit: bad, credit: gone"))
+    shipped = DEFAULT.read_text()
+    broken.write_text(shipped.replace("debit: unapplied cash, credit: bad debt", "debit: bad, credit: gone"))
     said = tieout("ledger", "rules", "check", str(broken))
     assert said.code == 2
     assert "rules.yaml:" in said.err

@@ -847,5 +847,5 @@ def test_a_whole_month_ties_out_with_quickbooks_as_the_ledger(tmp_path: Path) ->
         with company.hub.database.reading() as work:
             assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
         counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "quickbooks"}
-    expected = {"account": 23, "customer": 3, "invoice": 3, "item": 5, "journal_entry": 9, "payment": 3}
+    expected = {"account": 24, "customer": 3, "invoice": 3, "item": 6, "journal_entry": 9, "payment": 3}
     assert counts == expected

@@ -42,27 +42,27 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     made.close()
 
 
-def written_off(
+def recovered(
     hub: Hub, work: Work, ident: str = "W-1", amount: str = "9.00", who: str = "A-0001"
 ) -> list[JournalEntry]:
-    subject = Subject("Given up", "invoice", "INV-1", who)
-    return hub.books(work, who).whole("write-off", ident, date(2026, 10, 31), subject, Money.of(amount, "USD"))
+    subject = Subject("Paid nevertheless", "invoice", "INV-1", who)
+    return hub.books(work, who).whole("recovery", ident, date(2026, 10, 31), subject, Money.of(amount, "USD"))
 
 
 def test_the_same_fact_is_booked_and_intended_once(hub: Hub) -> None:
     with hub.database.work() as work:
         work.add([account(1)])
-        (first,) = post(hub, work, written_off(hub, work))
+        (first,) = post(hub, work, recovered(hub, work))
     with hub.database.work() as work:
-        assert post(hub, work, written_off(hub, work)) == []
+        assert post(hub, work, recovered(hub, work)) == []
         assert len(work.outbox.of_record("netsuite", "journal_entry", first.id)) == 1
 
 
 def test_a_fact_that_moved_something_else_before_is_refused(hub: Hub) -> None:
     with hub.database.work() as work:
-        post(hub, work, written_off(hub, work))
+        post(hub, work, recovered(hub, work))
     with pytest.raises(TieBroken, match="a booked journal never changes"), hub.database.work() as work:
-        post(hub, work, written_off(hub, work, amount="9.01"))
+        post(hub, work, recovered(hub, work, amount="9.01"))
 
 
 def test_what_belongs_to_a_locked_month_is_booked_in_the_next_open_one_and_says_so(hub: Hub) -> None:
@@ -70,10 +70,10 @@ def test_what_belongs_to_a_locked_month_is_booked_in_the_next_open_one_and_says_
     lock = PeriodLock(id="L", entity="main", month="2026-10", close_id="C", locked_at=NOON)
     with hub.database.work() as work:
         work.add([lock])
-        (late,) = post(hub, work, written_off(hub, work))
+        (late,) = post(hub, work, recovered(hub, work))
         assert (late.posted_on, late.origin) == (date(2026, 11, 1), "2026-10")
     with hub.database.work() as work:
-        assert post(hub, work, written_off(hub, work)) == []
+        assert post(hub, work, recovered(hub, work)) == []
 
 
 def test_an_account_stays_with_the_entity_that_booked_of_it_first(hub: Hub) -> None:
@@ -83,8 +83,8 @@ def test_an_account_stays_with_the_entity_that_booked_of_it_first(hub: Hub) -> N
     with hub.database.work() as work:
         work.add([account(1), german])
         assert [hub.books(work, one).entity.id for one in ("A-0001", "A-0002")] == ["main", "de"]
-        subject = Subject("Given up", "invoice", "INV-1", "A-0002")
-        entries = hub.books(work, "A-0002").whole("write-off", "W", date(2026, 10, 31), subject, Money.of("9", "EUR"))
+        subject = Subject("Paid nevertheless", "invoice", "INV-1", "A-0002")
+        entries = hub.books(work, "A-0002").whole("recovery", "W", date(2026, 10, 31), subject, Money.of("9", "EUR"))
         post(hub, work, entries)
         work.put(german.model_copy(update={"billing_address": account(2).billing_address}))
         assert hub.books(work, "A-0002").entity.id == "de"

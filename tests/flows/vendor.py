@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.errors import TieoutError
@@ -30,7 +30,8 @@ class Vendor:
 
     @property
     def resources(self) -> dict[str, Resource]:
-        return {"account": Resource("accounts", "id", "key", Guard.FIND_THEN_CREATE, self.batch)}
+        accounts = Resource("accounts", "id", "key", Guard.FIND_THEN_CREATE, self.batch)
+        return {"account": accounts, "order": replace(accounts, path="orders", batch=1)}
 
     def keys(self) -> list[str]:
         """Our keys of what it holds, a duplicate twice."""
