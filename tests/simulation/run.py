@@ -128,6 +128,8 @@ INSIDE_A_TRANSACTION = ("outbox.before_commit", "inbox.before_commit")
 LAST_EDITS = 4
 #: In the first rounds of an operator banks go on taking back; in the last of them they decide.
 BANKS_ROUNDS = 4
+#: Most calls to vendors between two steps: no job of an operator needs so many.
+MOST_CALLS = 5000
 #: Rounds of an operator after the faults have stopped, and the simulated time they may take.
 MOST_ROUNDS, MOST_TIME = 40, timedelta(hours=12)
 #: How often an operator retries the whole desk; a card that is declined will not be charged by trying for ever.
@@ -358,6 +360,9 @@ class Process:
             self.fiber.hand_over("the database")
 
     def _call_door(self, at: str) -> None:
+        self.run.calls += 1
+        if self.run.calls > MOST_CALLS:
+            raise Violation("every job comes to its end", f"{self.name} calls without end: {at}")
         if at.startswith("before") and is_over(self.hub.now()):
             raise Violation("nothing is sent when the lease is over", at)
         self._door(at)
@@ -424,6 +429,8 @@ class Run:
     lost: set[str] = field(default_factory=set)
     """Opportunities of which a webhook was lost for good."""
     closed: bool = False
+    calls: int = 0
+    """Since the last step."""
     actor: str = ""
     """Which process the last step belonged to."""
     names: dict[str, str] = field(default_factory=dict)
@@ -536,6 +543,7 @@ class Run:
         self.quiet = False
 
     def _note(self, step: str) -> None:
+        self.calls = 0
         self.trace.append(f"{self.now.isoformat()} {step}")
         self.check(self, step)
 
