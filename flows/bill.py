@@ -31,7 +31,7 @@ from core.money import Money
 from core.period import DateSpan
 from core.posting import invoice_entries
 from core.rating import RatedLine
-from core.store import Work
+from core.store import BILLING, Work
 from core.subscriptions import Subscription
 from core.sync import OutboxCommand
 from core.wallets import CreditKind
@@ -56,6 +56,7 @@ def draft_invoices(hub: Hub, period: str) -> Report:
         return _take_over(hub, billing)
     report = Report("")
     with hub.database.work() as work:
+        work.alone(BILLING)
         known, held = invoiced_accounts(work, billing), credit_held(work, CreditKind.PROMOTIONAL)
         for drafted, taken in _drafts(hub, work, billing, known, report):
             reason = why_carried(drafted.subtotal, taken.minimum)

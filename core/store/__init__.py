@@ -1,5 +1,5 @@
 """Stored state: SQLModel rows, the bridge between rows and nouns, and the only SQL of the product."""
 
-from core.store.database import Database, StoreFailed, Work
+from core.store.database import BILLING, Database, StoreFailed, Work
 
-__all__ = ["Database", "StoreFailed", "Work"]
+__all__ = ["BILLING", "Database", "StoreFailed", "Work"]

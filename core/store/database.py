@@ -131,6 +131,8 @@ StoreFailed = SQLAlchemyError
 #: From so many rows on, a database is given them together, which is many times faster than one by one.
 COPIED = 100
 
+#: The act of billing a month, which rating it again waits for: the lines of a draft are not replaced beneath it.
+BILLING = "bill rated lines"
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
 
@@ -326,6 +328,11 @@ class Work:
         unknown = update(table).where(table.c.id == receipt_id, table.c.account_id.is_(None))
         return self._connection.execute(unknown.values(account_id=account_id)).rowcount == 1
 
+    def alone(self, act: str) -> None:
+        """Waits until no other unit of work is at this act, and keeps others from it until this one ends."""
+        if self._connection.dialect.name == "postgresql":  # of SQLite's units of work one writes at a time anyway
+            self._connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(act, 0))))
+
     def rerate(
         self,
         account_id: str,
@@ -337,6 +344,7 @@ class Work:
         """Replaces the rated lines of an account and month; drops those of ``outdated`` months too, which were rated
         from the ones replaced; ``units``: what sources of included units did in the month, with the same care. False,
         and nothing is changed, when one of the lines stands on an invoice meanwhile."""
+        self.alone(BILLING)
         table, billed = _table(SHAPES[RatedLine]), _table(SHAPES[Invoice].children["lines"])
         replaced = table.c.billing_period.in_([billing_period, *outdated]), table.c.account_id == account_id
         standing = select(billed.c.id).join(table, table.c.id == billed.c.rated_line_id).where(*replaced).limit(1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.exc import OperationalError
 
 from core.errors import TieBroken
 from core.invoicing import Invoice
@@ -17,7 +18,7 @@ from core.ledger import JournalEntry
 from core.noun import Noun
 from core.orders import Order
 from core.payments import Payment, PaymentStatus
-from core.store import Database
+from core.store import BILLING, Database, Work
 from core.store.codec import CHUNK, canonical
 from core.store.database import SHAPES
 from core.ties import Break
@@ -105,6 +106,18 @@ def test_a_month_that_was_billed_while_it_was_rated_keeps_the_lines_of_its_invoi
     with database.work() as work:
         assert not work.rerate(account, "2026-10", RATED[1:])
         assert [line.id for line in work.find(kind)] == [INVOICE.lines[0].rated_line_id]
+
+
+def test_a_month_is_not_rated_again_while_it_is_drafted(database: Database) -> None:
+    """The other waits; here it gives up after a moment, so that the test ends."""
+    with database.work() as drafting:
+        drafting.alone(BILLING)
+        if database.dialect == "sqlite":
+            return  # the second unit of work would wait for the first before it does anything
+        rating = database._engine.connect()
+        rating.exec_driver_sql("SET lock_timeout = '50ms'")
+        with rating, pytest.raises(OperationalError, match="lock timeout"):
+            Work(rating).rerate(RATED[0].account_id, "2026-10", RATED)
 
 
 def test_more_ids_than_one_statement_takes_are_still_found_in_order(database: Database) -> None:
