@@ -86,21 +86,21 @@ class RatesError(Rejected):
 
 
 class Rates:
-    """Rates as they were known. ``sources``: those that may be used, the preferred first (none: all, one per pair)."""
+    """Rates as they were known. ``sources``: those that may be used, the preferred first (none: all, one per pair).
+
+    ``rates`` are read when a rate is first asked for.
+    """
 
     def __init__(self, rates: Iterable[FxRate], sources: Sequence[str] = (), known_at: datetime | None = None) -> None:
-        self._rates = [
-            one
-            for one in rates
-            if (not sources or one.source in sources) and (known_at is None or one.recorded_at <= known_at)
-        ]
-        self._sources = tuple(sources)
+        self._rates, self._sources, self._known_at = rates, tuple(sources), known_at
 
     @cached_property
     def _by_pair(self) -> Mapping[tuple[str, str], list[FxRate]]:
         pairs: dict[tuple[str, str], list[FxRate]] = {}
         for one in self._rates:
-            pairs.setdefault((one.base, one.quote), []).append(one)
+            used = not self._sources or one.source in self._sources
+            if used and (self._known_at is None or one.recorded_at <= self._known_at):
+                pairs.setdefault((one.base, one.quote), []).append(one)
         return pairs
 
     def exchange(self, base: str, quote: str, on: date) -> Exchange:

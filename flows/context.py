@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cache, cached_property
@@ -82,8 +82,9 @@ class Hub:
         return self.books_by_account(work, [account_id])[account_id]
 
     def books_by_account(self, work: Work, account_ids: Sequence[str]) -> dict[str, Books]:
-        """The books of several accounts."""
-        accounts, rates = {one.id: one for one in work.find(Account, id=list(account_ids))}, self.rates(work)
+        """The books of several accounts; their rates are read when one is asked for, which most never do."""
+        accounts = {one.id: one for one in work.find(Account, id=list(account_ids))}
+        rates = Rates(_stored_rates(work), self.settings.fx_sources)
         return {ident: self._books(self._seller(work, ident, accounts.get(ident)), rates) for ident in account_ids}
 
     def seller(self, work: Work, account: Account) -> LegalEntity:
@@ -213,6 +214,10 @@ class Hub:
         self._connectors.clear()
         if "database" in self.__dict__:
             self.database.close()
+
+
+def _stored_rates(work: Work) -> Iterator[FxRate]:
+    yield from work.find(FxRate)
 
 
 def _keep(path: Path, text: str) -> None:

@@ -122,8 +122,8 @@ DATABASE_DOORS = 0.25
 HEARD = {"Opportunity", *EVENTS}
 #: A worker holds what it is writing for so long at least, whatever the time before its call took.
 LEAST_LEASE = deliver.LEASE * 3 / 4
-#: Points inside a transaction: a process may die there, but nobody else can run.
-INSIDE_A_TRANSACTION = ("outbox.before_commit", "inbox.before_commit")
+#: How points inside a transaction are named: a process may die there, but nobody else can run.
+INSIDE_A_TRANSACTION = ".before_commit"
 #: After the first round of an operator, and before this one, people still change their minds of a customer's name.
 LAST_EDITS = 4
 #: In the first rounds of an operator banks go on taking back; in the last of them they decide.
@@ -405,7 +405,7 @@ class Process:
             self.run.tell("crash_at_point")
             self.run.sometimes[f"crashed at {point}"] += 1
             raise Crash(point)
-        if point not in INSIDE_A_TRANSACTION:
+        if not point.endswith(INSIDE_A_TRANSACTION):
             self._door(point)
 
 
