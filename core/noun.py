@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
+from itertools import count
 from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, StringConstraints
@@ -24,3 +26,8 @@ class Noun(BaseModel):
     """A value of the business. Strict: text is not a number, a float is not a Decimal, a date is not an instant."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def numbered(ident: str, known: Collection[str]) -> str:
+    """``ident-1``, or with the first number under which nothing is known yet."""
+    return next(one for number in count(1) if (one := f"{ident}-{number}") not in known)

@@ -7,7 +7,8 @@ of its contract until then.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count, groupby
+from functools import partial
+from itertools import groupby
 from operator import itemgetter
 
 from core.accounts import Account
@@ -26,6 +27,7 @@ from core.store import Work
 from core.subscriptions import Subscription, SubscriptionCharge, service_periods
 from flows.context import Hub
 from flows.exchange import book_for
+from flows.post import first_free
 
 EVENT, ASSET = "unbilled", "contract asset"
 
@@ -43,11 +45,7 @@ def accruals_due(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
         (account,) = work.find(Account, id=account_id)
         lines = work.find(RatedLine, id=[ident for _, ident in found])
         earned = [line for one in lines if (line := _earned(hub, one, account, close.period)).amount]
-        for number in count(1):
-            entries = unbilled_entries(books, close.period, account_id, earned, hub.price_book, number)
-            if not work.periods.numbers_of([entry.id for entry in entries]):
-                break
-        yield from entries
+        yield from first_free(work, partial(unbilled_entries, books, close.period, account_id, earned, hub.price_book))
 
 
 def _earned(hub: Hub, line: RatedLine, account: Account, period: str) -> RatedLine:
@@ -77,11 +75,7 @@ def contract_assets_due(hub: Hub, work: Work, close: Close) -> Iterator[JournalE
         (account,) = work.find(Account, id=account_id)
         sold = book_for(rates, book, account, span.last_day)
         lines = [line for one in own for line in _in_progress(work, sold, account, one, wanted, span) if line.amount]
-        for number in count(1):
-            entries = contract_asset_entries(books, close.period, account_id, lines, book, number)
-            if not work.periods.numbers_of([entry.id for entry in entries]):
-                break
-        yield from entries
+        yield from first_free(work, partial(contract_asset_entries, books, close.period, account_id, lines, book))
 
 
 def _in_progress(

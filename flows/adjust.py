@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from datetime import date
-from itertools import count
 
 from core.accounts import Account, BillingTerms, payer
 from core.errors import Rejected
-from core.invoicing import Adjustment, Invoice, InvoiceStatus
+from core.invoicing import Adjustment
 from core.money import Money
+from core.noun import numbered
 from core.payments import Dispute
 from core.rating.compare import Delta
 from core.store import Work
 from core.subscriptions import Subscription
 from flows.context import Hub
 from flows.outside_billing import drafts_here
-from flows.receivables import receivables, withdraw_requests
+from flows.receivables import final_invoice, receivables, withdraw_requests
 
 
 def set_terms(hub: Hub, terms: BillingTerms) -> None:
@@ -37,7 +37,7 @@ def adjust_line(hub: Hub, invoice_id: str, position: int, amount: Money, reason:
     """
     drafts_here(hub)
     with hub.database.work() as work:
-        invoice = _final(work, invoice_id)
+        invoice = final_invoice(work, invoice_id)
         line = next((line for line in invoice.lines if line.position == position), None)
         if line is None:
             raise Rejected(f"invoice {invoice_id} has no line {position}", record=invoice_id, field="line")
@@ -104,7 +104,7 @@ def open_dispute(hub: Hub, invoice_id: str, amount: Money | None, reason: str, o
     Rejected when it is not all open any more: what was paid is credited, not held.
     """
     with hub.database.work() as work:
-        invoice = _final(work, invoice_id)
+        invoice = final_invoice(work, invoice_id)
         withdraw_requests(hub, work, invoice)
         (one,) = receivables(hub, work, [invoice])
         held = one.free if amount is None else amount
@@ -113,7 +113,7 @@ def open_dispute(hub: Hub, invoice_id: str, amount: Money | None, reason: str, o
             raise Rejected(why, record=invoice_id, field="amount", value=str(held))
         known = {dispute.id for dispute in work.find(Dispute, invoice_id=invoice_id)}
         dispute = Dispute(
-            id=next(ident for number in count(1) if (ident := f"DIS-{invoice_id}-{number}") not in known),
+            id=numbered(f"DIS-{invoice_id}", known),
             invoice_id=invoice_id,
             account_id=invoice.account_id,
             currency=invoice.currency,
@@ -134,10 +134,3 @@ def close_dispute(hub: Hub, dispute_id: str, closed_on: date) -> Dispute:
         closed = dispute.model_copy(update={"closed_on": closed_on})
         work.put(closed)
     return closed
-
-
-def _final(work: Work, invoice_id: str) -> Invoice:
-    invoice = work.get(Invoice, invoice_id)
-    if invoice is None or invoice.status is not InvoiceStatus.FINAL:
-        raise Rejected(f"there is no final invoice {invoice_id}", record=invoice_id, field="invoice")
-    return invoice

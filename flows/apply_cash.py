@@ -27,7 +27,7 @@ from core.ties import applied_within_open
 from flows import desk
 from flows.context import Hub, hub
 from flows.post import post
-from flows.receivables import pay_at_erp, receivables, withdraw_requests
+from flows.receivables import final_invoice, pay_at_erp, receivables, withdraw_requests
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 WHO = "flow apply cash"
@@ -169,9 +169,7 @@ def apply_to(hub: Hub, receipt_id: str, invoice_id: str, amount: Money | None, w
     """Applies so much of a receipt to an invoice (None: all that both allow). An unidentified receipt is then the
     account's that pays the invoice. Rejected when less is left or open."""
     with hub.database.work() as work:
-        receipt, invoice = _receipt(work, receipt_id), work.get(Invoice, invoice_id)
-        if invoice is None or invoice.status is not InvoiceStatus.FINAL:
-            raise Rejected(f"there is no final invoice {invoice_id}", record=invoice_id, field="invoice")
+        receipt, invoice = _receipt(work, receipt_id), final_invoice(work, invoice_id)
         if receipt.currency != invoice.currency:
             why = f"receipt {receipt_id} is in {receipt.currency} and invoice {invoice_id} in {invoice.currency}"
             raise Rejected(why, record=receipt_id, field="currency", value=receipt.currency)

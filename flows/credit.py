@@ -64,7 +64,7 @@ def credit_invoice(
         if invoice is None:
             raise Rejected(f"there is no invoice {invoice_id}", record=invoice_id, field="invoice")
         before = work.find(CreditNote, invoice_id=invoice.id)
-        parts = _open_parts(work, invoice, credit_date)
+        parts = open_parts(work, invoice, credit_date)
         whole = dict.fromkeys((line.position for line in invoice.lines), None)
         note = credit(
             invoice,
@@ -125,7 +125,7 @@ def steps_of(work: Work, note_id: str) -> list[dict[str, str]]:
     return found
 
 
-def _open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, list[RecognitionPart]]:
+def open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, list[RecognitionPart]]:
     """By line, what its schedule is to earn from the month of the credit on and no journal has booked."""
     parts: dict[str, list[RecognitionPart]] = defaultdict(list)
     for part in unbooked(work, [line.id for line in invoice.lines]):

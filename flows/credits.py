@@ -10,7 +10,6 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
-from itertools import count
 from typing import Any
 
 from prefect import flow
@@ -20,6 +19,7 @@ from core.accounts import Account
 from core.errors import Misconfigured, Rejected
 from core.invoicing import Adjustment, CreditNote, CreditNoteLine, Invoice, InvoiceStatus, lowered
 from core.money import Money, Rounding, round_fraction, round_money
+from core.noun import numbered
 from core.period import DateSpan
 from core.plan_credits import given
 from core.posting import movement_entries
@@ -367,7 +367,7 @@ def top_up(hub: Hub, account_id: str, amount: Money, on: date) -> Adjustment:
         _account(work, account_id)
         known = {one.id for one in work.find(Adjustment, account_id=account_id)}
         adjustment = Adjustment(
-            id=next(one for number in count(1) if (one := f"TOP-{account_id}-{on}-{number}") not in known),
+            id=numbered(f"TOP-{account_id}-{on}", known),
             account_id=account_id,
             charge_code=credit.granted_by,
             product_code=hub.price_book.charge(credit.granted_by).product_code,

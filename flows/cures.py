@@ -19,6 +19,7 @@ from core.ties import Break
 from flows.apply_plan import apply_plan
 from flows.breaks import RESOURCES
 from flows.context import Hub
+from flows.credit import tax_document
 from flows.plan_delivery import FLOW, step_of
 from flows.post import post
 from flows.report import Report
@@ -137,10 +138,8 @@ def _void_stranger(hub: Hub, work: Work, one: Break) -> list[OutboxCommand]:
     seen = work.figures.under(one.system, "tax_document", [one.subject]).get(one.subject, [])
     if not seen:
         return []
-    payload = hub.connector(one.system).get("tax_document", seen[0].figure.vendor_id)
-    document = hub.mappings.find(one.system, "tax_document", "in", "tax_document").into(payload)
-    assert isinstance(document, TaxDocument)
-    return _void(hub, work, one, document)
+    answer = hub.connector(one.system).get("tax_document", seen[0].figure.vendor_id)
+    return _void(hub, work, one, tax_document(hub, one.system, answer))
 
 
 def _void(hub: Hub, work: Work, one: Break, document: TaxDocument) -> list[OutboxCommand]:

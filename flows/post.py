@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from itertools import count
 
 from core.errors import TieBroken
 from core.ledger import JournalEntry, Via
@@ -32,6 +33,15 @@ def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lan
         if one.via is Via.JOURNAL
     )
     return booked
+
+
+def first_free(work: Work, made: Callable[[int], list[JournalEntry]]) -> list[JournalEntry]:
+    """What is made with the first number (from 1) under which no journal of it is known."""
+    for number in count(1):
+        entries = made(number)
+        if not work.periods.numbers_of([one.id for one in entries]):
+            break
+    return entries
 
 
 def moved(entry: JournalEntry) -> list[tuple[str, int]]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import count
 
-from core.invoicing import CreditNote, Invoice
+from core.errors import Rejected
+from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.money import Money, total
 from core.payments import HeldPayment, Payment, PaymentStatus
 from core.store import Work
@@ -44,6 +45,14 @@ class Receivable:
     def free(self) -> Money:
         """What of it may be asked for."""
         return max(self.unasked - self.held, Money.zero(self.invoice.currency))
+
+
+def final_invoice(work: Work, invoice_id: str) -> Invoice:
+    """The final invoice of that id. Rejected when there is none."""
+    invoice = work.get(Invoice, invoice_id)
+    if invoice is None or invoice.status is not InvoiceStatus.FINAL:
+        raise Rejected(f"there is no final invoice {invoice_id}", record=invoice_id, field="invoice")
+    return invoice
 
 
 def receivables(hub: Hub, work: Work, invoices: Sequence[Invoice]) -> list[Receivable]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import count
+from functools import partial
 
 from core.close import Close
 from core.ledger import JournalEntry
@@ -11,6 +11,7 @@ from core.posting import revaluation_entries, rounding_entries
 from core.store import Work
 from core.subledgers import Booked, positions
 from flows.context import Hub
+from flows.post import first_free
 
 
 def revaluations_due(hub: Hub, work: Work, close: Close, booked: Iterable[Booked]) -> list[JournalEntry]:
@@ -18,8 +19,5 @@ def revaluations_due(hub: Hub, work: Work, close: Close, booked: Iterable[Booked
     conversions have left over. ``booked``: what the entity's books hold, with the other journals of the close."""
     books = hub.books_of(work, close.entity)
     held = positions(books.rules, booked, close.period, books.entity.currency)
-    for number in count(1):
-        entries = revaluation_entries(books, close.period, held, number)
-        if not work.periods.numbers_of([entry.id for entry in entries]):
-            break
+    entries = first_free(work, partial(revaluation_entries, books, close.period, held))
     return [*entries, *rounding_entries(books, close.period, held)]

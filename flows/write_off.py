@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from itertools import count
 
 from core.audit import Act, Deed
 from core.errors import Parked, Rejected
-from core.invoicing import Invoice, InvoiceStatus
+from core.invoicing import Invoice
 from core.money import Money, Rounding, round_fraction, total
+from core.noun import numbered
 from core.payments import WriteOff, WriteOffState
 from core.posting import write_off_entries
 from core.rational import Fraction
@@ -21,7 +21,7 @@ from core.sync import DeskEntry, OutboxCommand
 from flows import desk
 from flows.context import Hub
 from flows.post import post
-from flows.receivables import receivables, withdraw_requests
+from flows.receivables import final_invoice, receivables, withdraw_requests
 
 
 def write_off(hub: Hub, invoice_id: str, amount: Money | None, reason: str, on: date, who: str) -> WriteOff:
@@ -30,9 +30,7 @@ def write_off(hub: Hub, invoice_id: str, amount: Money | None, reason: str, on: 
     Rejected without a reason, and when so much is not open or the gateway may be charging it.
     """
     with hub.database.work() as work:
-        invoice = work.get(Invoice, invoice_id)
-        if invoice is None or invoice.status is not InvoiceStatus.FINAL:
-            raise Rejected(f"there is no final invoice {invoice_id}", record=invoice_id, field="invoice")
+        invoice = final_invoice(work, invoice_id)
         if not reason.strip():
             raise Rejected("say why the invoice is given up", record=invoice_id, field="reason")
         withdraw_requests(hub, work, invoice)
@@ -46,7 +44,7 @@ def write_off(hub: Hub, invoice_id: str, amount: Money | None, reason: str, on: 
             raise Rejected(why, record=invoice_id, field="amount", value=str(amount))
         known = {one.id for one in work.find(WriteOff, invoice_id=invoice_id)}
         made = WriteOff(
-            id=next(ident for number in count(1) if (ident := f"WO-{invoice_id}-{number}") not in known),
+            id=numbered(f"WO-{invoice_id}", known),
             invoice_id=invoice_id,
             account_id=invoice.account_id,
             currency=invoice.currency,

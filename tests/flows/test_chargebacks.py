@@ -20,7 +20,7 @@ from flows.deliver import deliver_all
 from flows.intake import book_settlements, take_in
 from flows.receivables import receivables
 from flows.settings import DisputePolicy
-from tests.flows.world import CUSTOMERS, USAGE, Company, company
+from tests.flows.world import CUSTOMERS, Company, paid_by
 
 INVOICE = "INV-2026-10-A-0003"
 PAYMENT = f"PAY-{INVOICE}"
@@ -29,10 +29,7 @@ PAYMENT = f"PAY-{INVOICE}"
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[Company]:
     """The company after its month, in which four endpoints were paid by card: 72.00."""
-    with company(tmp_path) as entered:
-        entered.enter(CUSTOMERS[2])
-        entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
-        entered.month()
+    with paid_by(CUSTOMERS[2], tmp_path) as entered:
         yield entered
 
 

@@ -20,7 +20,7 @@ from flows.credit import Leftover, credit_invoice, steps_of
 from flows.deliver import Delivery
 from flows.intake import book_settlements, take_in
 from tests.core.store.nouns import CHARGEBACK
-from tests.flows.world import CUSTOMERS, USAGE, Company, company
+from tests.flows.world import CUSTOMERS, Company, paid_by
 
 INVOICE = "INV-2026-10-A-0001"
 LATER = date(2026, 11, 20)
@@ -47,10 +47,7 @@ def kill_at(point: str, times: int) -> Faults:
 @pytest.fixture
 def world(tmp_path: Path) -> Iterator[Company]:
     """The company after its month: the invoice is taxed, paid by card and settled."""
-    with company(tmp_path) as entered:
-        entered.enter(CUSTOMERS[0])
-        entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
-        entered.month()
+    with paid_by(CUSTOMERS[0], tmp_path) as entered:
         yield entered
 
 

@@ -223,6 +223,16 @@ class Company:
         httpx.post(f"{self.running.urls[system]}/_sandbox/faults", json=fault).raise_for_status()
 
 
+@contextmanager
+def paid_by(customer: Customer, folder: Path) -> Iterator[Company]:
+    """The company after a month in which this customer alone was billed, and paid by card; nobody talked."""
+    with company(folder) as entered:
+        entered.enter(customer)
+        entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
+        entered.month()
+        yield entered
+
+
 def _our_id(item: Mapping[str, Any]) -> str:
     """What an object of any vendor carries as ours: our key, or the name we gave it."""
     metadata = item.get("metadata") or {}

@@ -22,29 +22,23 @@ from typing import Any
 import pytest
 import yaml
 
-from core.accounts import Account, Address, Site
+from core.accounts import Account, Site
 from core.catalog import PriceBook, load_price_book
 from core.invoicing import Invoice, InvoiceStatus, draft, finalise
 from core.ledger import JournalEntry
 from core.metering import Cut, UsageStore
 from core.money import Money, total
-from core.orders import Order, OrderLine, activate
+from core.orders import activate
 from core.period import DateSpan, start_of_day
 from core.posting import invoice_entries, recognition_entries
 from core.rating import RatedLine, rate
 from core.revenue import RecognitionPart, straight_line
 from core.subscriptions import Subscription
-from core.tax import TaxDocument, TaxLine, TaxStatus
 from core.usage import Service, ServiceIndex
 from tests.books import BILLING_CLEARING, BOOKS, DEFERRED_REVENUE
+from tests.scenarios.told import ADDRESS, Told, answered, order_of, usd
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
-ADDRESS = Address(line1="1 Main St", city="Denver", region="CO", postal_code="80202", country="US")
-Told = Mapping[str, Any]
-
-
-def usd(amount: str) -> Money:
-    return Money.of(amount, "USD")
 
 
 @dataclass
@@ -66,37 +60,8 @@ class Story:
         """The month's final invoice, with the tax engine's answer as the story gives it."""
         billing = DateSpan.month(month)
         drafted = draft(self.account, self.rated(month), self.book, billing, billing.last_day)
-        return drafted and finalise(drafted, _answer(drafted, expected))
-
-
-def _answer(drafted: Invoice, expected: Told) -> TaxDocument:
-    taxes = {int(position): usd(amount) for position, amount in expected.get("tax", {}).items()}
-    lines = tuple(
-        TaxLine(
-            id=f"{line.id}-tax",
-            invoice_line_id=line.id,
-            jurisdiction="Denver",
-            jurisdiction_type="city",
-            region="CO",
-            country="US",
-            tax_name="Sales tax",
-            rate=Decimal("0.05"),
-            taxable=line.amount,
-            tax=taxes.get(line.position, usd("0")),
-        )
-        for line in drafted.lines
-    )
-    return TaxDocument(
-        id=drafted.id,
-        invoice_id=drafted.id,
-        vendor_id="1",
-        status=TaxStatus.UNCOMMITTED,
-        currency="USD",
-        document_date=drafted.invoice_date,
-        base=usd(expected["subtotal"]),
-        tax=total([line.tax for line in lines], "USD"),
-        lines=lines,
-    )
+        taxes = {int(position): usd(amount) for position, amount in expected.get("tax", {}).items()}
+        return drafted and finalise(drafted, answered(drafted, usd(expected["subtotal"]), taxes))
 
 
 def begin(path: Path, folder: Path) -> Story:
@@ -114,38 +79,11 @@ def begin(path: Path, folder: Path) -> Story:
         sites=tuple(Site(id=f"S{number}", name=f"Site {number}", address=ADDRESS) for number in range(1, 6)),
         **customer,
     )
-    subscriptions = [activate(_order(number, one, account), book) for number, one in enumerate(told["orders"], 1)]
+    subscriptions = [activate(order_of(number, one, account), book) for number, one in enumerate(told["orders"], 1)]
     usage = UsageStore(folder / "usage")
     if told.get("usage"):
         _ingest(usage, folder / "bridge.csv", told["usage"], _served(subscriptions, book))
     return Story(told, book, account, subscriptions, usage)
-
-
-def _order(number: int, told: Told, account: Account) -> Order:
-    lines = tuple(
-        OrderLine(
-            id=f"L{number}{position}",
-            charge_code=line["charge"],
-            site_id=line.get("site"),
-            quantity=Decimal(line.get("quantity", "1")),
-            unit_price=Decimal(line.get("unit_price", "0")),
-            amount=usd(str(Decimal(line.get("quantity", "1")) * Decimal(line.get("unit_price", "0")))),
-            start_on=line.get("start_on"),
-        )
-        for position, line in enumerate(told["lines"], 1)
-    )
-    return Order(
-        id=f"O{number}",
-        name="Deal",
-        account=account,
-        currency="USD",
-        closed_on=told["start_on"],
-        start_on=told["start_on"],
-        term_months=told.get("term_months"),
-        total=total([line.amount for line in lines], "USD"),
-        lines=lines,
-        changed_at=datetime(2026, 1, 1, tzinfo=UTC),
-    )
 
 
 def _served(subscriptions: Iterable[Subscription], book: PriceBook) -> ServiceIndex:

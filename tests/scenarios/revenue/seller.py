@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from datetime import UTC, date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from core.accounts import Account, Address
+from core.accounts import Account
 from core.allocation import Allocation, allocated, standing
 from core.catalog import PriceBook, load_price_book
 from core.invoicing import CreditNote, Invoice, credit, draft, finalise
 from core.money import Money, total
 from core.obligations import Obligation
-from core.orders import Change, Order, OrderLine, activate, amendments
+from core.orders import Order, activate, amendments
 from core.period import DateSpan
 from core.posting import credit_entries, invoice_entries
 from core.rating import RatedLine, rate
@@ -29,17 +28,15 @@ from core.revenue import unearned
 from core.revenue_reports import Side, roll_forward, rolls_by_contract, waterfall
 from core.store import Work
 from core.subscriptions import Subscription
-from core.tax import TaxDocument, TaxLine, TaxStatus
 from flows.context import Hub
-from flows.credit import _open_parts
+from flows.credit import open_parts
 from flows.post import post
 from flows.promise import promise
 from flows.recognise import reach_milestone, recognise_through, schedule_credit, schedule_invoice
 from flows.revenue_report import earnings, facts, totals
 from tests.connectors import contract_netsuite, contract_stripe_gateway
 from tests.flows.hubs import hub_with
-
-Told = Mapping[str, Any]
+from tests.scenarios.told import ADDRESS, Told, answered, order_of, usd
 
 ACCOUNT = Account(
     id="A-1",
@@ -48,13 +45,9 @@ ACCOUNT = Account(
     currency="USD",
     timezone="America/Denver",
     payment_terms_days=30,
-    billing_address=Address(line1="1 Main St", city="Denver", region="CO", postal_code="80202", country="US"),
+    billing_address=ADDRESS,
 )
 DEFERRED, CONTRACT, RECEIVABLES, CLEARING = "2400", "1120", "1100", "1190"
-
-
-def usd(amount: str | int) -> Money:
-    return Money.of(amount, "USD")
 
 
 def months(first: str, last: str) -> Iterator[str]:
@@ -64,35 +57,9 @@ def months(first: str, last: str) -> Iterator[str]:
         first = f"{DateSpan.month(first).end:%Y-%m}"
 
 
-def order_of(number: int, told: Told) -> Order:
-    """Order ``O2`` of lines ``L21``, ``L22``, ...; ``amends``: the number of the order that it amends."""
-    lines = tuple(
-        OrderLine(
-            id=f"L{number}{position}",
-            charge_code=line["charge"],
-            quantity=(quantity := Decimal(line.get("quantity", "1"))),
-            unit_price=(price := Decimal(line.get("unit_price", "0"))),
-            amount=usd(str((quantity * price).quantize(Decimal("0.01")))),
-            start_on=line.get("start_on"),
-            change=Change(line["change"]) if "change" in line else None,
-            amends=line.get("amends"),
-            until=line.get("until"),
-        )
-        for position, line in enumerate(told["lines"], 1)
-    )
-    return Order(
-        id=f"O{number}",
-        name="Deal",
-        account=ACCOUNT,
-        currency="USD",
-        closed_on=told["start_on"],
-        start_on=told["start_on"],
-        term_months=told.get("term_months"),
-        total=total([line.amount for line in lines], "USD"),
-        lines=lines,
-        changed_at=datetime(2026, 1, 1, number, tzinfo=UTC),
-        amends=f"O{told['amends']}" if "amends" in told else None,
-    )
+def deal(number: int, told: Told) -> Order:
+    """What the customer of these stories buys."""
+    return order_of(number, told, ACCOUNT)
 
 
 class Seller:
@@ -142,7 +109,7 @@ class Seller:
             drafted = draft(ACCOUNT, lines, self.book, billing, billing.last_day)
             if drafted is None:
                 return None
-            invoice = finalise(drafted, untaxed(drafted))
+            invoice = finalise(drafted, answered(drafted, drafted.subtotal, {}))
             work.put(invoice)
             post(self.hub, work, invoice_entries(self.hub.books(work, ACCOUNT.id), invoice))
             schedule_invoice(self.hub, work, invoice)
@@ -151,7 +118,7 @@ class Seller:
     def give_back(self, invoice: Invoice, given: Mapping[int, Money | None], on: date, why: str) -> CreditNote:
         """``given``: amounts by position of the line, None: all that is left of it."""
         with self.hub.database.work() as work:
-            parts = _open_parts(work, invoice, on)
+            parts = open_parts(work, invoice, on)
             left = unearned(part for one in parts.values() for part in one)
             before = work.find(CreditNote, invoice_id=invoice.id)
             note = credit(invoice, given, before, why, on, left)
@@ -217,34 +184,3 @@ class Seller:
 
     def close(self) -> None:
         self.hub.close()
-
-
-def untaxed(drafted: Invoice) -> TaxDocument:
-    """The answer of a tax engine that taxes nothing."""
-    zero = usd("0")
-    lines = tuple(
-        TaxLine(
-            id=f"{line.id}-tax",
-            invoice_line_id=line.id,
-            jurisdiction="Denver",
-            jurisdiction_type="city",
-            region="CO",
-            country="US",
-            tax_name="Sales tax",
-            rate=Decimal(0),
-            taxable=line.amount,
-            tax=zero,
-        )
-        for line in drafted.lines
-    )
-    return TaxDocument(
-        id=drafted.id,
-        invoice_id=drafted.id,
-        vendor_id="1",
-        status=TaxStatus.UNCOMMITTED,
-        currency="USD",
-        document_date=drafted.invoice_date,
-        base=drafted.subtotal,
-        tax=zero,
-        lines=lines,
-    )

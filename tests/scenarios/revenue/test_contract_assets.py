@@ -10,7 +10,8 @@ from core.revenue_reports import Side
 from flows.accrue import contract_assets_due
 from flows.post import post
 from flows.revenue_report import facts, totals
-from tests.scenarios.revenue.seller import CONTRACT, Seller, order_of, usd
+from tests.scenarios.revenue.seller import CONTRACT, Seller, deal
+from tests.scenarios.told import usd
 
 BOOK = {
     "products": [{"code": "ALL", "name": "All", "tax_code": "T", "revenue_account": "4100"}],
@@ -64,21 +65,24 @@ def assets(seller: Seller, month: str) -> str:
     return str(held.amount)
 
 
-def test_a_quarter_that_is_billed_when_it_ends_is_earned_month_by_month(tmp_path: Path) -> None:
-    """240.00 a quarter: 80.00 served in January and not billed, 160.00 in February, and the bill in March."""
-    seller = Seller(tmp_path, BOOK)
-    seller.take(
-        order_of(
-            1, {"start_on": date(2026, 1, 1), "term_months": 6, "lines": [{"charge": "QUARTER", "unit_price": "240"}]}
-        )
-    )
+def quarter(seller: Seller) -> list[tuple[str, str | None]]:
+    """The contract asset at the end of each month of a quarter, and what the month moves on revenue."""
     found = []
     for month in ("2026-01", "2026-02", "2026-03"):
         seller.bill(month)
         seller.earn(month)
         accrued(seller, month)
         found.append((assets(seller, month), seller.moved(month).get("4100")))
-    assert found == [("80.00", "-80.00"), ("160.00", "-80.00"), ("0.00", "-80.00")]
+    return found
+
+
+def test_a_quarter_that_is_billed_when_it_ends_is_earned_month_by_month(tmp_path: Path) -> None:
+    """240.00 a quarter: 80.00 served in January and not billed, 160.00 in February, and the bill in March."""
+    seller = Seller(tmp_path, BOOK)
+    seller.take(
+        deal(1, {"start_on": date(2026, 1, 1), "term_months": 6, "lines": [{"charge": "QUARTER", "unit_price": "240"}]})
+    )
+    assert quarter(seller) == [("80.00", "-80.00"), ("160.00", "-80.00"), ("0.00", "-80.00")]
     seller.close()
 
 
@@ -86,13 +90,7 @@ def test_a_quarter_that_pays_for_a_phone_is_earned_at_its_share(tmp_path: Path) 
     """A phone worth 240.00 comes free with two quarters of 240.00: 160.00 and 320.00; a month serves 53.33."""
     seller = Seller(tmp_path, BOOK)
     lines = [{"charge": "QUARTER", "unit_price": "240"}, {"charge": "PHONE", "unit_price": "0"}]
-    seller.take(order_of(1, {"start_on": date(2026, 1, 1), "term_months": 6, "lines": lines}))
-    found = []
-    for month in ("2026-01", "2026-02", "2026-03"):
-        seller.bill(month)
-        seller.earn(month)
-        accrued(seller, month)
-        found.append((assets(seller, month), seller.moved(month).get("4100")))
+    seller.take(deal(1, {"start_on": date(2026, 1, 1), "term_months": 6, "lines": lines}))
     # 160.00 and a third of 160.00; two thirds; the bill brings 160.00 of its 240.00.
-    assert found == [("213.34", "-213.34"), ("266.67", "-53.33"), ("80.00", "-53.33")]
+    assert quarter(seller) == [("213.34", "-213.34"), ("266.67", "-53.33"), ("80.00", "-53.33")]
     seller.close()

@@ -24,7 +24,8 @@ from core.rational import Fraction
 from core.revenue import RecognitionPart
 from core.subscriptions import Subscription
 from flows.promise import documents
-from tests.scenarios.revenue.seller import Seller, months, order_of, usd
+from tests.scenarios.revenue.seller import Seller, deal, months
+from tests.scenarios.told import usd
 
 FIRST, LAST = "2026-01", "2027-08"
 
@@ -82,14 +83,14 @@ def invented(chance: random.Random, seller: Seller) -> Facts:
         number += 1
         start = date(2026, chance.randint(1, 3), chance.choice([1, 1, 17]))
         codes = chance.sample(list(PRICES), chance.randint(2, 5))
-        first = order_of(number, {"start_on": start, "term_months": 12, "lines": [sold(chance, one) for one in codes]})
+        first = deal(number, {"start_on": start, "term_months": 12, "lines": [sold(chance, one) for one in codes]})
         seller.take(first)
         found.orders.append((f"{start:%Y-%m}", first))
         on = start
         for _ in range(chance.randint(0, 3)):
             on += timedelta(days=chance.randint(1, 100))
             changed = changes(chance, seller, f"SUB-{first.id}", on)
-            order = order_of(number + 1, {"start_on": on, "amends": first.id[1:], "lines": changed})
+            order = deal(number + 1, {"start_on": on, "amends": first.id[1:], "lines": changed})
             try:
                 seller.take(order)
             except Rejected:

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.scenarios.revenue.seller import Seller, Told, months, order_of, usd
+from tests.scenarios.revenue.seller import Seller, deal, months
+from tests.scenarios.told import Told, usd
 
 STORIES = sorted(Path(__file__).parent.glob("*.yaml"))
 
@@ -30,7 +31,7 @@ def test_each_month_earns_what_was_worked_by_hand(path: Path, tmp_path: Path) ->
 def told(story: Told, folder: Path) -> Iterator[tuple[Seller, str]]:
     """Tells a story month by month, and gives the seller after each."""
     seller = Seller(folder, story["book"])
-    orders = [(order_of(number, one), one) for number, one in enumerate(story["orders"], 1)]
+    orders = [(deal(number, one), one) for number, one in enumerate(story["orders"], 1)]
     waiting = [(str(one.get("known", f"{one['start_on']:%Y-%m}")), order) for order, one in orders]
     first, *_, last = [*sorted(story["months"]), max(story["months"])]
     for order in [order for _, order in waiting if order.amends is None]:
