@@ -48,7 +48,7 @@ def diff(before: BookFile, after: BookFile, as_json: AsJson = False) -> None:
     else:
         for one in found:
             typer.echo(f"{one.path}: {one.before or 'nothing'} -> {one.after or 'nothing'}")
-        typer.echo(f"{len(found)} fields differ")
+        typer.echo(f"fields that differ: {len(found)}")
     raise typer.Exit(1 if found else 0)
 
 

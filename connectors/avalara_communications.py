@@ -245,8 +245,9 @@ def in_cents(amounts: Sequence[Decimal], wanted: Decimal | None = None) -> list[
     exact = sum(amounts, Decimal(0))
     if exact < 0:
         return [-share for share in in_cents([-amount for amount in amounts], None if wanted is None else -wanted)]
-    near = wanted is not None and bool(amounts) and abs(exact - wanted) < _ROUNDED_APART
-    whole = wanted if near and wanted is not None else exact.quantize(_CENT, ROUND_HALF_UP)
+    whole = exact.quantize(_CENT, ROUND_HALF_UP)
+    if wanted is not None and amounts and abs(exact - wanted) < _ROUNDED_APART:
+        whole = wanted
     shares = [amount.quantize(_CENT, ROUND_FLOOR) for amount in amounts]
     lacking = int((whole - sum(shares)) / _CENT)
     by_loss = sorted(range(len(amounts)), key=lambda i: (shares[i] - amounts[i], i))
