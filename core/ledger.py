@@ -28,6 +28,8 @@ class LedgerAccount(Noun):
     """An account of the general ledger. ``code`` is its number in ours and its key in the ERP.
 
     ``role``: what posting rules call it (``receivables``). ``monetary``: what it holds of other currencies is revalued.
+    ``revalued_in``: the account that takes what a journal changes of its worth, as ERPs take no journal for receivables
+    as a whole; empty: itself.
     """
 
     code: Id
@@ -35,6 +37,7 @@ class LedgerAccount(Noun):
     kind: LedgerAccountKind
     role: str = ""
     monetary: bool = False
+    revalued_in: str = ""
 
 
 #: The segments that subledgers are told apart by.

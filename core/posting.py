@@ -382,15 +382,16 @@ def realised_entries(
     """What settling an item of ``role`` gained or lost against the rate that it was booked at.
 
     ``settled``: above zero an asset, below it a liability. Nothing where the currency is that of the books. ``via``: as
-    a document where the ERP books it itself with the payment it is told of. ``booked_at``: the rate that the item
-    states itself; None: that of the day it was booked.
+    a document where the ERP books it itself with the payment it is told of, else as a journal. ``booked_at``: the rate
+    that the item states itself; None: that of the day it was booked.
     """
     before, after = (books.exchange(settled.currency, day) for day in (booked_on, settled_on))
     before = booked_at or before
     if before is None or after is None:
         return []
     gain = after.of(settled) - before.of(settled)
-    code = books.rules.account(role)
+    account = books.rules.account(role)
+    code = account if via is Via.DOCUMENT else _revalued_in(books, account)
     return _gains(books, "fx realised", f"FX-{ident}", settled_on, [(code, settled.currency, gain)], account_id, via)
 
 
@@ -403,7 +404,8 @@ def revaluation_entries(books: Books, month: str, positions: Iterable[Position],
     for one in sorted(positions, key=lambda one: (one.ledger_account, one.held.currency)):
         exchange = books.exchange(one.held.currency, span.last_day)
         if exchange is not None and one.ledger_account in monetary:
-            gains.append((one.ledger_account, one.held.currency, exchange.of(one.held) - one.worth))
+            gain = exchange.of(one.held) - one.worth
+            gains.append((_revalued_in(books, one.ledger_account), one.held.currency, gain))
     ident = _numbered(f"FXR-{month}-{books.entity.id}", number)
     entries = _gains(books, "fx unrealised", ident, span.last_day, gains)
     return [*entries, *(reversal(entry, span.end) for entry in entries)]
@@ -421,7 +423,7 @@ def rounding_entries(books: Books, month: str, positions: Iterable[Position], mo
                 f"ledger account {one.ledger_account} holds no {one.held.currency} and is still worth {one.worth}: "
                 "more than rounding leaves; book the gain or loss that is missing"
             )
-    gains = [(one.ledger_account, one.held.currency, -one.worth) for one in left]
+    gains = [(_revalued_in(books, one.ledger_account), one.held.currency, -one.worth) for one in left]
     return _gains(books, "rounding", f"RND-{month}-{books.entity.id}", DateSpan.month(month).last_day, gains)
 
 
@@ -431,6 +433,11 @@ def _gains(
     ident: str,
     posted_on: date,
     gains: Iterable[tuple[str, str, Money]],
+def _revalued_in(books: Books, code: str) -> str:
+    """The account for what a journal changes of the worth of another."""
+    return books.rules.revalued_in.get(code, code)
+
+
     account_id: str | None = None,
     via: Via | None = None,
 ) -> list[JournalEntry]:

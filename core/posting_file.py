@@ -108,6 +108,10 @@ def _twice(values: Sequence[str], place: str, name: str) -> Iterator[Found]:
 
 
 def _chart_problems(rules: PostingRules) -> Iterator[Found]:
+    codes = {account.code for account in rules.chart}
+    for i, account in enumerate(rules.chart):
+        if account.revalued_in and account.revalued_in not in codes - {account.code}:
+            yield ("chart", i, "revalued_in"), _closest(account.revalued_in, codes - {account.code}, "other account")
     yield from _twice([account.code for account in rules.chart], "chart", "code")
     yield from _twice([rule.id for rule in rules.rules], "rules", "id")
 

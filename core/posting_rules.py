@@ -147,7 +147,10 @@ class _Data(BaseModel):
 
 
 class ChartAccount(_Data):
-    """An account of the chart. ``role``: what rules call it. ``monetary``: revalued when it holds other currencies."""
+    """An account of the chart. ``role``: what rules call it. ``monetary``: revalued when it holds other currencies.
+
+    ``revalued_in``: the account that takes what a journal changes of its worth; empty: itself.
+    """
 
     code: Id
     name: str
@@ -156,6 +159,7 @@ class ChartAccount(_Data):
     monetary: bool = False
 
 
+    revalued_in: str = ""
 class Segment(_Data):
     """A dimension of the general ledger, taken from what a part knows.
 
@@ -289,6 +293,11 @@ class PostingRules:
 
     def accounts(self, role: str) -> tuple[str, ...]:
         """The ledger accounts of a role; none when the chart has none."""
+    @cached_property
+    def revalued_in(self) -> Mapping[str, str]:
+        """By ledger account, the one that takes what a journal changes of its worth, where it is another."""
+        return {account.code: account.revalued_in for account in self.chart if account.revalued_in}
+
         return self._by_role.get(role, ())
 
     def account(self, role: str) -> str:

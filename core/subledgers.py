@@ -18,7 +18,7 @@ from core.ties import require
 
 #: Subledger to the roles of the accounts that it is made of. Revenue is no subledger: its accounts are products'.
 SUBLEDGERS: Mapping[str, tuple[str, ...]] = {
-    "receivables": ("receivables", "unbilled receivables"),
+    "receivables": ("receivables", "receivables revalued", "unbilled receivables"),
     "deferred revenue": ("deferred revenue",),
     "contract assets": ("contract assets",),
     "tax payable": ("tax payable",),
@@ -162,8 +162,9 @@ def positions(rules: PostingRules, booked: Iterable[Booked], through: str, own: 
     """What each asset and liability of one entity holds of currencies other than ``own`` at the end of a month, and its
     worth there.
 
-    A gain is booked in the entity's own currency, and belongs to the currency whose worth it changed.
+    A gain is booked in the entity's own currency, and belongs to the currency and the account whose worth it changed.
     """
+    revalues = {booked_in: code for code, booked_in in rules.revalued_in.items()}
     held: dict[tuple[str, str], Money] = {}
     worth: dict[tuple[str, str], int] = {}
     kept = {one.code for one in rules.chart if one.kind not in (LedgerAccountKind.INCOME, LedgerAccountKind.EXPENSE)}
@@ -174,7 +175,7 @@ def positions(rules: PostingRules, booked: Iterable[Booked], through: str, own: 
         currency = row.detail if gain else row.net.currency
         if currency == own:
             continue
-        where = row.ledger_account, currency
+        where = revalues.get(row.ledger_account, row.ledger_account), currency
         zero = Money.zero(currency)
         held[where] = held.get(where, zero) + (zero if gain else row.net)
         worth[where] = worth.get(where, 0) + row.own

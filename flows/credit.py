@@ -92,7 +92,7 @@ def credit_invoice(
             via = _refunds_via(hub)
             booked += post(hub, work, refund_entries(books, refund, note.account_id, refund.refunded_on, via))
             settled = ("receivables", -refund.amount, note.invoice_date, refund.refunded_on, note.account_id)
-            booked += post(hub, work, realised_entries(books, refund.id, *settled, booked_at=note.exchange))
+            booked += post(hub, work, realised_entries(books, refund.id, *settled, via, booked_at=note.exchange))
         told = work.outbox.enqueue([*_told(hub, note), *_paid_back(hub, refunds), *tell_orders(hub, work, invoice)])
         steps = [f"{one.system}/{one.resource}/{one.record_id}" for one in told]
         erp = hub.system("erp")

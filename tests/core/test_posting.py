@@ -237,7 +237,7 @@ def test_open_foreign_balances_are_revalued_and_taken_back_on_the_next_day() -> 
     revalued, back = revaluation_entries(EUROS, "2026-11", held)
     assert (revalued.posted_on, back.posted_on) == (NOVEMBER, date(2026, 12, 1))
     assert (revalued.currency, back.reverses) == ("USD", revalued.id)
-    assert nets([revalued]) == {"1100": "-2.00", "7010": "2.00"}
+    assert nets([revalued]) == {"1105": "-2.00", "7010": "2.00"}
     after = positions(RULES, booked([*entries, revalued]), "2026-11", "USD")
     assert Position("1100", eur("100"), usd("108")) in after
     assert revaluation_entries(EUROS, "2026-11", after) == []
@@ -247,7 +247,7 @@ def test_open_foreign_balances_are_revalued_and_taken_back_on_the_next_day() -> 
 def test_what_rounding_leaves_goes_to_its_account_and_more_is_no_rounding() -> None:
     left = [Position("1100", eur("0"), usd("0.02")), Position("2200", eur("5"), usd("5.50"))]
     (entry,) = rounding_entries(EUROS, "2026-10", left)
-    assert nets([entry]) == {"1100": "-0.02", "7090": "0.02"}
+    assert nets([entry]) == {"1105": "-0.02", "7090": "0.02"}
     with pytest.raises(Misconfigured, match=r"is still worth 2\.00 USD"):
         rounding_entries(EUROS, "2026-10", [Position("1100", eur("0"), usd("2"))])
 

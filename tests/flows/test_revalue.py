@@ -57,8 +57,8 @@ def test_open_euros_are_revalued_once_and_taken_back_on_the_next_day(database_ur
         work.add([owed("100.00", "110.00")])
         gain, back = revaluations_due(hub, work, close, work.sums.booked())
         assert (gain.posted_on, back.posted_on) == (date(2026, 10, 31), date(2026, 11, 1))
-        assert amounts(gain) == {"1100": "5.00 USD", "7010": "-5.00 USD"}
-        assert amounts(back) == {"1100": "-5.00 USD", "7010": "5.00 USD"}
+        assert amounts(gain) == {"1105": "5.00 USD", "7010": "-5.00 USD"}
+        assert amounts(back) == {"1105": "-5.00 USD", "7010": "5.00 USD"}
         work.add([gain, back])
         assert revaluations_due(hub, work, close, work.sums.booked()) == []
     hub.close()
@@ -70,5 +70,5 @@ def test_what_the_close_itself_would_book_is_revalued_with_it(database_url: str,
     with hub.database.work() as work:
         work.add([rate(date(2026, 10, 10), "1.10"), rate(date(2026, 10, 30), "1.00")])
         loss, _ = revaluations_due(hub, work, close, as_booked([owed("50.00", "55.00")]))
-    assert amounts(loss) == {"1100": "-5.00 USD", "7010": "5.00 USD"}
+    assert amounts(loss) == {"1105": "-5.00 USD", "7010": "5.00 USD"}
     hub.close()
