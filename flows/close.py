@@ -372,7 +372,7 @@ def _book(hub: Hub, work: Work, close: Close) -> Close:
     if found.value != close.digest:
         raise _Otherwise
     _intend(hub, work, summary.journals())
-    hub.world.faults("close.before_booked")
+    hub.world.faults("close.before_commit")
     close = close.moved(CloseState.POSTED, round=close.round + 1)
     work.put(close)
     _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(found)})

@@ -29,7 +29,7 @@ STAGES = [
     "close.packed:1",  # and while it waits for the approval
     "close.answered:1",
     "close.decided:1",
-    "close.before_booked:1",
+    "close.before_commit:1",
     "close.booked:1",
     "outbox.claimed:1",
     "outbox.before_send:1",
