@@ -216,7 +216,13 @@ def write_off_entries(books: Books, given_up: WriteOff, invoice: Invoice) -> lis
 
 
 #: What a movement of prepaid credit is booked as. Promotional credit is a discount on the invoice, and books nothing.
-MOVED = {Movement.DRAWN: "credit drawn", Movement.RESTORED: "credit restored", Movement.EXPIRED: "credit expired"}
+MOVED = {
+    Movement.DRAWN: "credit drawn",
+    Movement.RESTORED: "credit restored",
+    Movement.EXPIRED: "credit expired",
+    Movement.FORETOLD: "breakage foretold",
+    Movement.RECALLED: "breakage recalled",
+}
 
 
 def movement_entries(books: Books, movement: CreditMovement, posted_on: date) -> list[JournalEntry]:
@@ -427,17 +433,17 @@ def rounding_entries(books: Books, month: str, positions: Iterable[Position], mo
     return _gains(books, "rounding", f"RND-{month}-{books.entity.id}", DateSpan.month(month).last_day, gains)
 
 
+def _revalued_in(books: Books, code: str) -> str:
+    """The account for what a journal changes of the worth of another."""
+    return books.rules.revalued_in.get(code, code)
+
+
 def _gains(
     books: Books,
     event: str,
     ident: str,
     posted_on: date,
     gains: Iterable[tuple[str, str, Money]],
-def _revalued_in(books: Books, code: str) -> str:
-    """The account for what a journal changes of the worth of another."""
-    return books.rules.revalued_in.get(code, code)
-
-
     account_id: str | None = None,
     via: Via | None = None,
 ) -> list[JournalEntry]:

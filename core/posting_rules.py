@@ -79,6 +79,8 @@ EVENTS: Mapping[str, Mapping[str, PartShape]] = {
     "credit drawn": {"whole": _shape()},
     "credit restored": {"whole": _shape()},
     "credit expired": {"whole": _shape()},
+    "breakage foretold": {"whole": _shape()},
+    "breakage recalled": {"whole": _shape()},
     "payout": {"whole": _shape("gateway")},
     "dispute opened": {"whole": _shape("gateway")},
     "dispute won": {"whole": _shape("gateway")},
@@ -157,9 +159,9 @@ class ChartAccount(_Data):
     kind: LedgerAccountKind
     role: Id
     monetary: bool = False
-
-
     revalued_in: str = ""
+
+
 class Segment(_Data):
     """A dimension of the general ledger, taken from what a part knows.
 
@@ -291,13 +293,13 @@ class PostingRules:
             + [self.segments[n].of for rule in rules for n in rule.segments]
         )
 
-    def accounts(self, role: str) -> tuple[str, ...]:
-        """The ledger accounts of a role; none when the chart has none."""
     @cached_property
     def revalued_in(self) -> Mapping[str, str]:
         """By ledger account, the one that takes what a journal changes of its worth, where it is another."""
         return {account.code: account.revalued_in for account in self.chart if account.revalued_in}
 
+    def accounts(self, role: str) -> tuple[str, ...]:
+        """The ledger accounts of a role; none when the chart has none."""
         return self._by_role.get(role, ())
 
     def account(self, role: str) -> str:

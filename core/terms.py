@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from core.noun import CurrencyCode, Id, Instant, Noun, Quantity
 from core.prices import Model, NotNegative, Positive
-from core.wallets import CreditKind
+from core.wallets import BreakagePercent, CreditKind
 
 
 class AllowanceStep(Noun):
@@ -71,6 +71,7 @@ class Credit(Noun):
     ``promotional``: ``amount`` per unit of that charge in force, ``once`` in the life of the account or each ``month``.
     ``prepaid``: what the account paid for that one-time charge, its top-up. ``months``: how long it is usable, from the
     day it is granted (None: for ever). Lower ``priority`` is drawn first; ``charges`` limit what it lowers.
+    ``breakage_percent``: how much of prepaid credit is expected never to be used.
     """
 
     id: Id
@@ -82,6 +83,7 @@ class Credit(Noun):
     months: Annotated[int, Field(ge=1)] | None = None
     priority: int = 50
     charges: tuple[Id, ...] = ()
+    breakage_percent: BreakagePercent = Quantity(0)
 
     @model_validator(mode="after")
     def _what_it_gives(self) -> Self:
@@ -89,6 +91,8 @@ class Credit(Noun):
             raise ValueError("promotional credit states its amount, and prepaid credit is what was paid for it")
         if self.kind is CreditKind.PREPAID and (self.charges or self.every != "once"):
             raise ValueError("prepaid credit pays whole invoices, and is granted once for each top-up that is paid")
+        if self.kind is CreditKind.PROMOTIONAL and self.breakage_percent:
+            raise ValueError("promotional credit is not paid for, so nothing is earned when it is not used")
         return self
 
 

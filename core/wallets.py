@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from core.errors import Rejected
-from core.money import Money, total
-from core.noun import CurrencyCode, Id, Noun
+from core.exact import NOTHING
+from core.money import Money, Rounding, round_fraction, total
+from core.noun import CurrencyCode, Id, Noun, Quantity
+from core.rational import Fraction
 from core.ties import credit_is_accounted, credit_never_below_zero
 
 
@@ -25,12 +27,17 @@ class CreditKind(StrEnum):
     PROMOTIONAL = "promotional"  # given, a discount; lowers lines before tax
 
 
+#: Percent of prepaid credit that is expected never to be used.
+BreakagePercent = Annotated[Quantity, Field(ge=0, lt=100)]
+
+
 class CreditGrant(Noun):
     """So much credit of one account, and what is left of it.
 
     Usable by invoices dated from ``effective_on`` (inclusive) to ``expires_on`` (exclusive; None: for ever). Lower
     ``priority`` is drawn first, then what expires first. ``charges`` limit what it lowers (empty: any). ``source``
     names what granted it: a person, a credit of the price book and its account, or the invoice line that was paid.
+    ``breakage_percent``: how much of prepaid credit is expected never to be used; it is earned in proportion to use.
     """
 
     id: Id
@@ -44,6 +51,7 @@ class CreditGrant(Noun):
     granted_on: date
     effective_on: date
     expires_on: date | None = None
+    breakage_percent: BreakagePercent = Quantity(0)
     reason: str
     source: Id
 
@@ -54,6 +62,8 @@ class CreditGrant(Noun):
             raise ValueError(f"{self.id} must expire after it is effective")
         if self.kind is CreditKind.PREPAID and self.charges:
             raise ValueError(f"{self.id} is prepaid, so it pays whole invoices, not single charges")
+        if self.kind is CreditKind.PROMOTIONAL and self.breakage_percent:
+            raise ValueError(f"{self.id} was not paid for, so nothing is earned when it is not used")
         return self
 
     def usable(self, on: date) -> bool:
@@ -67,11 +77,13 @@ class Movement(StrEnum):
     RESTORED = "restored"  # by a credit note
     EXPIRED = "expired"
     VOIDED = "voided"
+    FORETOLD = "foretold"  # earned before it expires, since so much is never used
+    RECALLED = "recalled"  # no longer earned ahead: more is used, or it has expired
 
     @property
     def sign(self) -> int:
-        """What it does to what is left."""
-        return 1 if self is Movement.RESTORED else -1
+        """What it does to what is left: breakage that is earned ahead may still be drawn."""
+        return {Movement.RESTORED: 1, Movement.FORETOLD: 0, Movement.RECALLED: 0}.get(self, -1)
 
 
 class CreditMovement(Noun):
@@ -181,6 +193,31 @@ def expiry(grant: CreditGrant, by: date, earlier: int = 0) -> CreditMovement | N
         return None
     lost = _movement(grant, Movement.EXPIRED, grant.left, grant.expires_on)
     return lost.model_copy(update={"id": f"{lost.id}-{earlier + 1}"}) if earlier else lost
+
+
+def earned_ahead(
+    grant: CreditGrant, movements: Iterable[CreditMovement], newest: CreditMovement
+) -> CreditMovement | None:
+    """What ``newest``, one of its ``movements``, adds to or takes from the breakage of a grant that is earned ahead.
+
+    Breakage is earned in the proportion in which the rest is used (ASC 606-10-55-48), and never more than is left.
+    """
+    if not grant.breakage_percent:
+        return None
+    sums = dict.fromkeys(Movement, 0)
+    for one in movements:
+        sums[one.kind] += one.amount.minor
+    paid = grant.amount.minor - sums[Movement.VOIDED] - sums[Movement.EXPIRED]
+    expected = paid * Fraction(grant.breakage_percent) / 100
+    used = Fraction(sums[Movement.DRAWN] - sums[Movement.RESTORED])
+    share = min(Fraction(1), used / (paid - expected)) if paid > 0 else NOTHING
+    due = min(round_fraction(expected * share, Rounding.HALF_UP), grant.left.minor)
+    step = due - (sums[Movement.FORETOLD] - sums[Movement.RECALLED])
+    if not step:
+        return None
+    kind = Movement.FORETOLD if step > 0 else Movement.RECALLED
+    amount = Money(abs(step), grant.currency)
+    return newest.model_copy(update={"id": f"{newest.id}:{kind}", "kind": kind, "amount": amount, "line_id": None})
 
 
 def restored(grant: CreditGrant, amount: Money, note_id: str, on: date, line_id: str | None = None) -> CreditMovement:

@@ -34,6 +34,7 @@ from core.wallets import (
     Movement,
     check_account,
     discounts,
+    earned_ahead,
     expiry,
     payments,
     restored,
@@ -108,6 +109,7 @@ def _grant(credit: Credit, ident: str, account_id: str, amount: Money, on: date,
         granted_on=on,
         effective_on=on,
         expires_on=None if credit.months is None else months_on(on, credit.months),
+        breakage_percent=credit.breakage_percent,
         reason=credit.name,
         source=source,
     )
@@ -165,7 +167,8 @@ def _expire(hub: Hub, work: Work, by: date) -> list[CreditMovement]:
 
 
 def _book(hub: Hub, work: Work, movements: Iterable[CreditMovement]) -> None:
-    """Books what moved prepaid credit, and intends to tell the ERP. TieBroken when a credit is not accounted for."""
+    """Books what moved prepaid credit, with the breakage that it earns, and intends to tell the ERP. TieBroken when a
+    credit is not accounted for."""
     moved = list(movements)
     grants = {one.id: one for one in work.find(CreditGrant, id=[one.grant_id for one in moved])}
     told: dict[str, list[CreditMovement]] = {}
@@ -173,7 +176,9 @@ def _book(hub: Hub, work: Work, movements: Iterable[CreditMovement]) -> None:
         told.setdefault(movement.grant_id, []).append(movement)
     for ident, grant in grants.items():
         check_account(grant, told[ident])
-    for movement in moved:
+    newest = {one.grant_id: one for one in moved}
+    breakage = [earned_ahead(grants[ident], told[ident], one) for ident, one in newest.items()]
+    for movement in [*moved, *work.move_credit([one for one in breakage if one])]:
         if grants[movement.grant_id].kind is CreditKind.PREPAID:
             post(hub, work, movement_entries(hub.books(work, movement.account_id), movement, movement.moved_on))
 

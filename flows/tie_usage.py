@@ -248,7 +248,8 @@ class UsageTies(Comparing):
         """Each credit granted, against what was drawn, expired, voided and is left of it, through all months."""
         moved: dict[str, Money] = {}
         for one in self._held(CreditMovement):
-            add(moved, one.grant_id, one.amount if one.kind.sign < 0 else -one.amount)
+            if one.kind.sign:
+                add(moved, one.grant_id, one.amount if one.kind.sign < 0 else -one.amount)
         grants = {one.id: one for one in self._held(CreditGrant)}
         given = {ident: one.amount for ident, one in grants.items()}
         kept = {ident: moved.get(ident, Money.zero(one.currency)) + one.left for ident, one in grants.items()}

@@ -369,6 +369,7 @@ class CreditGrantRow(SQLModel, table=True):
     granted_on: date
     effective_on: date
     expires_on: date | None = None
+    breakage_percent: str = _added("0")
     reason: str = _text()
     source: str = Field(index=True)
     __table_args__ = (CheckConstraint("left_minor >= 0 AND left_minor <= amount_minor", name="left"),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from core.wallets import (
     Movement,
     check_account,
     discounts,
+    earned_ahead,
     expiry,
     payments,
     restored,
@@ -143,6 +145,41 @@ def test_no_sequence_of_movements_makes_credit_or_leaves_less_than_nothing(cents
     assert len({one.id for one in movements if one.kind is not Movement.VOIDED}) == len(
         [one for one in movements if one.kind is not Movement.VOIDED]
     )
+
+
+@given(st.integers(1, 1000), st.decimals(0, 99, places=1), STEPS)
+def test_breakage_that_is_earned_ahead_is_never_more_than_is_left_or_expected(cents, percent, steps) -> None:
+    """What is owed falls by use and by what is earned ahead, never below zero, and ends at zero when it expires."""
+    held = grant("g", cents, CreditKind.PREPAID, expires_on=date(2027, 1, 1), breakage_percent=percent)
+    movements: list[CreditMovement] = []
+    drawn_, ahead, day = 0, 0, FIRST
+    for number, (what, amount) in enumerate([*steps, ("expire", 1)]):
+        day = date(2027, 1, 1) if what == "expire" else day + timedelta(days=1)
+        made: list[CreditMovement] = []
+        match what:
+            case "draw" | "pay":
+                made = list(payments([held], f"INV-{number}", usd(amount), day))
+            case "back" if min(amount, drawn_):
+                made = [restored(held, usd(min(amount, drawn_)), f"CN-{number}", day)]
+            case "void" if amount <= held.left.minor:
+                made = [voided(held, usd(amount), day, f"CN-{number}")]
+            case "expire":
+                gone = expiry(held, day, sum(one.kind is Movement.EXPIRED for one in movements))
+                made = [gone] if gone else []
+        for one in made:
+            held, movements = moved(held, one), [*movements, one]
+            drawn_ += {Movement.DRAWN: 1, Movement.RESTORED: -1}.get(one.kind, 0) * one.amount.minor
+            step = earned_ahead(held, movements, one)
+            if step is not None:
+                assert moved(held, step) == held
+                movements.append(step)
+                ahead += step.amount.minor if step.kind is Movement.FORETOLD else -step.amount.minor
+            assert earned_ahead(held, movements, one) is None
+            assert 0 <= ahead <= held.left.minor
+            assert ahead <= cents * Fraction(percent) / 100 + Fraction(1, 2)
+        check_account(held, movements)
+    assert (held.left.minor, ahead) == (0, 0)
+    assert len({one.id for one in movements}) == len(movements)
 
 
 @settings(max_examples=60, deadline=None)
