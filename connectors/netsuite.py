@@ -24,7 +24,7 @@ import logging
 import re
 from base64 import b64encode
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
@@ -40,6 +40,17 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from zeep.helpers import serialize_object
 from zeep.xsd.types import builtins
 
+from connectors.netsuite_fields import (
+    CUSTOM,
+    CUSTOMIZED,
+    CustomField,
+    CustomFields,
+    Describing,
+    by_type,
+    custom_field,
+    enumerations,
+    lifted,
+)
 from connectors.netsuite_suiteql import LISTINGS, Row, SuiteQL
 from connectors.rounding import Rounding, Stated, foretold, unsent
 from connectors.wire import Auth, BulkConnector, Request, Response, Wire, chunks, exact_json, guarded, parsed, retrying
@@ -57,7 +68,6 @@ from core.ports import (
     Change,
     DescribedField,
     ExternalKey,
-    FieldKind,
     Finding,
     Guard,
     Outcome,
@@ -177,6 +187,8 @@ BLAME = (
     re.compile(r"Invalid Field Value (?P<value>.+?) for the following field: (?P<field>[\w.]+)"),
     re.compile(r"enter value\(s\) for: (?P<field>[\w. ]+)"),
     re.compile(r"Invalid (?P<field>\w+) reference key (?P<value>\S+?)\.?(\s|$)"),
+    re.compile(r"The field (?P<field>\w+) contained more than the maximum"),
+    re.compile(r"to set a value for element (?P<field>\w+)"),
 )
 CLOSED_TEXT = re.compile(r"period\b.*\b(closed|locked)|(closed|locked)\b.*\bperiod", re.IGNORECASE)
 
@@ -264,15 +276,21 @@ class Signed(Auth):
 
 @dataclass(slots=True)
 class Transport:
-    """What zeep asks of a transport, on the connector's one client: load a document, post an envelope."""
+    """What zeep asks of a transport, on the connector's one client: load a document, post an envelope.
+
+    ``loaded``: the documents, in the order in which they were asked for.
+    """
 
     wire: Wire
     read_timeout: int
+    loaded: list[bytes] = field(default_factory=list)
 
     def load(self, url: str) -> bytes:
-        if url.startswith(("http://", "https://")):
-            return self.wire.read("GET", url).content
-        return Path(url.removeprefix("file://")).read_bytes()
+        local = not url.startswith(("http://", "https://"))
+        self.loaded.append(
+            Path(url.removeprefix("file://")).read_bytes() if local else self.wire.read("GET", url).content
+        )
+        return self.loaded[-1]
 
     def post_xml(self, address: str, envelope: Any, headers: Mapping[str, str]) -> Response:
         """The answer of 200, or of 500 for a SOAP fault; any other status is an error of the wire's table."""
@@ -296,6 +314,7 @@ class NetSuite(BulkConnector):
         self._seats = BoundedSemaphore(settings.concurrency)
         self._loading = Lock()
         self._loaded: Contract | None = None
+        self._custom: dict[str, CustomFields] = {}
 
     @property
     def contract(self) -> Contract:
@@ -383,8 +402,9 @@ class NetSuite(BulkConnector):
                 field="externalId",
                 value=str(given),
             )
+        path = self.resource(resource).path
         told = {**unsent(ROUNDING, resource, payload), "externalId": key.value}
-        record = self.contract.build(resource, self.resource(resource).path, told)
+        record = self.contract.build(resource, path, told, self._custom_fields(path) if _has_custom(told) else {})
         if resource in ROUNDING:
             foretold(SYSTEM, resource, ROUNDING[resource], payload)
         return record
@@ -607,6 +627,7 @@ class NetSuite(BulkConnector):
         code = str(details[0].code or "") if details else ""
         message = str(details[0].message or "") if details else "no reason given"
         text = f"{SYSTEM} refused {resource}: {code}: {message}"
+        blamed = next((found.groupdict() for pattern in BLAME if (found := pattern.search(message))), {})
         match CODES.get(code):
             case Meaning.UNKNOWN:
                 return OutcomeUnknown(text)
@@ -614,11 +635,10 @@ class NetSuite(BulkConnector):
                 return RateLimited(text, wait_seconds=BLOCKED_WAIT)
             case Meaning.STALE:
                 return Unavailable(text)
-            case Meaning.ACCESS:
+            case Meaning.ACCESS if not blamed:
                 return Misconfigured(text, system=SYSTEM)
             case meaning if meaning is Meaning.CLOSED or (code == "USER_ERROR" and CLOSED_TEXT.search(message)):
                 return Parked(text, waits_for=f"period:{posted_on[:7]}")
-        blamed = next((found.groupdict() for pattern in BLAME if (found := pattern.search(message))), {})
         return Rejected(
             text, system=SYSTEM, record=resource, field=blamed.get("field"), value=blamed.get("value"), code=code
         )
@@ -626,17 +646,60 @@ class NetSuite(BulkConnector):
     # Its schema
 
     def describe(self, resource: str) -> Mapping[str, DescribedField]:
-        """The types of the endpoint's WSDL, read anew: names and kinds; it tells neither lengths nor lists of values.
+        """The types of the endpoint's WSDL and the account's custom fields, both read anew.
 
         What the connector itself puts together (``gl_balance``) is not described.
         """
-        row = self.resource(resource)
-        if row.path not in KINDS:
+        path = self.resource(resource).path
+        if path not in KINDS:
             return {}
-        contract = Contract.load(self.settings, Transport(self._wire, self.settings.read_timeout))
-        if row.path not in contract.types:
-            raise Rejected(f"{SYSTEM}: the endpoint has no type {row.path}", system=SYSTEM, record=resource)
-        return _described_members(contract.types[row.path], DEPTH)
+        transport = Transport(self._wire, self.settings.read_timeout)
+        contract = Contract.load(self.settings, transport)
+        if path not in contract.types:
+            raise Rejected(f"{SYSTEM}: the endpoint has no type {path}", system=SYSTEM, record=resource)
+        self._custom.pop(path, None)
+        return Describing(enumerations(transport.loaded), self._custom_fields(path)).members(contract.types[path])
+
+    def _custom_fields(self, path: str) -> CustomFields:
+        """Those that a record type and its lines have, asked for once until the account is described anew."""
+        if path not in self._custom:
+            records = [
+                one
+                for kind in CUSTOMIZED.get(path, ())
+                for one in self._customization(kind, self._customization_ids(kind))
+            ]
+            lists = {one["selectRecordType"]["internalId"] for one in records if one.get("selectRecordType")}
+            words = {
+                one["internalId"]: frozenset(
+                    str(value["valueId"])
+                    for value in (one.get("customValueList") or {}).get("customValue", ())
+                    if not value.get("isInactive")
+                )
+                for one in self._customization("customList", sorted(lists))
+            }
+            self._custom[path] = by_type(custom_field(one, words) for one in records)
+        return self._custom[path]
+
+    def _customization_ids(self, kind: str) -> list[str]:
+        wanted = self.contract.type("CustomizationType")(getCustomizationType=kind)
+        answer = self._call("getCustomizationId", customizationType=wanted, includeInactives=False)
+        result = answer.getCustomizationIdResult
+        if not result.status.isSuccess:
+            raise self._refusal(kind, result.status)
+        listed = result.customizationRefList
+        return [str(one.internalId) for one in listed.customizationRef] if listed else []
+
+    def _customization(self, kind: str, ids: Sequence[str]) -> list[Payload]:
+        """Records of customisation; an id that names none (a standard list among them) is left out."""
+        reference = self.contract.type("CustomizationRef")
+        return [
+            self.contract.plain(answer.record)
+            for part in chunks(ids, BATCH)
+            for answer in self._call(
+                "getList", baseRef=[reference(type=kind, internalId=one) for one in part]
+            ).readResponseList.readResponse
+            if answer.status.isSuccess
+        ]
 
     # What tieout doctor asks
 
@@ -749,9 +812,9 @@ class Contract:
     def call(self, operation: str, arguments: Mapping[str, Any], headers: Mapping[str, Any]) -> Any:
         return self.service[operation](**arguments, _soapheaders=dict(headers)).body
 
-    def build(self, resource: str, name: str, payload: Payload) -> Any:
+    def build(self, resource: str, name: str, payload: Payload, custom: CustomFields) -> Any:
         """The WSDL's own value for a payload. Rejected, with the path of the field, when it does not fit."""
-        return _built(self.types[name], payload, resource, "")
+        return _Builder(self.types, resource, custom).value(self.types[name], payload, "")
 
     def plain(self, value: Any) -> dict[str, Any]:
         """A record as plain data: absent fields left out, instants as ISO text, numbers as Decimal or int."""
@@ -759,42 +822,10 @@ class Contract:
         return pruned
 
 
-#: How deep the fields of a type are described; its types refer to each other.
-DEPTH = 6
-
-
-def _described_members(kind: Any, depth: int) -> dict[str, DescribedField]:
-    attributes = {name: (one.type, one.required, False) for name, one in kind.attributes}
-    elements = {
-        name: (one.type, int(getattr(one, "min_occurs", 0)) > 0, one.accepts_multiple)
-        for name, one in kind.elements
-        if hasattr(one, "type")
-    }
-    return {name: _described(*about, depth) for name, about in {**elements, **attributes}.items()}
-
-
-def _described(kind: Any, required: bool, several: bool, depth: int) -> DescribedField:
-    if isinstance(kind, zeep.xsd.ComplexType):
-        shape = FieldKind.LIST if several else FieldKind.OBJECT
-        return DescribedField(shape, required=required, fields=_described_members(kind, depth - 1) if depth else {})
-    match kind:
-        case _ if several:
-            known = FieldKind.LIST
-        case builtins.Boolean():
-            known = FieldKind.BOOLEAN
-        case builtins.Double() | builtins.Integer():
-            known = FieldKind.NUMBER
-        case builtins.DateTime():
-            known = FieldKind.INSTANT
-        case _:
-            known = FieldKind.TEXT
-    return DescribedField(known, required=required)
-
-
 def _pruned(value: Any) -> Any:
     match value:
         case dict():
-            return {name: _pruned(item) for name, item in value.items() if item is not None}
+            return {name: _pruned(item) for name, item in lifted(value).items() if item is not None}
         case list():
             return [_pruned(item) for item in value]
         case datetime():
@@ -803,40 +834,69 @@ def _pruned(value: Any) -> Any:
             return value
 
 
-def _built(kind: Any, value: Any, resource: str, at: str) -> Any:
-    def refuse(path: str, item: Any, why: str) -> Rejected:
+def _has_custom(value: Any) -> bool:
+    """Whether a payload carries a custom field, itself or in a line."""
+    match value:
+        case Mapping():
+            return any(CUSTOM.match(str(name)) or _has_custom(item) for name, item in value.items())
+        case list() | tuple():
+            return any(map(_has_custom, value))
+        case _:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    """Makes the WSDL's own values; ``types`` by local name."""
+
+    types: Mapping[str, Any]
+    resource: str
+    custom: CustomFields
+
+    def value(self, kind: Any, value: Any, at: str) -> Any:
+        if not isinstance(kind, zeep.xsd.ComplexType):
+            why, text = _scalar(kind, value)
+            if why:
+                raise self._refused(at, value, why)
+            return text
+        if not isinstance(value, Mapping):
+            raise self._refused(at, value, f"must be an object of {kind.name}")
+        members = {**dict(kind.elements), **dict(kind.attributes)}
+        custom = self.custom.get(str(kind.name), {})
+        given: dict[str, Any] = {}
+        for name, item in value.items():
+            path = f"{at}.{name}" if at else name
+            if name not in members and name not in custom:
+                raise self._refused(path, item, f"is not a field of {kind.name}")
+            if item is None or item == {}:
+                continue
+            if name in members:
+                given[name] = self._member(members[name], item, path)
+            else:
+                listed = given.setdefault("customFieldList", {"customField": []})
+                listed["customField"].append(self._custom(custom[name], item, path))
+        return kind(**given)
+
+    def _member(self, member: Any, item: Any, path: str) -> Any:
+        if not getattr(member, "accepts_multiple", False):
+            return self.value(member.type, item, path)
+        if isinstance(item, list | tuple):
+            return [self.value(member.type, one, f"{path}.{n}") for n, one in enumerate(item)]
+        raise self._refused(path, item, "must be a list")
+
+    def _custom(self, about: CustomField, item: Any, path: str) -> Any:
+        kind = self.types[about.reference]
+        return kind(scriptId=about.script_id, value=self._member(dict(kind.elements)["value"], item, path))
+
+    def _refused(self, path: str, item: Any, why: str) -> Rejected:
         return Rejected(
-            f"{resource}: {path} {why}",
+            f"{self.resource}: {path} {why}",
             system=SYSTEM,
-            record=resource,
+            record=self.resource,
             field=path,
             value=str(item)[:100],
             code="SCHEMA",
         )
-
-    if not isinstance(kind, zeep.xsd.ComplexType):
-        why, text = _scalar(kind, value)
-        if why:
-            raise refuse(at, value, why)
-        return text
-    if not isinstance(value, Mapping):
-        raise refuse(at, value, f"must be an object of {kind.name}")
-    members = {**dict(kind.elements), **dict(kind.attributes)}
-    given: dict[str, Any] = {}
-    for name, item in value.items():
-        path = f"{at}.{name}" if at else name
-        if name not in members:
-            raise refuse(path, item, f"is not a field of {kind.name}")
-        if item is None or item == {}:
-            continue
-        member = members[name]
-        if not getattr(member, "accepts_multiple", False):
-            given[name] = _built(member.type, item, resource, path)
-        elif isinstance(item, list | tuple):
-            given[name] = [_built(member.type, one, resource, f"{path}.{n}") for n, one in enumerate(item)]
-        else:
-            raise refuse(path, item, "must be a list")
-    return kind(**given)
 
 
 def _scalar(kind: Any, value: Any) -> tuple[str, Any]:

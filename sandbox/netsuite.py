@@ -20,7 +20,7 @@ import threading
 from base64 import b64encode
 from calendar import monthrange
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from datetime import date, datetime, time, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -34,10 +34,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from sandbox import netsuite_customization as customization
 from sandbox import netsuite_schema as soap
 from sandbox import netsuite_suiteql as suiteql
 from sandbox.administration import FieldChange, changes, door
 from sandbox.emulator import Emulator, ExactJSONResponse, Fault, Json, Receive, Scope, Send, Shelf, read_json
+from sandbox.netsuite_customization import Refused, missing
 
 ACCOUNT = "TSTDRV1234567"
 CONSUMER_KEY = "sandbox-consumer-key"
@@ -157,24 +159,12 @@ UNIQUE = {
 SUBLISTS = {"itemList": "item", "applyList": "apply", "lineList": "line", "addressbookList": "addressbook"}
 
 
-class Refused(Exception):
-    """A record is refused: ``code`` of StatusDetailCodeType and a message; the other records go on."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
 class Faulted(Exception):
     """The whole request is refused with a SOAP fault; ``name`` of the fault's element, empty for none."""
 
     def __init__(self, name: str, code: str, message: str) -> None:
         super().__init__(message)
         self.name, self.code = name, code
-
-
-def missing(label: str) -> Refused:
-    return Refused("MISSING_REQD_FLD", f"Please enter value(s) for: {label}")
 
 
 def cents(amount: Decimal) -> Decimal:
@@ -287,6 +277,8 @@ class Company:
             raise Refused("USER_ERROR", "You cannot set internalId with upsert.")
         if not adding and not external:
             raise Refused("USER_ERROR", "This operation requires a value for externalId.")
+        customization.measure(given["@type"], given)
+        given = customization.checked(given["@type"].partition(":")[2], given, known or {}, self.custom_fields())
         record = self._checked(kind, merged(known or {}, given), known)
         stamp = self._stamp(known)
         record["lastModifiedDate"] = stamp
@@ -484,8 +476,20 @@ class Company:
         """The answer to a query of SuiteQL. ``suiteql.Invalid`` when it is none."""
         return self._tables.ask(text, self.shelf.revision, tables(self.shelf), self.now().astimezone(ZONE))
 
+    def custom_fields(self) -> dict[str, customization.CustomField]:
+        return customization.custom_fields(changes(self.shelf))
+
+    def customizations(self, kind: str) -> list[Json]:
+        """The records of a type of ``GetCustomizationType``."""
+        return [one for one in customization.records(self.custom_fields()) if customization.kind_of(one) == kind]
+
     def read(self, reference: Json) -> Json:
         kind = reference.get("type", "")
+        if reference["@type"] == "core:CustomizationRef":
+            for one in self.customizations(kind):
+                if reference.get("internalId", one["internalId"]) == one["internalId"]:
+                    return one
+            raise Refused("RCRD_DSNT_EXIST", "That record does not exist.")
         if kind not in TYPE_OF:
             raise Refused("INVALID_RCRD_TYPE", f"{kind or 'The record type'} cannot be read.")
         record = self.held(kind, reference)
@@ -843,7 +847,7 @@ class Service:
 
     def own_types(self) -> AbstractContextManager[None]:
         """Inside, the types are those of the account's own endpoint."""
-        return soap.TYPES.of(self.company.shelf, soap.as_changed)
+        return soap.TYPES.of(self.company.shelf, _as_changed)
 
     @property
     def documents(self) -> soap.Documents:
@@ -954,6 +958,14 @@ class Service:
                 return {"searchResult": self._searched(request["searchRecord"], header)}
             case "searchMoreWithId":
                 return {"searchResult": self._page(request["searchId"], request["pageIndex"], header)}
+            case "getCustomizationId":
+                kind = request["customizationType"]["getCustomizationType"]
+                found = [
+                    {"type": kind, **{name: one[name] for name in ("internalId", "scriptId")}}
+                    for one in company.customizations(kind)
+                ]
+                listed = {"customizationRefList": {"customizationRef": found}} if found else {}
+                return {"getCustomizationIdResult": {"status": OK, "totalRecords": len(found), **listed}}
             case "getServerTime":
                 now = company.now().astimezone(ZONE).isoformat(timespec="milliseconds")
                 return {"getServerTimeResult": {"status": OK, "serverTime": now}}
@@ -1023,7 +1035,7 @@ class Service:
         records = []
         for kind, record_id in found[(index - 1) * size : index * size]:
             with suppress(Refused):
-                records.append(self.company.read({"type": kind, "internalId": record_id}))
+                records.append(self.company.read({"@type": "core:RecordRef", "type": kind, "internalId": record_id}))
         if preferences.get("bodyFieldsOnly", True):
             records = [{name: value for name, value in one.items() if name not in SUBLISTS} for one in records]
         return {
@@ -1056,6 +1068,11 @@ class Service:
             "operationId": f"SUMMARY_{ACCOUNT}",
             "postingTransactionSummaryList": {"postingTransactionSummary": page} if page else None,
         }
+
+
+def _as_changed(kind: soap.Type, wanted: Sequence[FieldChange]) -> soap.Type:
+    """A custom field is no matter of the endpoint's types."""
+    return soap.as_changed(kind, [one for one in wanted if not customization.is_custom(one)])
 
 
 def job_status(ident: str, state: str) -> Json:

@@ -46,11 +46,16 @@ NAMESPACES = {
     "sales": ("sales_{v}.transactions", "transactions.sales"),
     "cust": ("customers_{v}.transactions", "transactions.customers"),
     "gen": ("general_{v}.transactions", "transactions.general"),
+    "setup": ("customization_{v}.setup", "setup.customization"),
+    "setupTyp": ("types.customization_{v}.setup", "setup.customizationTypes"),
 }
 
 TABLE = """
-coreTyp:RecordType | account accountingPeriod creditMemo currency customer customerPayment invoice journalEntry
-    serviceSaleItem subsidiary
+coreTyp:RecordType | account accountingPeriod creditMemo currency customList customer customerPayment entityCustomField
+    invoice itemCustomField journalEntry serviceSaleItem subsidiary transactionBodyCustomField
+    transactionColumnCustomField
+coreTyp:GetCustomizationType | customList entityCustomField itemCustomField transactionBodyCustomField
+    transactionColumnCustomField
 coreTyp:SearchDateFieldOperator | after before empty notAfter notBefore notEmpty on onOrAfter onOrBefore within
 coreTyp:SearchStringFieldOperator | contains doesNotContain empty is isNot notEmpty startsWith
 coreTyp:SearchMultiSelectFieldOperator | anyOf noneOf
@@ -58,15 +63,19 @@ coreTyp:SearchEnumMultiSelectFieldOperator | anyOf noneOf
 coreTyp:AsyncStatusType | failed finishedWithErrors pending processing finished retry
 faultTyp:StatusDetailType | ERROR WARN INFO
 faultTyp:StatusDetailCodeType | CANT_APPLY_PMT CLOSED_TRAN_PRD DUP_ACCT_NUM DUP_ENTITY DUP_ITEM EXTERNALID_REQD
-    INVALID_FLD_VALUE INVALID_KEY_OR_REF INVALID_PAGE_INDEX INVALID_RCRD_TYPE INVALID_SEARCH JE_AMOUNTS_MUST_BALANCE
-    JE_LINE_MISSING_REQD_DATA MAX_RCRDS_EXCEEDED MISSING_REQD_FLD NEGATIVE_PAYMENT_DISALLWD RCRD_DSNT_EXIST
-    TRANS_APPLIED_AMTS_UNBALNCD UNDEFINED_ACCTNG_PRD UNEXPECTED_ERROR USER_ERROR
+    INSUFFICIENT_PERMISSION INVALID_FLD_VALUE INVALID_KEY_OR_REF INVALID_PAGE_INDEX INVALID_RCRD_TYPE INVALID_SEARCH
+    JE_AMOUNTS_MUST_BALANCE JE_LINE_MISSING_REQD_DATA MAX_RCRDS_EXCEEDED MISSING_REQD_FLD NEGATIVE_PAYMENT_DISALLWD
+    RCRD_DSNT_EXIST TRANS_APPLIED_AMTS_UNBALNCD UNDEFINED_ACCTNG_PRD UNEXPECTED_ERROR USER_ERROR
 faultTyp:FaultCodeType | ACCT_TEMP_UNAVAILABLE INSUFFICIENT_PERMISSION INVALID_ACCT INVALID_LOGIN_CREDENTIALS
     INVALID_JOB_ID INVALID_PAGE_INDEX JOB_NOT_COMPLETE MAX_RCRDS_EXCEEDED UNEXPECTED_ERROR USER_ERROR
     WS_REQUEST_BLOCKED
 acctTyp:AccountType | _accountsPayable _accountsReceivable _bank _costOfGoodsSold _creditCard _deferredExpense
     _deferredRevenue _equity _expense _fixedAsset _income _longTermLiability _nonPosting _otherAsset
     _otherCurrentAsset _otherCurrentLiability _otherExpense _otherIncome _statistical _unbilledReceivable
+setupTyp:CustomizationAccessLevel | _none _edit _view
+setupTyp:CustomizationFieldType | _checkBox _currency _date _datetime _decimalNumber _document _eMailAddress
+    _freeFormText _help _hyperlink _image _inlineHTML _integerNumber _listRecord _longText _multipleSelect _password
+    _percent _phoneNumber _richText _textArea _timeOfDay
 commonTyp:Country | _afghanistan _alandIslands _albania _algeria _americanSamoa _andorra _angola _anguilla _antarctica
     _antiguaAndBarbuda _argentina _armenia _aruba _australia _austria _azerbaijan _bahamas _bahrain _bangladesh
     _barbados _belarus _belgium _belize _benin _bermuda _bhutan _boliviaPlurinationalStateOf
@@ -108,6 +117,19 @@ core:BaseRef abstract: name
 core:RecordRef < BaseRef: @internalId @externalId @type=coreTyp:RecordType
 core:RecordRefList: recordRef=RecordRef*
 core:RecordList: record=Record*
+core:CustomizationRef < RecordRef: @scriptId
+core:CustomizationRefList: customizationRef=CustomizationRef*
+core:CustomizationType: @getCustomizationType=coreTyp:GetCustomizationType
+core:ListOrRecordRef: name @internalId @externalId @typeId
+core:CustomFieldRef abstract: @internalId @scriptId
+core:LongCustomFieldRef < CustomFieldRef: value=long!
+core:DoubleCustomFieldRef < CustomFieldRef: value=double!
+core:BooleanCustomFieldRef < CustomFieldRef: value=boolean!
+core:StringCustomFieldRef < CustomFieldRef: value!
+core:DateCustomFieldRef < CustomFieldRef: value=dateTime!
+core:SelectCustomFieldRef < CustomFieldRef: value=ListOrRecordRef!
+core:MultiSelectCustomFieldRef < CustomFieldRef: value=ListOrRecordRef*!
+core:CustomFieldList: customField=CustomFieldRef*
 core:SearchRecord abstract:
 core:SearchRecordBasic abstract < SearchRecord:
 core:SearchDateField: searchValue=dateTime searchValue2=dateTime @operator=coreTyp:SearchDateFieldOperator
@@ -119,6 +141,7 @@ core:SearchResult: ^status! totalRecords=int pageSize=int totalPages=int pageInd
 core:AsyncStatusResult: jobId! status=coreTyp:AsyncStatusType! percentCompleted=double! estRemainingDuration=double!
 core:GetServerTimeResult: ^status! serverTime=dateTime!
 core:DataCenterUrls: restDomain! webservicesDomain! systemDomain!
+core:GetCustomizationIdResult: ^status! totalRecords=int ^customizationRefList
 core:GetDataCenterUrlsResult: ^status! dataCenterUrls=DataCenterUrls
 core:PostingTransactionSummaryField: period=boolean account=boolean
 core:PostingTransactionSummaryFilter: period=RecordRefList account=RecordRefList
@@ -128,7 +151,8 @@ core:GetPostingTransactionSummaryResult: ^status! totalRecords=int pageSize=int 
     operationId postingTransactionSummaryList=PostingTransactionSummaryList
 core:^asyncStatusResult=AsyncStatusResult
     ^status=Status ^recordList=RecordList ^searchResult=SearchResult ^getServerTimeResult=GetServerTimeResult
-    ^getDataCenterUrlsResult=GetDataCenterUrlsResult
+    ^getDataCenterUrlsResult=GetDataCenterUrlsResult ^customizationRefList=CustomizationRefList
+    ^getCustomizationIdResult=GetCustomizationIdResult
     ^getPostingTransactionSummaryResult=GetPostingTransactionSummaryResult
 
 faults:SoapFault: code=faultTyp:FaultCodeType! message!
@@ -184,6 +208,8 @@ msgs:SearchMoreWithIdRequest: searchId! pageIndex=int!
 msgs:SearchMoreWithIdResponse: ^core:searchResult!
 msgs:GetServerTimeRequest:
 msgs:GetServerTimeResponse: ^core:getServerTimeResult!
+msgs:GetCustomizationIdRequest: customizationType=core:CustomizationType! includeInactives=boolean!
+msgs:GetCustomizationIdResponse: ^core:getCustomizationIdResult!
 msgs:GetDataCenterUrlsRequest: account!
 msgs:GetDataCenterUrlsResponse: ^core:getDataCenterUrlsResult!
 msgs:GetPostingTransactionSummaryRequest: fields=core:PostingTransactionSummaryField
@@ -200,6 +226,7 @@ msgs:^add=AddRequest ^addResponse=AddResponse ^upsert=UpsertRequest ^upsertRespo
     ^upsertList=UpsertListRequest ^upsertListResponse=UpsertListResponse ^get=GetRequest ^getResponse=GetResponse
     ^getList=GetListRequest ^getListResponse=GetListResponse ^search=SearchRequest ^searchResponse=SearchResponse
     ^searchMoreWithId=SearchMoreWithIdRequest ^searchMoreWithIdResponse=SearchMoreWithIdResponse
+    ^getCustomizationId=GetCustomizationIdRequest ^getCustomizationIdResponse=GetCustomizationIdResponse
     ^getServerTime=GetServerTimeRequest ^getServerTimeResponse=GetServerTimeResponse
     ^getDataCenterUrls=GetDataCenterUrlsRequest ^getDataCenterUrlsResponse=GetDataCenterUrlsResponse
     ^getPostingTransactionSummary=GetPostingTransactionSummaryRequest
@@ -224,7 +251,8 @@ common:SubsidiarySearchBasic < core:SearchRecordBasic: internalId=core:SearchMul
 rel:Customer < core:Record: entityId isPerson=boolean companyName parent=core:RecordRef email isInactive=boolean
     comments dateCreated=dateTime subsidiary=core:RecordRef accountNumber terms=core:RecordRef balance=double
     currency=core:RecordRef receivablesAccount=core:RecordRef lastModifiedDate=dateTime
-    addressbookList=CustomerAddressbookList @internalId @externalId
+    addressbookList=CustomerAddressbookList customFieldList=core:CustomFieldList
+    @internalId @externalId
 rel:CustomerAddressbook: defaultShipping=boolean defaultBilling=boolean label addressbookAddress=common:Address
     internalId
 rel:CustomerAddressbookList: addressbook=CustomerAddressbook* @replaceAll=boolean~true
@@ -241,7 +269,7 @@ acct:ServiceSaleItem < core:Record: createdDate=dateTime lastModifiedDate=dateTi
     incomeAccount=core:RecordRef isTaxable=boolean taxSchedule=core:RecordRef deferredRevenueAccount=core:RecordRef
     revRecSchedule=core:RecordRef deferRevRec=boolean revenueRecognitionRule=core:RecordRef
     revRecForecastRule=core:RecordRef createRevenuePlansOn=core:RecordRef itemId displayName isInactive=boolean
-    subsidiaryList=core:RecordRefList @internalId @externalId
+    subsidiaryList=core:RecordRefList customFieldList=core:CustomFieldList @internalId @externalId
 acct:ItemSearch < core:SearchRecord: basic=common:ItemSearchBasic
 acct:Subsidiary < core:Record: name isInactive=boolean currency=core:RecordRef @internalId @externalId
 acct:SubsidiarySearch < core:SearchRecord: basic=common:SubsidiarySearchBasic
@@ -250,10 +278,10 @@ sales:Invoice < core:Record: createdDate=dateTime lastModifiedDate=dateTime enti
     tranId postingPeriod=core:RecordRef terms=core:RecordRef subsidiary=core:RecordRef currency=core:RecordRef
     dueDate=dateTime startDate=dateTime endDate=dateTime otherRefNum memo amountPaid=double amountRemaining=double
     account=core:RecordRef exchangeRate=double currencyName billingAddress=common:Address subTotal=double total=double
-    status email itemList=InvoiceItemList @internalId @externalId
+    status email itemList=InvoiceItemList customFieldList=core:CustomFieldList @internalId @externalId
 sales:InvoiceItem: item=core:RecordRef line=long description amount=double isTaxable=boolean quantity=double
     price=core:RecordRef rate revRecSchedule=core:RecordRef revRecStartDate=dateTime revRecEndDate=dateTime
-    taxCode=core:RecordRef
+    taxCode=core:RecordRef customFieldList=core:CustomFieldList
 sales:InvoiceItemList: item=InvoiceItem* @replaceAll=boolean~true
 sales:TransactionSearch < core:SearchRecord: basic=common:TransactionSearchBasic
 
@@ -261,7 +289,7 @@ cust:CustomerPayment < core:Record: createdDate=dateTime lastModifiedDate=dateTi
     customer=core:RecordRef currency=core:RecordRef payment=double autoApply=boolean tranDate=dateTime tranId
     postingPeriod=core:RecordRef memo currencyName exchangeRate=double undepFunds=boolean account=core:RecordRef
     total=double subsidiary=core:RecordRef applied=double unapplied=double status applyList=CustomerPaymentApplyList
-    @internalId @externalId
+    customFieldList=core:CustomFieldList @internalId @externalId
 cust:CustomerPaymentApply: apply=boolean doc=long line=long applyDate=dateTime type refNum total=double due=double
     amount=double
 cust:CustomerPaymentApplyList: apply=CustomerPaymentApply* @replaceAll=boolean~true
@@ -269,10 +297,10 @@ cust:CreditMemo < core:Record: createdDate=dateTime lastModifiedDate=dateTime cu
     entity=core:RecordRef tranDate=dateTime tranId postingPeriod=core:RecordRef subsidiary=core:RecordRef otherRefNum
     memo account=core:RecordRef exchangeRate=double amountPaid=double currencyName amountRemaining=double
     unapplied=double autoApply=boolean applied=double subTotal=double total=double status itemList=CreditMemoItemList
-    applyList=CreditMemoApplyList @internalId @externalId
+    applyList=CreditMemoApplyList customFieldList=core:CustomFieldList @internalId @externalId
 cust:CreditMemoItem: item=core:RecordRef line=long quantity=double description price=core:RecordRef rate amount=double
     isTaxable=boolean taxCode=core:RecordRef revRecSchedule=core:RecordRef revRecStartDate=dateTime
-    revRecEndDate=dateTime
+    revRecEndDate=dateTime customFieldList=core:CustomFieldList
 cust:CreditMemoItemList: item=CreditMemoItem* @replaceAll=boolean~true
 cust:CreditMemoApply: apply=boolean doc=long applyDate=dateTime type refNum total=double due=double amount=double
     line=long
@@ -280,10 +308,26 @@ cust:CreditMemoApplyList: apply=CreditMemoApply* @replaceAll=boolean~true
 
 gen:JournalEntry < core:Record: postingPeriod=core:RecordRef tranDate=dateTime currency=core:RecordRef
     exchangeRate=double tranId reversalDate=dateTime subsidiary=core:RecordRef memo approved=boolean
-    createdDate=dateTime lastModifiedDate=dateTime lineList=JournalEntryLineList @internalId @externalId
+    createdDate=dateTime lastModifiedDate=dateTime lineList=JournalEntryLineList
+    customFieldList=core:CustomFieldList @internalId @externalId
 gen:JournalEntryLine: account=core:RecordRef line=long debit=double credit=double memo entity=core:RecordRef
-    department=core:RecordRef class=core:RecordRef location=core:RecordRef
+    department=core:RecordRef class=core:RecordRef location=core:RecordRef customFieldList=core:CustomFieldList
 gen:JournalEntryLineList: line=JournalEntryLine* @replaceAll=boolean~true
+
+setup:CustomFieldType abstract < core:Record: fieldType=setupTyp:CustomizationFieldType scriptId
+setup:EntityCustomField < CustomFieldType: label selectRecordType=core:RecordRef storeValue=boolean isMandatory=boolean
+    maxLength=long appliesToCustomer=boolean accessLevel=setupTyp:CustomizationAccessLevel @internalId
+setup:ItemCustomField < CustomFieldType: label selectRecordType=core:RecordRef storeValue=boolean isMandatory=boolean
+    maxLength=long appliesToService=boolean accessLevel=setupTyp:CustomizationAccessLevel @internalId
+setup:TransactionBodyCustomField < CustomFieldType: label selectRecordType=core:RecordRef storeValue=boolean
+    isMandatory=boolean maxLength=long bodySale=boolean bodyJournal=boolean bodyCustomerPayment=boolean
+    accessLevel=setupTyp:CustomizationAccessLevel @internalId
+setup:TransactionColumnCustomField < CustomFieldType: label selectRecordType=core:RecordRef storeValue=boolean
+    isMandatory=boolean maxLength=long colSale=boolean colJournal=boolean
+    accessLevel=setupTyp:CustomizationAccessLevel @internalId
+setup:CustomListCustomValue: value isInactive=boolean valueId=long
+setup:CustomListCustomValueList: customValue=CustomListCustomValue* @replaceAll=boolean~true
+setup:CustomList < core:Record: name scriptId isInactive=boolean customValueList=CustomListCustomValueList @internalId
 """
 
 #: Each operation and the header parts it takes, as the published binding states them.
@@ -291,7 +335,7 @@ OPERATIONS = {
     **dict.fromkeys(("add", "upsert", "upsertList", "get", "getList", "asyncUpsertList"), "preferences"),
     **dict.fromkeys(("checkAsyncStatus", "getAsyncResult"), "preferences"),
     **dict.fromkeys(("search", "searchMoreWithId"), "searchPreferences"),
-    **dict.fromkeys(("getDataCenterUrls", "getPostingTransactionSummary"), "preferences"),
+    **dict.fromkeys(("getDataCenterUrls", "getPostingTransactionSummary", "getCustomizationId"), "preferences"),
     "getServerTime": "",
 }
 

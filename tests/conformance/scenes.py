@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from connectors.registry import SYSTEMS
@@ -132,6 +133,12 @@ def netsuite(url: str, _folder: Path) -> None:
     erp = _connect("netsuite", contract_netsuite.settings(url, async_above=2))
     records = [(contract_netsuite.payload(n), contract_netsuite.key(n)) for n in range(1, 4)]
     erp.upsert_many("account", [*records, (contract_netsuite.bad_payload()[0], contract_netsuite.key(9))])
+    custom = {"object": "Customer", "field": "custentity_segment", "words": ["Wholesale"], "required": True}
+    httpx.post(f"{url}/_sandbox/schema", json=custom).raise_for_status()
+    erp.describe("account")
+    told = {**contract_netsuite.payload(1), "custentity_segment": {"internalId": "1"}}
+    for payload in (told, contract_netsuite.payload(2)):
+        erp.upsert_many("account", [(payload, contract_netsuite.key(1))])
     erp.close()
 
 
@@ -144,6 +151,11 @@ def quickbooks(url: str, folder: Path) -> None:
         test_quickbooks.put(ledger, "class", "x" * 101, {})
     for resource in ledger.resources:
         list(ledger.changes(resource, "2026-10" if resource == "gl_balance" else _just_now()))
+    given = test_quickbooks.in_euros(ledger, url)
+    sent = test_quickbooks.put(ledger, "invoice", "INV-EUR", test_quickbooks.invoice("1.00", **given))
+    test_quickbooks.put(ledger, "payment", "PAY-EUR", {**test_quickbooks.payment(sent.vendor_id, "1.00"), **given})
+    list(ledger.changes("gl_balance", "2026-10"))
+    ledger.check()
     ledger.close()
 
 

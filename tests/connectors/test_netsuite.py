@@ -641,7 +641,7 @@ def contract(wsdl: str, url: str) -> Contract:
 def body(given: Contract, resource: str) -> str:
     """The canonical envelope of one record."""
     path = RESOURCES[resource].path
-    record = given.build(resource, path, {**RECORDS[resource], "externalId": "X"})
+    record = given.build(resource, path, {**RECORDS[resource], "externalId": "X"}, {})
     envelope = given.service._client.create_message(given.service, "upsertList", record=[record])
     xsi = "{http://www.w3.org/2001/XMLSchema-instance}type"
     text = etree.tostring(envelope, encoding="unicode")

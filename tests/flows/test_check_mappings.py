@@ -188,6 +188,23 @@ CHANGES: list[tuple[str, str, str, dict[str, Any], list[tuple[str, str, str]]]] 
         [("netsuite/journal_entry.yaml", "lineList.line.memo", "missing field")],
     ),
     ("netsuite", "Customer", "email", {"type": "number"}, [("netsuite/account.yaml", "email", "wrong type")]),
+    (
+        "netsuite",
+        "Invoice",
+        "custbody_region",
+        {"required": True},
+        [
+            (f"netsuite/{file}.yaml", "custbody_region", "newly required")
+            for file in ("credit_note", "invoice", "write_off")
+        ],
+    ),
+    (
+        "netsuite",
+        "JournalEntryLine",
+        "custcol_project",
+        {"type": "choice", "words": ["Alpha"], "required": True},
+        [("netsuite/journal_entry.yaml", "lineList.line.custcol_project", "newly required")],
+    ),
 ]
 
 
