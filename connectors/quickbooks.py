@@ -16,6 +16,9 @@ Written after Intuit's reference pages, its published XSDs (.NET SDK, 2026-05) a
   ``{"AccountRef": {"name": "1190"}}``; its id is looked up, and the record waits when there is none yet.
 - **Amounts.** A sales line is refused unless its amount is quantity times unit price, so lines are sent with the amount
   alone. ``TotalAmt`` is computed there; the one in a payload is compared with the lines before anything is sent.
+- **Currencies.** A transaction is in the currency of its customer, whose receivables are an account of that currency;
+  QuickBooks makes it, without a number, and it counts for the numbered one. Other accounts are in the home currency, in
+  which the general ledger is read.
 - **Closed books** may be open to applications when no password protects them: the closing date is compared here.
 - **Fault codes overlap** (5010 is a stale object or a closed period), and a fault may come in an HTTP 200, so answers
   are read by code AND text, whatever the status.
@@ -102,6 +105,8 @@ REFERENCES = {
     "CustomerRef": "account",
 }
 
+#: The type of accounts of which each currency has one.
+RECEIVABLES = "Accounts Receivable"
 #: Most characters of a document number.
 NUMBER = 21
 #: Most keys of one look-up; its text must fit a URL.
@@ -180,6 +185,8 @@ class Refusal(Rejected):
                 self.field = self.field or parts.get("field")
                 self.value = parts.get("value")
                 break
+        if self.field is None and "currency" in text.lower():
+            self.field = "CurrencyRef"
 
 
 def refusal_in(body: Any) -> Refusal | None:
@@ -542,26 +549,37 @@ class QuickBooks(BulkConnector):
         return [_whole(row, record) for page in pages for record in page.get(row.path, ())]
 
     def _balances(self, since: str | None) -> Iterator[Change]:
-        row = self.resource("ledger_account")
-        accounts = {str(one["Id"]): one for one in self._query(row) if one.get("AcctNum")}
+        accounts = self._numbered()
         first = max(EVER[0], date.fromisoformat(f"{since[:7]}-01")) if since else EVER[0]
         sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         currency, columns = self._home()
         for ident, day, amount in self._ledger(first, EVER[1], columns):
-            sums[ident, day[:7]] += amount
-        for (ident, month), amount in sorted(sums.items()):
             if account := accounts.get(ident):
-                about = {name: account[name] for name in ("Id", "AcctNum", "Name")}
-                told = {"account": about, "month": month, "currency": currency, "amount": amount}
-                yield Change(f"{ident}/{month}", self.world.clock(), told)
+                sums[str(account["Id"]), day[:7]] += amount
+        for (ident, month), amount in sorted(sums.items()):
+            about = {name: accounts[ident][name] for name in ("Id", "AcctNum", "Name")}
+            told = {"account": about, "month": month, "currency": currency, "amount": amount}
+            yield Change(f"{ident}/{month}", self.world.clock(), told)
+
+    def _numbered(self) -> dict[str, Json]:
+        """By id, the numbered account that an account counts for: itself, and for receivables without a number, which
+        are those of other currencies, the numbered receivables."""
+        held = list(self._query(self.resource("ledger_account")))
+        numbered = {str(one["Id"]): one for one in held if one.get("AcctNum")}
+        whole = next((one for one in numbered.values() if one["AccountType"] == RECEIVABLES), None)
+        others = [one for one in held if one["AccountType"] == RECEIVABLES and str(one["Id"]) not in numbered]
+        return numbered | {str(one["Id"]): whole for one in others if whole}
 
     def _home(self) -> tuple[str, tuple[str, str]]:
         """The home currency, and the columns of debit and credit in it; a company with several currencies leaves the
         plain columns empty."""
-        prefs = self._read("preferences")["Preferences"]["CurrencyPrefs"]
+        prefs = self._currency_prefs()
         several = prefs.get("MultiCurrencyEnabled")
         columns = ("debt_home_amt", "credit_home_amt") if several else ("debt_amt", "credit_amt")
         return str(prefs["HomeCurrency"]["value"]), columns
+
+    def _currency_prefs(self) -> Json:
+        return dict(self._read("preferences")["Preferences"]["CurrencyPrefs"])
 
     def _ledger(self, first: date, last: date, amounts: tuple[str, str]) -> Iterator[tuple[str, str, Decimal]]:
         """Account id, date and amount (debit positive) of all postings of these days, both inclusive.
@@ -653,6 +671,7 @@ class QuickBooks(BulkConnector):
             ("document numbers", self._check_numbers, "Switch on custom transaction numbers (Sales settings)."),
             ("books", self._check_books, "Nothing to do unless months to be posted are closed."),
             ("receivables", self._check_receivables, "Number the one Accounts Receivable account 1100."),
+            ("currencies", self._check_currencies, "Number the account Exchange Gain or Loss 7000."),
             ("general ledger", self._check_ledger, "Let the connecting user see reports."),
         )
         findings: list[Finding] = []
@@ -686,11 +705,19 @@ class QuickBooks(BulkConnector):
         return through < today, f"closed through {through}" if through else "no closing date is set"
 
     def _check_receivables(self) -> tuple[bool, str]:
-        row = self.resource("ledger_account")
-        found = [
-            str(one.get("AcctNum", one["Name"])) for one in self._query(row, ["AccountType = 'Accounts Receivable'"])
-        ]
-        return len(found) <= 1, f"receivables accounts: {', '.join(found) or 'none yet'}"
+        home, _ = self._home()
+        held = self._query(self.resource("ledger_account"), [f"AccountType = {_quoted(RECEIVABLES)}"])
+        found = [str(one.get("AcctNum", one["Name"])) for one in held if one["CurrencyRef"]["value"] == home]
+        return len(found) <= 1, f"receivables accounts in {home}: {', '.join(found) or 'none yet'}"
+
+    def _check_currencies(self) -> tuple[bool, str]:
+        prefs = self._currency_prefs()
+        home = prefs["HomeCurrency"]["value"]
+        if not prefs.get("MultiCurrencyEnabled"):
+            return True, f"{home} alone; switch on Multicurrency before customers in other currencies come"
+        held = self._query(self.resource("ledger_account"), ["AccountSubType = 'ExchangeGainOrLoss'"])
+        found = [str(one.get("AcctNum", "")) for one in held]
+        return all(found), f"several, gains and losses in {home} on {', '.join(found) or 'an account to come'}"
 
     def _check_ledger(self) -> tuple[bool, str]:
         report = self._read("reports/TrialBalance", start_date=EVER[0].isoformat(), end_date=EVER[1].isoformat())

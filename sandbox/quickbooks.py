@@ -8,8 +8,9 @@ books in ``sandbox.quickbooks_records``, the query language in ``sandbox.quickbo
   ``REFRESH_TOKEN``. Every use gives a new refresh token; the one before stays good until the new one is used, so that a
   lost answer locks nobody out; any older one is ``invalid_grant``.
 - ``GET|POST /_sandbox/quickbooks`` shows and changes ``{"closed_through": "2026-09-30" | null, "duplicate_numbers":
-  "allowed" | "refused", "custom_numbers": bool, "webhook_form": "cloudevents" | "notifications", "report_cells": n,
-  "lifetime": <seconds an access token lives>}``; ``DELETE /_sandbox/tokens`` ends all access tokens.
+  "allowed" | "refused", "custom_numbers": bool, "multicurrency": bool (once on, it stays on), "webhook_form":
+  "cloudevents" | "notifications", "report_cells": n, "lifetime": <seconds an access token lives>}``;
+  ``DELETE /_sandbox/tokens`` ends all access tokens.
 - Only JSON is spoken: a request that does not accept ``application/json`` gets 406, where the vendor would send XML.
 - Assumed, for want of a published word: refused requests are not kept under their ``requestid``; ``Retry-After`` on a
   planted ``rate_limit`` is a courtesy; change data capture refuses instants older than 30 days.
@@ -283,7 +284,10 @@ class Service:
             "sparse": False,
             "AccountingInfoPrefs": accounting,
             "SalesFormsPrefs": {"CustomTxnNumbers": settings["custom_numbers"]},
-            "CurrencyPrefs": {"MultiCurrencyEnabled": False, "HomeCurrency": {"value": HOME["value"]}},
+            "CurrencyPrefs": {
+                "MultiCurrencyEnabled": settings["multicurrency"],
+                "HomeCurrency": {"value": HOME["value"]},
+            },
         }
 
     def _company_info(self) -> Json:
@@ -354,6 +358,7 @@ class Service:
         )
         if unknown := [name for name in asked if name not in LEDGER_COLUMNS]:
             raise unsupported(f"columns {unknown[0]}")
+        empty = self._not_shown()
         before: dict[str, Decimal] = defaultdict(Decimal)
         within: dict[str, list[tuple[Json, Decimal]]] = defaultdict(list)
         for account, record, amount in self.company.postings("0000-01-01", last):
@@ -373,7 +378,10 @@ class Service:
                 if cells > self.company.settings["report_cells"]:
                     break
                 balance += amount
-                lines.append(_data([LEDGER_COLUMNS[name][2](record, amount, sign, balance) for name in asked]))
+                cell = {name: LEDGER_COLUMNS[name][2] for name in asked}
+                lines.append(
+                    _data(["" if name in empty else cell[name](record, amount, sign, balance) for name in asked])
+                )
             title = f"{held.get('AcctNum', '')} {held['Name']}".strip()
             whole = sum((amount for _, amount in within[account]), Decimal(0))
             rows.append(
@@ -388,6 +396,13 @@ class Service:
             rows.append(_data([CUT_SHORT, *[""] * (len(asked) - 1)]))
         columns = [(name, *LEDGER_COLUMNS[name][:2]) for name in asked]
         return self._report("GeneralLedger", first, last, columns, rows)
+
+    def _not_shown(self) -> set[str]:
+        """Money columns of the ledger that stay empty: with several currencies those of one, and the reverse."""
+        several = self.company.settings["multicurrency"]
+        return {
+            name for name, (_, kind, _) in LEDGER_COLUMNS.items() if kind == "Money" and ("_home_" in name) != several
+        }
 
     async def trial_balance(self, request: Request) -> Response:
         """Balances at the end of the span, on the side where they stand."""
@@ -439,6 +454,8 @@ class Service:
             changes = read_json(await request.body())
             if unknown := [name for name in changes if name not in DEFAULTS]:
                 return JSONResponse({"error": f"{unknown[0]} is not a setting"}, 400)
+            if self.company.settings["multicurrency"] and not changes.get("multicurrency", True):
+                return JSONResponse({"error": "multicurrency cannot be switched off"}, 400)
             self.company.configure(changes)
         return ExactJSONResponse(self.company.settings)
 
@@ -466,6 +483,12 @@ LEDGER_COLUMNS: dict[str, tuple[str, str, Callable[[Json, Decimal, int, Decimal]
     "credit_amt": ("Credit", "Money", lambda _record, amount, _sign, _balance: _side(-amount)),
     "subt_nat_amount": ("Amount", "Money", lambda _record, amount, sign, _balance: format(sign * amount, "f")),
     "rbal_nat_amount": ("Balance", "Money", lambda _record, _amount, sign, balance: format(sign * balance, "f")),
+}
+LEDGER_COLUMNS |= {
+    "debt_home_amt": LEDGER_COLUMNS["debt_amt"],
+    "credit_home_amt": LEDGER_COLUMNS["credit_amt"],
+    "subt_nat_home_amount": LEDGER_COLUMNS["subt_nat_amount"],
+    "rbal_nat_home_amount": LEDGER_COLUMNS["rbal_nat_amount"],
 }
 
 

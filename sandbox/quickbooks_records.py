@@ -1,23 +1,29 @@
 """The books of the emulated QuickBooks Online company: what is kept, and the rules a write must keep to.
 
-Every transaction keeps what it posts (``_postings``: account id and amount, debit positive), so that reports are sums:
+Every transaction keeps what it posts (``_postings``: account id and amount in the home currency, debit positive), so
+that reports are sums:
 
 ===============  =============================================  =========================================
 transaction      debit                                          credit
 ===============  =============================================  =========================================
 Invoice          receivables                                    income account of each line's item
 CreditMemo       income account of each line's item             receivables
-Payment          deposit account, or Undeposited Funds          receivables
+Payment          deposit account, or Undeposited Funds          receivables, at the rates of what it is applied to
 JournalEntry     lines of PostingType Debit                     lines of PostingType Credit
 ===============  =============================================  =========================================
 
-Receivables are the company's first account of type Accounts Receivable; the company makes one when it has none.
+Receivables are the company's first account of type Accounts Receivable in the currency of the transaction; the company
+makes one when it has none. What the rates of a payment and of what it pays differ by is posted to the first account of
+subtype ExchangeGainOrLoss, likewise.
+
+Assumed, for want of a published word: a foreign amount without ExchangeRate is taken one to one; the amounts of a
+transaction are converted each, and the last one takes what is left of the total.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -39,12 +45,16 @@ from sandbox.quickbooks_schema import (
 
 ZONE = ZoneInfo("America/Los_Angeles")
 HOME = {"value": "USD", "name": "United States Dollar"}
+CURRENCIES = {HOME["value"]: HOME["name"], "CAD": "Canadian Dollar", "EUR": "Euro", "GBP": "British Pound Sterling"}
+#: Types of accounts that may be in another currency; all others are in the home currency.
+FOREIGN = {"Bank", "Credit Card", "Accounts Receivable", "Accounts Payable"}
 #: Settings of the company and of the sandbox, as ``/_sandbox/quickbooks`` shows and takes them.
 DEFAULTS: Json = {
     "closed_through": None,
     "duplicate_numbers": "allowed",
     "custom_numbers": True,
     "webhook_form": "cloudevents",
+    "multicurrency": False,
     "report_cells": 400_000,
     "lifetime": 3600,
 }
@@ -61,13 +71,24 @@ INDEXED = {
 }
 #: Plural by which error texts name what a reference should have led to.
 NAMED_IN_ERRORS = {"Customer": "Names", "Item": "Items", "Account": "Accounts", "Class": "Classes"}
-READ_ONLY = {"Id", "MetaData", "domain", "sparse", "status", "Balance", "UnappliedAmt", "RemainingCredit"}
+READ_ONLY = {
+    *("Id", "MetaData", "domain", "sparse", "status", "Balance", "UnappliedAmt", "RemainingCredit"),
+    *("HomeTotalAmt", "HomeBalance"),
+}
 
 Posting = tuple[str, Decimal]
 
 
 def cents(amount: Any) -> Decimal:
     return Decimal(amount).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def converted(record: Json, amounts: Sequence[Decimal]) -> list[Decimal]:
+    """Amounts of a transaction in the home currency."""
+    rate = Decimal(record.get("ExchangeRate", 1))
+    each = [cents(amount * rate) for amount in amounts]
+    rest = cents(sum(amounts, Decimal(0)) * rate) - sum(each, Decimal(0))
+    return [*each[:-1], each[-1] + rest] if each else []
 
 
 def shown(record: Json) -> Json:
@@ -257,7 +278,7 @@ class Company:
             if not (before and at and "." in after):
                 detail = "Email Address does not conform to the syntax rules of RFC 822."
                 raise Refused("2210", "Email Address does not conform to the syntax rules", detail, element="Address")
-        self._home_currency(record)
+        self._in_currency(record, known)
         record.setdefault("Job", False)
 
     def item(self, record: Json, known: Json) -> None:
@@ -284,16 +305,34 @@ class Company:
         record["Classification"] = CLASSIFICATIONS[record["AccountType"]]
         record.setdefault("AccountSubType", SUBTYPES[record["AccountType"]])
         record.setdefault("SubAccount", False)
-        record["CurrencyRef"] = dict(HOME)
+        if record["AccountType"] not in FOREIGN:
+            record["CurrencyRef"] = dict(HOME)
+        self._in_currency(record, known)
 
     def class_(self, record: Json, known: Json) -> None:
         self._named("Class", record, "Name")
         record.setdefault("SubClass", False)
 
-    def _home_currency(self, record: Json) -> None:
-        if (record.get("CurrencyRef") or HOME).get("value") != HOME["value"]:
+    def _in_currency(self, record: Json, known: Json) -> str:
+        """The currency of a record, the home currency where it says none; that of a name or account never changes."""
+        before = known.get("CurrencyRef") or HOME
+        currency = str((record.get("CurrencyRef") or before).get("value"))
+        if currency != HOME["value"] and not self.settings["multicurrency"]:
             raise business("Multi Currency should be enabled to perform this operation.")
-        record["CurrencyRef"] = dict(HOME)
+        if currency not in CURRENCIES:
+            raise Refused(
+                "2500", "Invalid Reference Id", f"Invalid Reference Id : Currency element id {currency} not found"
+            )
+        if known and currency != before["value"]:
+            raise business("The currency of a name or an account cannot be changed.")
+        record["CurrencyRef"] = {"value": currency, "name": CURRENCIES[currency]}
+        return currency
+
+    def _spends(self, record: Json, other: Json, *, home: bool = False) -> None:
+        """Refused unless a customer or an account is in the currency of the transaction (``home``: or the home's)."""
+        allowed = {record["CurrencyRef"]["value"], *([HOME["value"]] if home else [])}
+        if other["CurrencyRef"]["value"] not in allowed:
+            raise business("The currency of the transaction is invalid for customer / vendor / account.")
 
     def _open(self, *days: str) -> None:
         closed = self.settings["closed_through"]
@@ -304,10 +343,17 @@ class Company:
             raise Refused("6210", "Account Period Closed, Cannot Update Through Services API", detail)
 
     def _transaction(self, entity: str, record: Json, known: Json) -> None:
-        """What transactions have in common: a date in open books, the home currency, a number."""
+        """What transactions have in common: a date in open books, a currency with its rate, a number."""
         day = record.setdefault("TxnDate", self.now().astimezone(ZONE).date().isoformat())
         self._open(day, known["TxnDate"] if known else day)
-        self._home_currency(record)
+        if self.settings["multicurrency"]:
+            if not record.get("CurrencyRef"):
+                raise required("CurrencyRef")
+            rate = Decimal(record.get("ExchangeRate") or 1)
+            if rate <= 0:
+                raise business("The exchange rate must be greater than zero.")
+            record["ExchangeRate"] = rate if self._in_currency(record, {}) != HOME["value"] else Decimal(1)
+        self._in_currency(record, {})
         if INDEXED[entity] != "DocNumber":
             return
         if not record.get("DocNumber") and not self.settings["custom_numbers"]:
@@ -325,10 +371,16 @@ class Company:
                 )
                 raise Refused("6140", "Duplicate Document Number Error", detail)
 
-    def _receivables(self) -> str:
-        """Id of the receivables account that the company posts to."""
-        kind = "Accounts Receivable"
-        return self._own_account("AccountType", kind, {"Name": "Accounts Receivable (A/R)", "AccountType": kind})
+    def _receivables(self, record: Json) -> str:
+        """Id of the receivables account that the company posts a transaction to."""
+        kind, currency = "Accounts Receivable", dict(record["CurrencyRef"])
+        name = "Accounts Receivable (A/R)" + ("" if currency == HOME else f" - {currency['value']}")
+        return self._own_account("AccountType", kind, {"Name": name, "AccountType": kind, "CurrencyRef": currency})
+
+    def _gains(self) -> str:
+        kind = "ExchangeGainOrLoss"
+        given = {"Name": "Exchange Gain or Loss", "AccountType": "Other Expense", "AccountSubType": kind}
+        return self._own_account("AccountSubType", kind, given)
 
     def _undeposited(self) -> str:
         kind = "UndepositedFunds"
@@ -336,8 +388,10 @@ class Company:
         return self._own_account("AccountSubType", kind, given)
 
     def _own_account(self, name: str, value: str, given: Json) -> str:
-        """Id of the first account with that value; made as ``given`` when there is none."""
+        """Id of the first account with that value in its currency; made as ``given`` when there is none."""
+        currency = given.get("CurrencyRef", HOME)
         held = self.select(Query("Account", conditions=[Condition(name, "=", (value,))]))
+        held = [one for one in held if one["CurrencyRef"] == currency]
         return str((held[0] if held else self.save("Account", given))["Id"])
 
     def _sales_lines(self, record: Json) -> Iterator[Posting]:
@@ -387,15 +441,23 @@ class Company:
 
     def _sale(self, entity: str, record: Json, known: Json, sign: int) -> None:
         self._transaction(entity, record, known)
-        self.refer("Customer", record.get("CustomerRef"), "CustomerRef")
+        self._spends(record, self.refer("Customer", record.get("CustomerRef"), "CustomerRef"))
         income = list(self._sales_lines(record))
         record["_applied"] = known.get("_applied", {})
         open_amount = record["TotalAmt"] - sum(map(Decimal, record["_applied"].values()))
         if open_amount < 0:
             raise business("The total cannot be less than what is applied to it.")
         record["Balance"] = open_amount
-        postings = [(self._receivables(), record["TotalAmt"]), *((account, -amount) for account, amount in income)]
-        record["_postings"] = [[account, sign * amount] for account, amount in postings]
+        self._in_home(record)
+        worth = converted(record, [amount for _, amount in income])
+        earned = [[account, -sign * amount] for (account, _), amount in zip(income, worth, strict=True)]
+        record["_postings"] = [[self._receivables(record), sign * sum(worth, Decimal(0))], *earned]
+
+    def _in_home(self, record: Json) -> None:
+        """What a company with several currencies also shows of a sale."""
+        if self.settings["multicurrency"]:
+            for name in ("TotalAmt", "Balance"):
+                (record[f"Home{name}"],) = converted(record, [record[name]])
 
     def invoice(self, record: Json, known: Json) -> None:
         record.setdefault("LinkedTxn", [])
@@ -410,11 +472,12 @@ class Company:
         """Invoices it pays count against its amount, credit memos it uses for it; the rest stays unapplied."""
         self._transaction("Payment", record, known)
         customer = self.refer("Customer", record.get("CustomerRef"), "CustomerRef")
+        self._spends(record, customer)
         if record.get("TotalAmt") is None:
             raise required("TotalAmt")
         whole = cents(record["TotalAmt"])
         applies: dict[str, Decimal] = {}
-        left = whole
+        left, worth = whole, Decimal(0)
         for line in record.get("Line") or ():
             for link in line.get("LinkedTxn") or ():
                 entity = link.get("TxnType")
@@ -429,17 +492,22 @@ class Company:
                 if amount <= 0 or amount > document["Balance"] + mine:
                     raise business("You can't apply more than the open balance of a transaction.")
                 applies[f"{entity}/{document['Id']}"] = amount
-                left += amount if entity == "CreditMemo" else -amount
+                sign = -1 if entity == "CreditMemo" else 1
+                left -= sign * amount
+                worth += sign * converted(document, [amount])[0]
         if left < 0:
             raise business("You can't apply more than the amount of the payment.")
         deposit = record.get("DepositToAccountRef") or {"value": self._undeposited()}
         record["DepositToAccountRef"] = deposit
-        self.refer("Account", deposit, "DepositToAccountRef")
+        self._spends(record, self.refer("Account", deposit, "DepositToAccountRef"), home=True)
         if record.get("ARAccountRef"):
-            self.refer("Account", record["ARAccountRef"], "ARAccountRef")
-        receivables = (record.get("ARAccountRef") or {}).get("value") or self._receivables()
+            self._spends(record, self.refer("Account", record["ARAccountRef"], "ARAccountRef"))
+        receivables = (record.get("ARAccountRef") or {}).get("value") or self._receivables(record)
         record |= {"TotalAmt": whole, "UnappliedAmt": left, "_applies": applies}
-        record["_postings"] = [[deposit["value"], whole], [receivables, -whole]]
+        (received,), (unapplied,) = converted(record, [whole]), converted(record, [left])
+        record["_postings"] = [[deposit["value"], received], [receivables, -worth - unapplied]]
+        if gain := received - worth - unapplied:
+            record["_postings"].append([self._gains(), -gain])
 
     def _settle(self, payment: Json, known: Json) -> None:
         """Brings the documents a payment touches, now or before, up to date."""
@@ -451,6 +519,7 @@ class Company:
             if place in payment["_applies"]:
                 document["_applied"][payment["Id"]] = payment["_applies"][place]
             document["Balance"] = document["TotalAmt"] - sum(map(Decimal, document["_applied"].values()))
+            self._in_home(document)
             if entity == "CreditMemo":
                 document["RemainingCredit"] = document["Balance"]
             document["LinkedTxn"] = [{"TxnId": one, "TxnType": "Payment"} for one in document["_applied"]]
@@ -472,22 +541,30 @@ class Company:
             if amount <= 0 or amount != Decimal(line["Amount"]):
                 raise business("You must enter a positive amount with two decimals on each line.")
             account = self.refer("Account", detail.get("AccountRef"), "AccountRef")
-            if account["AccountType"] in ("Accounts Receivable", "Accounts Payable"):
+            owed = account["AccountType"] in ("Accounts Receivable", "Accounts Payable")
+            if owed:
+                if account["CurrencyRef"]["value"] != record["CurrencyRef"]["value"]:
+                    raise business(
+                        "The transaction needs to be in the same currency as the A/R and A/P accounts you use."
+                    )
                 if not (detail.get("Entity") or {}).get("EntityRef"):
                     raise business("When you use Accounts Receivable, you must choose a customer in the Name field.")
-                self.refer("Customer", detail["Entity"]["EntityRef"], "EntityRef")
+                self._spends(record, self.refer("Customer", detail["Entity"]["EntityRef"], "EntityRef"))
+            self._spends(record, account, home=not owed)
             if detail.get("ClassRef"):
                 self.refer("Class", detail["ClassRef"], "ClassRef")
             postings.append([account["Id"], amount if detail["PostingType"] == "Debit" else -amount])
         if sum(amount for _, amount in postings):
             raise business("Debits must equal credits.")
-        record["_postings"] = postings
+        worth = converted(record, [amount for _, amount in postings])
+        record["_postings"] = [[account, amount] for (account, _), amount in zip(postings, worth, strict=True)]
         record.setdefault("Adjustment", False)
 
     # What was posted
 
     def postings(self, first: str, last: str) -> Iterator[tuple[str, Json, Decimal]]:
-        """Account id, transaction and amount (debit positive) of what is dated ``first`` to ``last`` inclusive."""
+        """Account id, transaction and amount in the home currency (debit positive) of what is dated ``first`` to
+        ``last`` inclusive."""
         for entity in ("Invoice", "CreditMemo", "Payment", "JournalEntry"):
             for record in self.all(entity):
                 if first <= record["TxnDate"] <= last:

@@ -570,6 +570,40 @@ def test_a_ledger_too_large_for_one_report_is_read_in_halves(books: QuickBooks, 
         balances(books)
 
 
+def in_euros(books: QuickBooks, url: str) -> Json:
+    """What a transaction of the customer in euros (id 8) says, once the company has several currencies."""
+    configure(url, multicurrency=True)
+    ident = put(books, "account", "A-0008", {**payload(8), "CurrencyRef": {"value": "EUR"}}).vendor_id
+    euros = {"CurrencyRef": {"value": "EUR"}, "ExchangeRate": Decimal("1.05")}
+    return {"CustomerRef": {"value": ident}, **euros}
+
+
+def test_receivables_of_another_currency_count_for_ours_in_the_home_currency(books: QuickBooks, url: str) -> None:
+    """QuickBooks keeps what is owed in euros on an account of its own, which has no number."""
+    given = in_euros(books, url)
+    sent = put(books, "invoice", "INV-1", invoice("72.00", **given))
+    assert (sent.answer["TotalAmt"], sent.answer["HomeTotalAmt"]) == (Decimal("72.00"), Decimal("75.60"))
+    assert balances(books) == {("1100", "2026-10"): Decimal("75.60"), ("1190", "2026-10"): Decimal("-75.60")}
+    found = {one.check: one for one in books.check()}
+    assert found["quickbooks: receivables"].ok
+    assert found["quickbooks: currencies"].ok
+    paid = {**payment(sent.vendor_id, "72.00"), **given, "ExchangeRate": Decimal("1.10")}
+    put(books, "payment", "PAY-1", paid)
+    assert balances(books)["1100", "2026-11"] == Decimal("-75.60")
+    found = {one.check: one for one in books.check()}
+    assert not found["quickbooks: currencies"].ok
+    assert "7000" in found["quickbooks: currencies"].cure
+
+
+def test_a_currency_that_is_not_the_customers_is_refused_by_its_field(books: QuickBooks, url: str) -> None:
+    with pytest.raises(Rejected) as off:
+        put(books, "account", "A-0008", {**payload(8), "CurrencyRef": {"value": "EUR"}})
+    given = in_euros(books, url) | {"CustomerRef": {"value": "5"}}
+    with pytest.raises(Rejected) as other:
+        put(books, "invoice", "INV-1", invoice(**given))
+    assert (off.value.field, other.value.field) == ("CurrencyRef", "CurrencyRef")
+
+
 def test_a_credit_note_takes_the_receivable_back(books: QuickBooks) -> None:
     put(books, "credit_note", "CN-1", invoice("40.00"))
     assert balances(books) == {("1100", "2026-10"): Decimal(-40), ("1190", "2026-10"): Decimal(40)}
@@ -847,5 +881,5 @@ def test_a_whole_month_ties_out_with_quickbooks_as_the_ledger(tmp_path: Path) ->
         with company.hub.database.reading() as work:
             assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
         counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "quickbooks"}
-    expected = {"account": 24, "customer": 3, "invoice": 3, "item": 6, "journal_entry": 9, "payment": 3}
+    expected = {"account": 25, "customer": 3, "invoice": 3, "item": 6, "journal_entry": 9, "payment": 3}
     assert counts == expected

@@ -793,7 +793,7 @@ def test_a_whole_month_ties_out_with_xero_as_the_ledger(tmp_path: Path) -> None:
         with company.hub.database.reading() as work:
             assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
         counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "xero"}
-    expected = {"account": 29, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
+    expected = {"account": 30, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
     assert {kind: counts[kind] for kind in expected} == expected
 
 

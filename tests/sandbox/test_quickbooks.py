@@ -16,10 +16,13 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from sandbox import server
 from sandbox.emulator import read_json
 from sandbox.quickbooks import CLIENT_ID, CLIENT_SECRET, REALM, REFRESH_TOKEN
+from sandbox.quickbooks_records import converted
 
 BASE = f"/v3/company/{REALM}"
 Json = dict[str, Any]
@@ -344,6 +347,93 @@ def test_a_company_without_receivables_makes_its_own(url: str) -> None:
     given = sale(line(ItemRef={"value": "3"}), CustomerRef={"value": "2"})
     client.save("Invoice", given)
     assert client.ids("select * from Account where Name = 'Accounts Receivable (A/R)'") == ["4"]
+
+
+# Currencies
+
+
+def in_euros(rate: str = "1.10", **fields: Any) -> Json:
+    return {"CurrencyRef": {"value": "EUR"}, "ExchangeRate": float(rate), **fields}
+
+
+@pytest.fixture
+def abroad(url: str, company: Client) -> Client:
+    """The same company with several currencies, and a customer 6 in euros."""
+    httpx.post(f"{url}/_sandbox/quickbooks", json={"multicurrency": True}).raise_for_status()
+    company.save("Customer", {"DisplayName": "Europa", "CurrencyRef": {"value": "EUR"}})
+    return company
+
+
+def test_another_currency_is_refused_until_several_are_switched_on(url: str, company: Client) -> None:
+    assert company.refused("Customer", {"DisplayName": "Europa", "CurrencyRef": {"value": "EUR"}}) == "6000"
+    httpx.post(f"{url}/_sandbox/quickbooks", json={"multicurrency": True}).raise_for_status()
+    company.save("Customer", {"DisplayName": "Europa", "CurrencyRef": {"value": "EUR"}})
+    back = httpx.post(f"{url}/_sandbox/quickbooks", json={"multicurrency": False})
+    assert back.json() == {"error": "multicurrency cannot be switched off"}
+    prefs = company.http.get(f"{BASE}/preferences").json()["Preferences"]["CurrencyPrefs"]
+    assert prefs == {"MultiCurrencyEnabled": True, "HomeCurrency": {"value": "USD"}}
+
+
+def test_a_payment_at_another_rate_realises_a_gain_in_the_home_currency(abroad: Client) -> None:
+    """72.00 euros at 1.05 are owed on receivables of their own, and bring 79.20 dollars at 1.10: 3.60 are won."""
+    owed = abroad.save("Invoice", sale(line(72), CustomerRef={"value": "6"}, **in_euros("1.05")))
+    assert (owed["HomeTotalAmt"], owed["HomeBalance"]) == (Decimal("75.60"), Decimal("75.60"))
+    (receivables,) = abroad.ids("select * from Account where Name = 'Accounts Receivable (A/R) - EUR'")
+    assert trial_balance(abroad) == {"1": Decimal("-75.60"), receivables: Decimal("75.60")}
+    abroad.save("Payment", pay(owed["Id"], 72, CustomerRef={"value": "6"}, **in_euros("1.10")))
+    (gains,) = abroad.ids("select * from Account where AccountSubType = 'ExchangeGainOrLoss'")
+    held = {ident: amount for ident, amount in trial_balance(abroad).items() if amount}
+    assert held == {"1": Decimal("-75.60"), "2": Decimal("79.20"), gains: Decimal("-3.60")}
+    paid = abroad.http.get(f"{BASE}/invoice/{owed['Id']}").json()["Invoice"]
+    assert (paid["Balance"], paid["HomeBalance"]) == (0, 0)
+
+
+def test_the_ledger_shows_the_home_currency_in_columns_of_its_own(abroad: Client) -> None:
+    abroad.save("Invoice", sale(line(72), CustomerRef={"value": "6"}, **in_euros("1.05")))
+    asked = {"start_date": "2026-10-01", "end_date": "2026-10-31", "columns": "tx_date,debt_amt,debt_home_amt"}
+    sections = abroad.http.get(f"{BASE}/reports/GeneralLedger", params=asked).json()["Rows"]["Row"]
+    cells = [[cell["value"] for cell in row["Rows"]["Row"][1]["ColData"]] for row in sections]
+    assert sorted(cells) == [["2026-10-31", "", ""], ["2026-10-31", "", "75.60"]]
+
+
+def owed_by(customer: str, account: str, **fields: Any) -> Json:
+    given = entry(account=account, **fields)
+    given["Line"][0]["JournalEntryLineDetail"]["Entity"] = {"Type": "Customer", "EntityRef": {"value": customer}}
+    return given
+
+
+@pytest.mark.parametrize(
+    ("entity", "fields"),
+    [
+        ("Invoice", sale(CurrencyRef={"value": "EUR"})),
+        ("Invoice", sale(CustomerRef={"value": "6"}, CurrencyRef={"value": "USD"})),
+        ("Invoice", sale(CustomerRef={"value": "6"}, **in_euros("0"), TotalAmt=1) | {"ExchangeRate": -1}),
+        ("JournalEntry", owed_by("6", "3", CurrencyRef={"value": "USD"})),
+        ("JournalEntry", owed_by("4", "3", CurrencyRef={"value": "EUR"})),
+        ("Customer", {"Id": "6", "SyncToken": "0", "DisplayName": "Europa", "CurrencyRef": {"value": "USD"}}),
+    ],
+    ids=[
+        "customer in dollars",
+        "customer in euros",
+        "rate",
+        "customer of a journal",
+        "account of a journal",
+        "changed",
+    ],
+)
+def test_a_currency_that_does_not_fit_is_a_business_error(abroad: Client, entity: str, fields: Json) -> None:
+    assert abroad.refused(entity, fields) == "6000"
+
+
+def test_with_several_currencies_a_transaction_names_its_own(abroad: Client) -> None:
+    assert abroad.refused("Invoice", sale()) == "2020"
+
+
+@given(rate=some.integers(1, 10**7), amounts=some.lists(some.integers(1, 10**9), min_size=1, max_size=8))
+def test_amounts_converted_one_by_one_come_to_the_total_converted(rate: int, amounts: list[int]) -> None:
+    record = {"ExchangeRate": Decimal(rate).scaleb(-6)}
+    cents = [Decimal(one).scaleb(-2) for one in amounts]
+    assert sum(converted(record, cents)) == converted(record, [sum(cents, Decimal(0))])[0]
 
 
 def test_the_ledger_has_a_section_an_account_and_begins_where_it_stood(company: Client) -> None:
