@@ -44,7 +44,7 @@ from core.store import rows
 from core.store.audit import Audit
 from core.store.border import Inbox, Outbox
 from core.store.budget import Budgets
-from core.store.codec import CHUNK, Columns, Shape, chunks, pages
+from core.store.codec import CHUNK, ByColumn, Columns, Shape, chunks, pages
 from core.store.contracts import Contracts
 from core.store.desk import Desk
 from core.store.figures import Figures
@@ -205,11 +205,15 @@ class Database:
         self._engine.dispose()
 
 
+#: Pages that a connection to SQLite keeps: 64 MB, so that a month's indexes are not read from the file again and again.
+_CACHE = "cache_size=-65536"
+
+
 def _tune_sqlite(engine: Any) -> None:
     @event.listens_for(engine, "connect")
     def connected(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
-        for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _CACHE):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
@@ -298,7 +302,7 @@ class Work:
         self._connection.execute(update(table).where(table.c.id == ident), {**shape.columns(noun), **extra})
         for name, child in shape.children.items():
             self._connection.execute(delete(_table(child)).where(_table(child).c.parent_id == ident))
-            self._bulk(_table(child), shape.child_columns(noun, name))
+            self._bulk(_table(child), shape.children_by_column([noun], name))
 
     def move_credit(self, movements: Sequence[CreditMovement]) -> list[CreditMovement]:
         """Stores movements with what they do to their grants, and gives those that were new; a known one does nothing.
@@ -416,26 +420,32 @@ class Work:
         return by_parent
 
     def _insert(self, shape: Shape[Any], nouns: Sequence[Noun], extra: Columns) -> None:
-        self._bulk(_table(shape), [{**shape.columns(noun), **extra} for noun in nouns])
+        more = {name: [value] * len(nouns) for name, value in extra.items()}
+        self._bulk(_table(shape), shape.by_column(nouns) | more)
         for name, child in shape.children.items():
-            self._bulk(_table(child), [row for noun in nouns for row in shape.child_columns(noun, name)])
+            self._bulk(_table(child), shape.children_by_column(nouns, name))
 
-    def _bulk(self, table: Table, values: list[Columns]) -> None:
-        if len(values) >= COPIED:
+    def _bulk(self, table: Table, values: ByColumn) -> None:
+        number = len(next(iter(values.values())))
+        if number >= COPIED:
             _MANY[self._connection.dialect.name](self._connection, table, values)
-        elif values:
-            self._connection.execute(insert(table), values)
+        elif number:
+            rows_ = zip(*values.values(), strict=True)
+            self._connection.execute(insert(table), [dict(zip(values, row, strict=True)) for row in rows_])
 
 
-def _written(connection: Connection, table: Table, values: Sequence[Columns]) -> tuple[str, Iterator[list[Any]]]:
+def _written(connection: Connection, table: Table, values: ByColumn) -> tuple[str, Iterator[tuple[Any, ...]]]:
     """The columns that these rows have, as SQL names them, and each row as the driver takes it."""
-    columns = [column for column in table.columns if column.name in values[0]]
-    processors = [(one.name, one.type.bind_processor(connection.dialect)) for one in columns]
-    told = ([process(row[name]) if process else row[name] for name, process in processors] for row in values)
-    return ", ".join(f'"{column.name}"' for column in columns), told
+    columns = [column for column in table.columns if column.name in values]
+    told = (
+        list(map(process, values[one.name])) if process else values[one.name]
+        for one in columns
+        for process in [one.type.bind_processor(connection.dialect)]
+    )
+    return ", ".join(f'"{column.name}"' for column in columns), zip(*told, strict=True)
 
 
-def _together(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
+def _together(connection: Connection, table: Table, values: ByColumn) -> None:
     """Many rows in each statement: SQLite prepares for a refusal by a trigger once for each."""
     names, told = _written(connection, table, values)
     for part in pages(told, COPIED):
@@ -444,7 +454,7 @@ def _together(connection: Connection, table: Table, values: Sequence[Columns]) -
         connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
 
 
-def _copy(connection: Connection, table: Table, values: Sequence[Columns]) -> None:
+def _copy(connection: Connection, table: Table, values: ByColumn) -> None:
     """Rows by PostgreSQL's COPY; they may leave out columns that have a default."""
     names, told = _written(connection, table, values)
     statement = f'COPY "{table.name}" ({names}) FROM STDIN'
