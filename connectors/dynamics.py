@@ -22,7 +22,6 @@ import uuid
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
 
@@ -45,6 +44,7 @@ from connectors.wire import (
 from core.errors import Misconfigured, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
+    Changes,
     DescribedField,
     ExternalKey,
     FieldKind,
@@ -52,6 +52,7 @@ from core.ports import (
     Guard,
     Outcome,
     Payload,
+    Reading,
     Receipt,
     Resource,
     WebhookEvent,
@@ -499,24 +500,27 @@ class DynamicsConnector(BulkConnector):
         return orders
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
-        """Records changed since a cursor, or all; the last one carries the delta link to go on from.
+        """Records changed since a cursor, or all; the cursor of the reading is the delta link to go on from.
 
         ``since``: an ISO 8601 instant (inclusive, by ``modifiedon``, oldest first; deletions are not told), or the
-        ``cursor`` of an earlier Change (a delta link: what changed after it, then what was deleted, with the time of
+        cursor of an earlier reading (a delta link: what changed after it, then what was deleted, with the time of
         reading). One that has expired reads everything anew, as None does; deletions in between are then not told.
         """
+        return Reading(self._told(resource, since))
+
+    def _told(self, resource: str, since: str | None) -> Changes:
         row = self.resource(resource)
         if since is not None and "$deltatoken=" not in since:
             yield from self._since(resource, _instant(since))
-            return
+            return None
         brief = self._path(row.path, select=f"{row.id_field},modifiedon")
         try:
-            yield from self._tracked(resource, since or brief)
+            return (yield from self._tracked(resource, since or brief))
         except Rejected as refused:
             if refused.code != DELTA_EXPIRED:
                 text = f"{SYSTEM}: changes of {row.path} cannot be read: {refused} See tieout doctor."
                 raise Misconfigured(text, system=SYSTEM) from None
-            yield from self._tracked(resource, brief)
+            return (yield from self._tracked(resource, brief))
 
     def _since(self, resource: str, start: datetime) -> Iterator[Change]:
         row, view = self.resource(resource), VIEWS.get(resource, View())
@@ -538,7 +542,7 @@ class DynamicsConnector(BulkConnector):
                 if ident in rows:
                     yield Change(ident, _instant(stamps[ident]), rows[ident])
 
-    def _tracked(self, resource: str, path: str) -> Iterator[Change]:
+    def _tracked(self, resource: str, path: str) -> Changes:
         """What change tracking tells from an address on; pages are read to the end before the first change is given."""
         row = self.resource(resource)
         stamps: dict[str, str] = {}
@@ -552,14 +556,10 @@ class DynamicsConnector(BulkConnector):
                     stamps[item[row.id_field]] = item["modifiedon"]
             link = page.get("@odata.deltaLink", "")
         read_at = self._world.clock()
-        last: Change | None = None
-        for change in chain(self._changed(resource, stamps), (Change(ident, read_at, None) for ident in gone)):
-            if last is not None:
-                yield last
-            last = change
-        if last is not None:
-            parts = urlsplit(link)
-            yield replace(last, cursor=f"{parts.path}?{parts.query}" if link else None)
+        yield from self._changed(resource, stamps)
+        yield from (Change(ident, read_at, None) for ident in gone)
+        parts = urlsplit(link)
+        return f"{parts.path}?{parts.query}" if link else None
 
     def get(self, resource: str, vendor_id: str) -> Payload:
         row = self.resource(resource)

@@ -48,6 +48,7 @@ from connectors.wire import (
 from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Retryable, TieoutError, Unavailable
 from core.ports import (
     Change,
+    Changes,
     DescribedField,
     ExternalKey,
     FieldKind,
@@ -55,6 +56,7 @@ from core.ports import (
     Guard,
     Outcome,
     Payload,
+    Reading,
     Receipt,
     Resource,
     WebhookEvent,
@@ -539,31 +541,32 @@ class SalesforceConnector(BulkConnector):
         is now. The cursor then is the place in the stream. Where there is none yet, where the events after it are not
         kept any more, or where one does not name its records, the query by stamp says what changed.
         """
+        return Reading(self._told(resource, since))
+
+    def _told(self, resource: str, since: str | None) -> Changes:
         row = self.resource(resource)
         place = Place.read(since) if since else None
-        if place is None or (self._stream is None and place.replay is None):
-            yield from self._stamped(resource, row, place.at if place else datetime(1970, 1, 1, tzinfo=UTC))
-        elif self._stream is None:
-            for change in self._stamped(resource, row, place.at - LATE):
-                yield replace(change, cursor=str(Place(change.changed_at)))
-        else:
-            yield from self._captured(self._stream, resource, row, place)
+        if place is not None and self._stream is not None:
+            return (yield from self._captured(self._stream, resource, row, place))
+        overlap = LATE if place and place.replay is not None else timedelta(0)
+        newest: datetime | None = None
+        for change in self._stamped(resource, row, place.at - overlap if place else datetime(1970, 1, 1, tzinfo=UTC)):
+            newest = change.changed_at
+            yield change
+        return str(Place(newest)) if newest else None
 
-    def _captured(self, stream: Stream, resource: str, row: Resource, place: Place) -> Iterator[Change]:
+    def _captured(self, stream: Stream, resource: str, row: Resource, place: Place) -> Changes:
         events = None if place.replay is None else stream.after(row.path, place.replay)
         if events is None:
             events, whole = stream.after(row.path, ALL) or [], False
         else:
             whole = all(event.names_all for event in events)
         found = self._named(resource, row, events) if whole else self._stamped(resource, row, place.at - LATE)
-        last: Change | None = None
+        end = Place(events[-1].at, events[-1].replay) if events else None
         for change in found:
-            if last is not None:
-                yield last
-            last = change
-        if last is not None:
-            end = Place(events[-1].at, events[-1].replay) if events else Place(last.changed_at)
-            yield replace(last, cursor=str(end))
+            end = end if events else Place(change.changed_at)
+            yield change
+        return str(end) if end else None
 
     def _stamped(self, resource: str, row: Resource, start: datetime) -> Iterator[Change]:
         """Records whose stamp is at or after an instant, deleted ones too."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import StrEnum
 from time import sleep as _sleep
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from core.errors import RateLimited, TieoutError
 
@@ -228,16 +228,34 @@ Outcome = Receipt | TieoutError
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One changed record of a resource: its id, when the vendor says it changed, and its fields (None: deleted).
-
-    ``cursor``: where ``changes`` may go on after this one, where the vendor has a form of its own for that; None: at
-    ``changed_at``.
-    """
+    """One changed record of a resource: its id, when the vendor says it changed, and its fields (None: deleted)."""
 
     vendor_id: str
     changed_at: datetime
     payload: Payload | None
-    cursor: str | None = None
+
+
+#: Gives the changes of one reading, and returns where the next one goes on.
+Changes: TypeAlias = Generator[Change, None, str | None]
+
+
+class Reading(Iterator[Change]):
+    """The changes of one reading, where the vendor has a form of its own for how far it was read.
+
+    ``cursor``: where the next reading goes on, known when this one is over, whether it told a change or none; None: at
+    the newest ``changed_at``.
+    """
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes = changes
+        self.cursor: str | None = None
+
+    def __next__(self) -> Change:
+        try:
+            return next(self._changes)
+        except StopIteration as end:
+            self.cursor = end.value or self.cursor
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +332,10 @@ class Connector(Protocol):
     resources: Mapping[str, Resource]
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
-        """All records changed at or after the cursor ``since`` (opaque text; None: all), paged to the end."""
+        """All records changed at or after the cursor ``since`` (opaque text; None: all), paged to the end.
+
+        A ``Reading`` where the vendor gives a cursor.
+        """
         ...
 
     def get(self, resource: str, vendor_id: str) -> Payload:

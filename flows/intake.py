@@ -23,7 +23,7 @@ from core.money import Money
 from core.orders import Order, OrderProgress, activate, amendments
 from core.payments import Chargeback, Payment, PaymentStatus, Settlement
 from core.period import local_date
-from core.ports import Change
+from core.ports import Change, Reading
 from core.posting import payment_entries, realised_entries, settlement_entries
 from core.store import Work
 from core.store.codec import dump
@@ -428,14 +428,15 @@ def catch_up(hub: Hub, checks: list[dict[str, str]]) -> tuple[int, list[DeskEntr
 def _poll(hub: Hub, system: str, resource: str, known: Known, checks: list[dict[str, str]]) -> int:
     """Stores the news of one system, sees that nothing of it is missing, then moves its watermark.
 
-    The watermark is the vendor's own cursor where it gives one (it tells deletions too), else the newest instant.
+    The watermark is the vendor's own cursor where it gives one, which moves without news too; else the newest instant.
     """
-    found, cursor = 0, None
+    found = 0
     listed: dict[str, bool] = {}
     with hub.database.reading() as work:
         since = work.outbox.watermark(system, resource)
     newest = since
-    for change in hub.connector(system).changes(resource, since):
+    reading = hub.connector(system).changes(resource, since)
+    for change in reading:
         at = change.changed_at.isoformat()
         content = hashlib.sha256(dump(change.payload or {}).encode()).hexdigest()
         event = InboxEvent(
@@ -453,9 +454,9 @@ def _poll(hub: Hub, system: str, resource: str, known: Known, checks: list[dict[
             if not listed[change.vendor_id] and work.inbox.store(event, b""):
                 work.audit.tell(_deed(hub, event, Act.RECEIVED))
                 found += 1
-        cursor = change.cursor or cursor
         newest = max(newest or at, at)
     checks.append(_completeness(hub, system, resource, listed))
+    cursor = reading.cursor if isinstance(reading, Reading) else None
     _move_watermark(hub, system, resource, since, cursor or newest)
     return found
 

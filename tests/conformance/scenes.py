@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from connectors.registry import SYSTEMS
-from core.errors import Rejected
+from core.errors import Misconfigured, Rejected
 from core.ports import ExternalKey, World
 from sandbox import hubspot as portal
 from tests.connectors import (
@@ -167,6 +167,18 @@ def salesforce(url: str, _folder: Path) -> None:
     quotes = _connect("salesforce", contract_salesforce.settings(url, order_source="cpq_quote"))
     list(quotes.changes("order", _just_now()))
     quotes.close()
+    listening = _connect("salesforce", contract_salesforce.settings(url, change_data_capture=True))
+    select, publish = f"{url}/_sandbox/change_data_capture", f"{url}/_sandbox/change_events"
+    httpx.post(select, json=["Opportunity"]).raise_for_status()
+    for what, records in (("UPDATE", ["006000000000001AAA"]), ("GAP_OVERFLOW", [])):
+        event = {"entityName": "Opportunity", "changeType": what, "recordIds": records}
+        httpx.post(publish, json=event).raise_for_status()
+    list(reading := listening.changes("order", _just_now()))
+    list(listening.changes("order", f"3@{_just_now()}"))
+    httpx.post(select, json=[]).raise_for_status()
+    with pytest.raises(Misconfigured):
+        list(listening.changes("order", reading.cursor))
+    listening.close()
 
 
 def xero(url: str, folder: Path) -> None:

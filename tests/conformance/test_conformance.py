@@ -99,6 +99,7 @@ def judged(system: str, calls: list[Call]) -> tuple[Counter[str], Counter[str], 
             else:
                 _needed.add(row)
                 unpublished[f"{row.line} (by: {row.instead})"] += 1
+                faults.update(f"{line}: {fault}" for fault in row.stated(call))
     return valid, unpublished, dict(faults)
 
 
@@ -106,6 +107,33 @@ def _contradicted(system: str, operation: str, fault: str) -> bool:
     rows = [one for one in CONTRADICTIONS if one.covers(system, operation, fault)]
     _needed.update(rows)
     return bool(rows)
+
+
+@pytest.mark.parametrize(
+    ("sent", "told", "wrong"),
+    [
+        ({}, {"id": 7}, "answer /meta/connect.id: 7 is not of type 'string'"),
+        (
+            {"connectionType": "callback-polling"},
+            {},
+            "request /meta/connect.connectionType: 'long-polling' was expected",
+        ),
+        ({}, {"successful": False}, "answer /meta/connect: 'error' is a required property"),
+        ({}, {"channel": "/data/AccountChangeEvent"}, "answer /data/AccountChangeEvent: 'data' is a required property"),
+    ],
+)
+def test_a_message_that_is_not_of_the_protocol_is_found(
+    sent: dict[str, str], told: dict[str, object], wrong: str
+) -> None:
+    """Of the stream that no vendor's file describes."""
+    connect = {"channel": "/meta/connect", "clientId": "1"}
+    request = httpx.Request(
+        "POST", "http://org.test/cometd/64.0", json=[{**connect, "connectionType": "long-polling", **sent}]
+    )
+    call = Call("salesforce", request, httpx.Response(200, json=[{**connect, "successful": True, **told}]))
+    valid, unpublished, faults = judged("salesforce", [call])
+    assert (valid.total(), unpublished.total()) == (0, 1)
+    assert f"POST /cometd/64.0: {wrong}" in faults
 
 
 def test_no_exception_is_kept_that_nothing_needs() -> None:

@@ -21,7 +21,7 @@ from core.errors import Misconfigured, OutcomeUnknown, RateLimited, Rejected, Un
 from core.invoicing import Invoice
 from core.mapping import load_book
 from core.orders import Order, OrderProgress
-from core.ports import ExternalKey, Receipt, WebhookRequest, World
+from core.ports import Change, ExternalKey, Reading, Receipt, WebhookRequest, World
 from core.ties import Figure
 from sandbox.dynamics import ORGANIZATION_ID, execution_context, webhook_body
 from sandbox.dynamics_schema import TABLES
@@ -206,30 +206,34 @@ def test_what_sales_sells_becomes_an_order_and_its_progress_a_figure(org: Org) -
 # -- delta links -------------------------------------------------------------------------------------------------------
 
 
+def read(connector: DynamicsConnector, resource: str, since: str | None) -> tuple[list[Change], str | None]:
+    """The changes of a reading, and where the next one goes on."""
+    reading = connector.changes(resource, since)
+    assert isinstance(reading, Reading)
+    return list(reading), reading.cursor
+
+
 def test_a_delta_link_tells_what_changed_after_it_and_what_was_deleted(org: Org) -> None:
-    """The last change of a reading carries the cursor; the next reading begins there."""
+    """The next reading begins at the cursor of the last one."""
     kept, gone = (org.connector.upsert("account", payload(n), key(n)).vendor_id for n in (1, 2))
-    cursors = [change.cursor for change in org.connector.changes("account", None)]
-    assert cursors[:-1] == [None]
+    _, cursor = read(org.connector, "account", None)
     org.call("PATCH", f"accounts({kept})", {"name": "Renamed"})
     org.call("DELETE", f"accounts({gone})", status=204)
-    changed, deleted = org.connector.changes("account", cursors[-1])
+    (changed, deleted), later = read(org.connector, "account", cursor)
     assert (changed.vendor_id, changed.payload and changed.payload["name"]) == (kept, "Renamed")
     assert (deleted.vendor_id, deleted.payload, deleted.changed_at) == (gone, None, org.now)
-    assert list(org.connector.changes("account", deleted.cursor)) == []
+    assert read(org.connector, "account", later)[0] == []
 
 
 def test_a_delta_link_leads_through_pages_without_loss(org: Org) -> None:
     connector = org.connect(page=2)
-    cursor = [change.cursor for change in connector.changes("product", None)]
-    assert cursor == []
     for n in range(5):
         connector.upsert("account", payload(n), key(n))
-    first = list(connector.changes("account", None))
+    first, cursor = read(connector, "account", None)
     assert len(first) == 5
     for n in range(2, 9):
         connector.upsert("account", {"name": "again"}, key(n))
-    again = list(connector.changes("account", first[-1].cursor))
+    again, _ = read(connector, "account", cursor)
     assert len({change.vendor_id for change in again}) == len(again) == 7
     connector.close()
 
@@ -237,13 +241,22 @@ def test_a_delta_link_leads_through_pages_without_loss(org: Org) -> None:
 def test_an_expired_delta_link_reads_everything_anew(org: Org) -> None:
     for n in (1, 2):
         org.connector.upsert("account", payload(n), key(n))
-    *_, last = org.connector.changes("account", None)
-    assert list(org.connector.changes("account", last.cursor)) == []
+    _, cursor = read(org.connector, "account", None)
+    assert read(org.connector, "account", cursor)[0] == []
     org.shelf.now = lambda: datetime.now(UTC) + timedelta(days=8)
     org.sign_in()
-    again = list(org.connector.changes("account", last.cursor))
+    again, anew = read(org.connector, "account", cursor)
     assert len(again) == 2
-    assert again[-1].cursor != last.cursor
+    assert anew != cursor
+
+
+def test_a_reading_moves_on_when_no_order_is_among_the_news(org: Org) -> None:
+    """An order that comes from no quote changes; the next delta link does not tell of it again, and none grows old."""
+    _, cursor = read(org.connector, "order", None)
+    org.make("salesorders", name="entered by hand", customerid_account__to=org.account("A-0009"))
+    news, later = read(org.connector, "order", cursor)
+    assert news == []
+    assert later != cursor
 
 
 def test_a_table_whose_changes_are_not_tracked_is_a_misconfiguration_that_the_doctor_names(org: Org) -> None:
