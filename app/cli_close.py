@@ -31,15 +31,15 @@ def run(period: Period, entity: Entity = "", as_json: AsJson = False) -> None:
     from flows.context import hub
 
     report = Closing(hub(), period, operator(), entity=entity).run()
-    _tell(report, as_json=as_json)
+    _tell(period, report, as_json=as_json)
     raise typer.Exit(0 if "closed" in report.counts else 1)
 
 
-def _tell(report: Report, *, as_json: bool) -> None:
+def _tell(period: str, report: Report, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"headline": report.headline, **report.counts, "rows": report.rows}, indent=2))
         return
-    print(report.headline)
+    print(f"{period}: {report.headline}")
     if report.rows:
         show(report.rows, as_json=False, empty="")
 
@@ -79,7 +79,7 @@ def check(period: Period, entity: Entity = "", as_json: AsJson = False) -> None:
     if not checked.left:
         print(f"nothing stands in the way of {period}; {len(checked.passed)} let pass")
         return
-    _tell(blocked(close, checked.left), as_json=as_json)
+    _tell(period, blocked(close, checked.left), as_json=as_json)
     raise typer.Exit(1)
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, islice
+from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar
+from uuid import UUID
 
 from prefect import Task, flow, get_client
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.filters import (
     FlowFilter,
@@ -31,6 +34,7 @@ from pydantic import Field
 from core.close import Close, CloseState, Obstacle, Verdict, volume
 from core.errors import Rejected
 from core.journals import Movements
+from core.pack import read_columns
 from core.ports import urgent
 from flows import close as stages
 from flows.close import Checked, Question
@@ -38,6 +42,7 @@ from flows.context import Hub, hub
 from flows.pack import certified_pack, certify, folder_of, shows
 from flows.pack_figures import by_account, grouped
 from flows.read_back import Compared
+from flows.report import SHOWN as MOST_ROWS
 from flows.report import Report, amounts, conclude, counted, dollars, name_run
 from flows.tie_out import tie_out_period
 
@@ -46,7 +51,35 @@ T = TypeVar("T")
 #: Most accounts that an approver is shown; all of them stand in the preview pack.
 SHOWN = 60
 #: Most characters of an account's name that the form in the UI has room for.
-NAMED = 30
+NAMED = 40
+
+#: The tables of a pack that people read in the UI: what each of them tells, and its columns, what matters first.
+READ_IN_THE_UI = {
+    "journals.csv": (
+        "The journals of the close, line by line",
+        ("journal", "posted_on", "account", "debit", "credit", "currency", "customer", "detail", "event", "state"),
+    ),
+    "trial_balance.csv": (
+        "Trial balance of the month, with these journals",
+        ("account", "name", "currency", "opening", "debit", "credit", "closing"),
+    ),
+    "roll_forwards.csv": (
+        "How each subledger came from its opening to its closing balance",
+        ("subledger", "account", "detail", "currency", "step", "amount"),
+    ),
+    "ties.csv": (
+        "Tie-out: what every two systems say of the month",
+        ("tie", "left", "right", "difference", "unit", "records", "breaks", "explained", "why"),
+    ),
+    "gates.csv": (
+        "What stood in the way, and who let it pass",
+        ("gate", "record", "amount", "currency", "let_pass_by", "what", "cure"),
+    ),
+    "read_back.csv": (
+        "What the general ledger shows of each journal, beside ours",
+        ("journal", "account", "lines", "ours", "theirs", "wrong", "vendor_id"),
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -105,11 +138,11 @@ class Closing:
                     if self.checked.left:
                         return blocked(close, self.checked.left)
                     close = self.stage("Work out the journals", stages.preview, close)
-                    self.stage("Write the preview pack", preview_pack, close, self.checked)
+                    publish(close, self.stage("Write the preview pack", preview_pack, close, self.checked))
                 case CloseState.PREVIEWED:
                     if not shows(self.hub, close):
                         self.checked = self.stage("Check that it is complete", stages.check, close)
-                        self.stage("Write the preview pack", preview_pack, close, self.checked)
+                        publish(close, self.stage("Write the preview pack", preview_pack, close, self.checked))
                     asked = stages.question(self.hub, close)
                     if asked.answered:
                         close = self.stage("Book the approved journals", stages.book, close)
@@ -129,7 +162,9 @@ class Closing:
                 case CloseState.VERIFIED:
                     close = self.stage("Lock the month", stages.lock, close)
                 case _:
-                    return certified(self.hub, close, self.stage("Certify", final_pack, close))
+                    folder, digest = self.stage("Certify", final_pack, close)
+                    publish(close, folder)
+                    return certified(self.hub, close, folder, digest)
 
     def decided(self, close: Close, question: Question) -> Close | None:
         """The close after one answer; None when nobody can be asked. What does not hold is asked for again."""
@@ -149,19 +184,32 @@ class Closing:
                 number, complaint = next(self.asked), str(error)
 
 
-def preview_pack(hub: Hub, close: Close, checked: Checked) -> None:
-    """The pack that an approver opens."""
-    certify(hub, close, ties=checked.ties, breaks=checked.breaks, obstacles=[*checked.left, *checked.passed])
+def preview_pack(hub: Hub, close: Close, checked: Checked) -> Path:
+    """The folder of the pack that an approver opens."""
+    obstacles = [*checked.left, *checked.passed]
+    folder, _ = certify(hub, close, ties=checked.ties, breaks=checked.breaks, obstacles=obstacles)
+    return folder
 
 
-def final_pack(hub: Hub, close: Close) -> tuple[str, str]:
+def final_pack(hub: Hub, close: Close) -> tuple[Path, str]:
     """The certified pack: its folder and the hash of its manifest; the one that stands, when it is sound."""
     standing = certified_pack(hub, close)
     if standing is not None:
         return standing
     lines, breaks = tie_out_period(hub, close.period)
-    folder, digest = certify(hub, close, ties=lines, breaks=breaks, compared=stages.compare(hub, close))
-    return str(folder), digest
+    return certify(hub, close, ties=lines, breaks=breaks, compared=stages.compare(hub, close))
+
+
+def publish(close: Close, folder: Path) -> None:
+    """Shows the tables of a pack among the artifacts of the run; those without a row are left out."""
+    if not flow_run.id:
+        return
+    for name, (what, columns) in READ_IN_THE_UI.items():
+        heads = [column.replace("_", " ") for column in columns]
+        rows = [dict(zip(heads, row, strict=True)) for row in islice(read_columns(folder, name, *columns), MOST_ROWS)]
+        if rows:
+            key = f"close-{close.period}-{name.removesuffix('.csv').replace('_', '-')}"
+            create_table_artifact(table=rows, key=key, description=what)
 
 
 # What a run says where it ends. Each row is for people: what, why, what to do.
@@ -180,7 +228,7 @@ def blocked(close: Close, left: list[Obstacle]) -> Report:
         for one in left
     ]
     verb = "stands" if len(left) == 1 else "stand"
-    headline = f"{close.period} is not closed: {counted(len(left), 'record')} {verb} in the way, first {left[0].record}"
+    headline = f"not closed: {counted(len(left), 'record')} {verb} in the way, first {left[0].record}"
     return Report(headline, counts={"in the way": len(left)}, rows=rows)
 
 
@@ -189,7 +237,7 @@ def waiting(question: Question) -> Report:
     given = f"{len(question.approvals)} of {counted(question.needed, 'approval')} given"
     period = question.close.period
     return Report(
-        f"{period} waits for approval: {told}; {given}; `tieout close approve --period {period}`",
+        f"waits for approval: {told}; {given}; `tieout close approve --period {period}`",
         counts={"approvals missing": question.needed - len(question.approvals)},
         rows=amounts_per_account(question),
     )
@@ -198,7 +246,7 @@ def waiting(question: Question) -> Report:
 def refused(hub: Hub, close: Close) -> Report:
     with hub.database.reading() as work:
         last = stages.last_refusal(work, close)
-    return Report(f"{close.period} was refused by {last.who}: {last.reason}; nothing was posted", counts={"refused": 1})
+    return Report(f"refused by {last.who}: {last.reason}; nothing was posted", counts={"refused": 1})
 
 
 def differs(close: Close, compared: list[Compared]) -> Report:
@@ -214,20 +262,30 @@ def differs(close: Close, compared: list[Compared]) -> Report:
         for one in compared
         if one.wrong
     ]
-    headline = f"{close.period} is posted, and the general ledger shows {counted(len(rows), 'account')} otherwise"
+    headline = f"posted, and the general ledger shows {counted(len(rows), 'account')} otherwise"
     return Report(headline, counts={"differences": len(rows)}, rows=rows)
 
 
-def certified(hub: Hub, close: Close, pack: tuple[str, str]) -> Report:
+def certified(hub: Hub, close: Close, folder: Path, digest: str) -> Report:
     number, sums = 0, Movements()
     for part in stages.posted_journals(hub, close):
         number += len(part)
         sums.add(*part)
     moved = list(volume(sums.booked()).values())
     told = f"{counted(number, 'journal')}" + (f", {amounts(moved)}" if moved else "")
-    folder, digest = pack
-    rows = [{"close": close.id, "pack": folder, "manifest SHA-256": digest}]
-    return Report(f"{close.period} is closed and certified: {told}", counts={"closed": 1}, money=moved, rows=rows)
+    certificate = {
+        "close": f"{close.period} of {stages.entity_of(hub, close.entity).name}, {close.id}",
+        "cut-off": f"{close.cut_off:%F %H:%M} UTC",
+        "journals": f"{told}; every line read back from {hub.system('erp')}",
+        "approved by": ", ".join(
+            f"{one.who} ({one.at:%F %H:%M} UTC, {one.via})" for one in stages.question(hub, close).approvals
+        ),
+        "pack": str(folder),
+        "manifest SHA-256": digest,
+        "to check it": f"tieout close verify {folder} --anchor {digest}",
+    }
+    rows = [{"certificate": name, "says": text} for name, text in certificate.items()]
+    return Report(f"closed and certified: {told}", counts={"closed": 1}, money=moved, rows=rows)
 
 
 def amounts_per_account(question: Question) -> list[dict[str, str]]:
@@ -261,7 +319,7 @@ def shown(hub: Hub, question: Question) -> str:
         "| Account | Debit | Credit |",
         "|---|--:|--:|",
         *(
-            f"| {row['account']} {names.get(row['account'], '')[:NAMED]} "
+            f"| {row['account']} {shorten(names.get(row['account'], ''), NAMED, placeholder=' …')} "
             f"| {side(row, 'debit')} | {side(row, 'credit')} |"
             for row in rows[:SHOWN]
         ),
@@ -271,7 +329,8 @@ def shown(hub: Hub, question: Question) -> str:
         "",
         *(f"- let pass: {one.gate.value} {one.record}, by {one.who}: {one.reason}" for one in passed),
         "",
-        f"Preview pack: `{folder_of(hub, close)}`; journals `{close.digest}`.",
+        f"What you approve has the digest `{close.digest}`. The tables of the preview pack are artifacts of this run; "
+        f"all of it, with a summary to read, is in `{folder_of(hub, close)}`.",
     ]
     return "\n".join(lines)
 
@@ -299,14 +358,22 @@ def ask_in_the_ui(question: Question, number: int) -> Answer | None:
     """Suspends the run until somebody answers in the UI; the answer of an earlier life of the run comes at once."""
     text = shown(hub(), question)
     close = question.close
-    create_markdown_artifact(text, key=f"close-{close.period}-approval", description="What waits for approval")
-    name_run(f"close {close.period}: waits for approval")
+    key = f"{close.period}-{close.number}-{close.digest}-{number}"
+    if key not in asked_before():
+        create_markdown_artifact(text, key=f"close-{close.period}-approval", description="What was shown for approval")
+        name_run(f"close {close.period}: waits for approval")
     answer = suspend_flow_run(
         wait_for_input=Approval.with_initial_data(description=text),
         timeout=hub().settings.close.approval_hours * 3600,
-        key=f"{close.period}-{close.number}-{close.digest}-{number}",
+        key=key,
     )
     return Answer(answer.decision, answer.who, answer.reason, "Prefect UI")
+
+
+def asked_before() -> set[str]:
+    """The questions that earlier lives of this run asked."""
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(flow_run.id)).empirical_policy.pause_keys or set()
 
 
 @flow(

@@ -16,12 +16,13 @@ from core.close import Close, CloseState, Obstacle
 from core.errors import TieoutError
 from core.journals import Summary
 from core.ledger import JournalEntry, detail
+from core.money import plain
 from core.pack import Cell, Table
 from core.store.codec import chunks, dump
 from core.ties import Break, TieLine
 from flows.context import Hub
 from flows.pack_html import page
-from flows.pack_month import Month, aged, columns_of_aging, plain
+from flows.pack_month import Month, aged, columns_of_aging
 from flows.pack_pdf import document
 from flows.read_back import Compared
 
@@ -229,14 +230,14 @@ def shows(hub: Hub, close: Close) -> bool:
     return told.is_file() and close.digest in json.loads(told.read_text(encoding="utf-8"))["digests"]
 
 
-def certified_pack(hub: Hub, close: Close) -> tuple[str, str] | None:
+def certified_pack(hub: Hub, close: Close) -> tuple[Path, str] | None:
     """Folder and manifest hash of the pack that was certified; None when there is none, or it is not sound any more."""
     with hub.database.reading() as work:
         told = work.audit.rows(record_id=close.id, act=Act.CERTIFIED.value, limit=1)
     if not told:
         return None
     folder, digest = folder_of(hub, close), str(json.loads(told[0].detail)["manifest"])
-    return None if pack.verify(folder, digest) else (str(folder), digest)
+    return None if pack.verify(folder, digest) else (folder, digest)
 
 
 def write(month: Month) -> tuple[Path, str]:

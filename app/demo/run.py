@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,7 +91,6 @@ class Stack:
 
     hub: Hub
     vendors: dict[str, str]
-    prefect_api: str
     prefect_ui: str
 
 
@@ -159,34 +159,49 @@ def _same_company(state: Path, wanted: Mapping[str, int | str]) -> None:
 @contextlib.contextmanager
 def _stack(state: Path, systems: Sequence[str]) -> Iterator[Stack]:
     """The sandbox and ``tieout serve`` as child processes, configured for each other."""
-    environ = {**prefect_environment(state), CONFIG_VARIABLE: str(state / "tieout.toml"), "PREFECT_API_URL": ""}
-    for name in ("sandbox.json", "serve.json"):
-        (state / name).unlink(missing_ok=True)
     with contextlib.ExitStack() as opened:
-        log = state / "logs" / "sandbox.log"
-        arguments = [
-            "-m",
-            "app.cli",
-            "sandbox",
-            *systems,
-            "--port",
-            "0",
-            "--folder",
-            str(state / "sandbox"),
-            "--with-parent",
-        ]
-        process = opened.enter_context(child([*arguments, "--ready-file", str(state / "sandbox.json")], log, environ))
-        vendors = until(lambda: told(state / "sandbox.json"), process, log, "the vendor sandbox")
-        port = free_port()
-        _configure(state, vendors, port)
-        log = state / "logs" / "serve.log"
-        arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(state / "serve.json")]
-        process = opened.enter_context(child(arguments, log, environ))
-        served = until(lambda: told(state / "serve.json"), process, log, "tieout serve")
-        opened.enter_context(temporary_settings({PREFECT_API_URL: served["prefect_api"]}))
+        vendors = opened.enter_context(sandbox(state, systems))
+        serving = opened.enter_context(served(state))
+        opened.enter_context(temporary_settings({PREFECT_API_URL: serving.prefect_api}))
         hub = Hub(load(state / "tieout.toml"))
         opened.callback(hub.close)
-        yield Stack(hub, vendors, served["prefect_api"], served["prefect_ui"])
+        yield Stack(hub, vendors, serving.prefect_ui)
+
+
+@contextlib.contextmanager
+def sandbox(state: Path, systems: Sequence[str]) -> Iterator[dict[str, str]]:
+    """The vendors as a child process that keeps their objects in ``state``, and a configuration for them.
+
+    Gives the address of each.
+    """
+    ready, log = state / "sandbox.json", state / "logs" / "sandbox.log"
+    ready.unlink(missing_ok=True)
+    arguments = ["sandbox", *systems, "--port", "0", "--folder", str(state / "sandbox"), "--with-parent"]
+    with child(["-m", "app.cli", *arguments, "--ready-file", str(ready)], log, {}) as process:
+        vendors = until(lambda: told(ready), process, log, "the vendor sandbox")
+        _configure(state, vendors, free_port())
+        yield vendors
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running ``tieout serve``, and the addresses that it told."""
+
+    process: subprocess.Popen[bytes]
+    prefect_api: str
+    prefect_ui: str
+
+
+@contextlib.contextmanager
+def served(state: Path) -> Iterator[Served]:
+    """``tieout serve`` as a child process, on the configuration in ``state``."""
+    ready, log = state / "serve.json", state / "logs" / "serve.log"
+    ready.unlink(missing_ok=True)
+    environ = {**prefect_environment(state), CONFIG_VARIABLE: str(state / "tieout.toml"), "PREFECT_API_URL": ""}
+    arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(ready)]
+    with child(arguments, log, environ) as process:
+        answer = until(lambda: told(ready), process, log, "tieout serve")
+        yield Served(process, answer["prefect_api"], answer["prefect_ui"])
 
 
 def _configure(state: Path, vendors: Mapping[str, str], port: int) -> None:
@@ -325,7 +340,7 @@ def _close(stack: Stack, console: Console, *, headless: bool) -> None:
                 told = True
                 console.print(f"The close waits for you: {stack.prefect_ui}/runs/flow-run/{run.id} > Resume")
             time.sleep(1)
-    console.print(f"[bold]Close[/] {state.message}")
+    console.print(f"[bold]Close {PERIOD}:[/] {state.message}")
     if state.is_completed():
         folder = folder_of(stack.hub, standing(stack.hub, PERIOD))
         console.print(f"  pack  {folder}\n  uv run tieout close verify {os.path.relpath(folder)}")

@@ -15,15 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from app.demo.crm import SalesPerson
-from app.demo.run import Stack, _stack
-from app.demo.stacks import STACKS
+from app.demo.run import served
 from core import pack
 from core.close import Decision
 from flows import close as stages
-from flows import ingest
+from flows.context import Hub
 from flows.pack import folder_of
-from tests.flows.world import CUSTOMERS, MONTH, PERIOD, USAGE
+from tests.app.machine import cut_power, month_before_its_close
+from tests.flows.world import PERIOD
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="skipped: no browser driver; add `--group browser`")
 CHROMIUM = os.environ.get("TIEOUT_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
@@ -38,24 +37,8 @@ pytestmark = [
 PATIENCE, LONGEST = 60_000, 240
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The emulators, the Prefect server and the deployments, after a month of which nothing was earned yet."""
-    folder = tmp_path_factory.mktemp("state")
-    with _stack(folder, STACKS["salesforce"]) as running:
-        sales = SalesPerson(running.vendors["salesforce"])
-        sales.enter(CUSTOMERS, running.hub.price_book)
-        sales.win(lambda _done, _whole: None)
-        (folder / ingest.FOLDER).mkdir(exist_ok=True)
-        (folder / ingest.FOLDER / "bridge.2026-10.csv").write_text(USAGE)
-        for name, step in MONTH:
-            if name != "recognise":
-                step(running.hub)
-        yield running
-
-
 @pytest.fixture
-def page(stack: Stack) -> Iterator[sync_api.Page]:
+def page() -> Iterator[sync_api.Page]:
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
@@ -64,26 +47,42 @@ def page(stack: Stack) -> Iterator[sync_api.Page]:
         browser.close()
 
 
-def wait_for(page: sync_api.Page, text: str) -> None:
-    """Waits until the run says so in its name; the page follows the run by itself."""
-    deadline = time.monotonic() + LONGEST
-    while page.get_by_text(re.compile(text)).count() == 0:
-        assert time.monotonic() < deadline, f"the run never said {text!r}: {page.inner_text('body')[:2000]}"
-        page.wait_for_timeout(2000)
-        page.reload()
-        page.wait_for_load_state("networkidle")
+@pytest.mark.parametrize("stack", ["salesforce", "hubspot", "xero"])
+def test_a_person_closes_the_month_in_the_prefect_ui(stack: str, page: sync_api.Page, tmp_path: Path) -> None:
+    """On NetSuite, on QuickBooks, and on Xero."""
+    with month_before_its_close(tmp_path, stack) as hub:
+        with served(tmp_path) as machine:
+            start(page, machine.prefect_ui)
+            approve(page, machine.prefect_ui)
+        expect_certificate(hub)
 
 
-def test_a_person_closes_the_month_in_the_prefect_ui(stack: Stack, page: sync_api.Page) -> None:
-    page.goto(f"{stack.prefect_ui}/deployments")
+def test_a_close_that_waited_while_the_power_was_cut_is_approved_later(page: sync_api.Page, tmp_path: Path) -> None:
+    """The run waits in the UI of the machine that was started again; nothing is asked twice."""
+    with month_before_its_close(tmp_path, "salesforce") as hub:
+        with served(tmp_path) as machine:
+            start(page, machine.prefect_ui)
+            cut_power(machine)
+        with served(tmp_path) as machine:
+            approve(page, machine.prefect_ui)
+        expect_certificate(hub)
+
+
+def start(page: sync_api.Page, ui: str) -> None:
+    """Starts the close by hand, and waits until it asks for approval."""
+    page.goto(f"{ui}/deployments")
     page.get_by_role("link", name="close", exact=True).click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Quick run").click()
     page.get_by_role("dialog").get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("scheduled to start").first.wait_for()
-
-    page.goto(f"{stack.prefect_ui}/runs")
+    page.goto(f"{ui}/runs")
     wait_for(page, "waits for approval")
+
+
+def approve(page: sync_api.Page, ui: str) -> None:
+    """Reads the amounts, answers the form, and waits for the certificate."""
+    page.goto(f"{ui}/runs")
     page.get_by_role("link", name=re.compile("waits for approval")).first.click()
     page.get_by_role("button", name="Resume").first.click()
     form = page.get_by_role("dialog")
@@ -97,12 +96,25 @@ def test_a_person_closes_the_month_in_the_prefect_ui(stack: Stack, page: sync_ap
     who.fill("Anna Adler")
     reason.fill("agrees with the schedules")
     form.get_by_role("button", name="Submit").click()
+    wait_for(page, "close 2026-10: closed and certified: 3 journals")
 
-    wait_for(page, "is closed and certified: 3 journals")
-    close = stages.standing(stack.hub, PERIOD)
-    with stack.hub.database.reading() as work:
+
+def wait_for(page: sync_api.Page, text: str) -> None:
+    """Waits until the run says so in its name; the page follows the run by itself."""
+    deadline = time.monotonic() + LONGEST
+    while page.get_by_text(re.compile(text)).count() == 0:
+        assert time.monotonic() < deadline, f"the run never said {text!r}: {page.inner_text('body')[:2000]}"
+        page.wait_for_timeout(2000)
+        page.reload()
+        page.wait_for_load_state("networkidle")
+
+
+def expect_certificate(hub: Hub) -> None:
+    """One person was asked once; the month is locked, and its pack is sound and names them."""
+    close = stages.standing(hub, PERIOD)
+    with hub.database.reading() as work:
         (decision,) = work.find(Decision)
         assert work.periods.locked("main") == {PERIOD}
     assert (decision.who, decision.reason, decision.via) == ("Anna Adler", "agrees with the schedules", "Prefect UI")
-    assert pack.verify(folder_of(stack.hub, close)) == []
-    assert "Anna Adler" in Path(folder_of(stack.hub, close), "summary.html").read_text()
+    assert pack.verify(folder_of(hub, close)) == []
+    assert "Anna Adler" in Path(folder_of(hub, close), "summary.html").read_text()
