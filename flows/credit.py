@@ -104,12 +104,21 @@ def credit_invoice(
 
 
 def steps_of(work: Work, note_id: str) -> list[dict[str, str]]:
-    """How far each step of a credit note has come at its system, in the order they were intended."""
+    """How far each step of a credit note has come at its system, in the order they were intended.
+
+    Last the commits at tax engines that commit apart, which are intended when their answers are kept.
+    """
     deed = next((row for row in work.audit.rows(record_id=note_id, limit=1000) if row.act == Act.COMPENSATED), None)
+    steps = [step.split("/", 2) for step in (json.loads(deed.detail)["steps"] if deed else ())]
+    engines = [system for system, resource, _ in steps if resource == "tax_credit"]
+    answers = work.find(TaxDocument, invoice_id=note_id)
+    steps += [[engine, "tax_commit", answer.id] for engine in engines for answer in answers]
     found = []
-    for step in json.loads(deed.detail)["steps"] if deed else ():
-        system, resource, record_id = step.split("/", 2)
-        newest = work.outbox.of_record(system, resource, record_id)[-1]
+    for system, resource, record_id in steps:
+        intended = work.outbox.of_record(system, resource, record_id)
+        if not intended:
+            continue
+        newest = intended[-1]
         proof = work.outbox.proof(system, resource, record_id)
         found.append(
             {

@@ -19,7 +19,7 @@ from core.money import Money
 from core.posting import jurisdiction_of
 from core.tax import TaxDocument
 from flows import bill, cures, deliver, error_desk, gates, intake, recognise, write_back
-from flows.credit import credit_invoice
+from flows.credit import Leftover, credit_invoice, steps_of
 from sandbox import avalara_communications_tax as engine
 from tests.connectors import contract_avalara_communications
 from tests.flows.hubs import ROOT
@@ -106,13 +106,17 @@ def reported(stack: Company) -> Decimal:
 
 
 def test_all_of_an_invoice_gives_back_the_tax_of_both_engines_and_nothing_is_left_to_report(stack: Company) -> None:
-    """Each engine is told of its own lines; AFC keeps a document of its own, committed by its own command."""
-    note = credit_invoice(stack.hub, BOTH, {}, "Never delivered", LATER)
+    """Each engine is told of its own lines; AFC keeps a document of its own, committed by its own step of the void."""
+    note = credit_invoice(stack.hub, BOTH, {}, "Never delivered", LATER, Leftover.REFUND)
     settle(stack)
     (document,) = returned(stack, note.id)
     with stack.hub.database.reading() as work:
         invoice = work.get(Invoice, BOTH)
         committed = {proof.record_id for proof in work.outbox.proofs(AFC, "tax_commit")}
+        steps = [(one["system"], one["step"], one["state"]) for one in steps_of(work, note.id)]
+    assert {one for one in steps if one[0] in ("avalara", AFC)} == {
+        ("avalara", "tax credit", "done"), (AFC, "tax credit", "done"), (AFC, "tax commit", "done")
+    }  # fmt: skip
     assert invoice
     assert note.total == invoice.total
     assert {line.invoice_line_id for line in document.lines} < {line.id for line in note.lines}
