@@ -72,9 +72,10 @@ def apply_inbox(hub: Hub) -> Report:
                     postponed.append(event)
                 if position % 20 == 0:
                     tell(position)
-    with hub.database.work() as work:
-        for event in postponed:
-            work.inbox.settle(event, InboxState.RECEIVED)
+    if postponed:
+        with hub.database.work() as work:
+            for event in postponed:
+                work.inbox.settle(event, InboxState.RECEIVED)
     report.counts["postponed"] = len(postponed)
     report.money = sum_by_currency(report.money)
     orders = sum(row["record"] == "order" for row in report.rows)
@@ -284,7 +285,13 @@ def _contract(hub: Hub, work: Work, order: Order, known: Order | None) -> tuple[
 def _progress(system: str, order: Order, subscription: Subscription, status: str, now: Any) -> OutboxCommand:
     zero = Money.zero(order.currency)
     told = OrderProgress(
-        id=order.id, status=status, currency=order.currency, subscription_id=subscription.id, invoiced=zero, paid=zero
+        id=order.id,
+        status=status,
+        currency=order.currency,
+        subscription_id=subscription.id,
+        invoiced=zero,
+        credited=zero,
+        paid=zero,
     )
     return OutboxCommand.of(system, "order_progress", "order_progress", told, now)
 

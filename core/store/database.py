@@ -136,11 +136,8 @@ BILLING = "bill rated lines"
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
 
-#: What makes a connection a consistent view.
-_READS_ONLY: Mapping[str, dict[str, Any]] = {
-    "sqlite": {"reads_only": True},
-    "postgresql": {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True},
-}
+#: What makes a connection to PostgreSQL a consistent view.
+_READS_ONLY: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
 class Database:
@@ -166,7 +163,7 @@ class Database:
     @contextmanager
     def work(self) -> Iterator[Work]:
         """A unit of work: committed at the end of the block, rolled back when it raises."""
-        with self._engine.begin() as connection:
+        with self._writing() as connection:
             work = Work(connection)
             yield work
             work.audit.seal()
@@ -175,9 +172,18 @@ class Database:
     def reading(self) -> Iterator[Work]:
         """A consistent view that takes no write lock."""
         with self._engine.connect() as connection:
-            connection = connection.execution_options(**_READS_ONLY[connection.dialect.name])
-            with connection.begin():
-                yield Work(connection)
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(**_READS_ONLY)
+            yield Work(connection)
+
+    @contextmanager
+    def _writing(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            if self.dialect == "sqlite":
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            yield connection
 
     def migrate(self) -> None:
         """Brings the schema to the newest version, one process at a time.
@@ -187,7 +193,7 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         try:
-            with self._engine.begin() as connection:
+            with self._writing() as connection:
                 if connection.dialect.name == "postgresql":
                     connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
                 config.attributes["connection"] = connection
@@ -215,11 +221,6 @@ def _tune_sqlite(engine: Any) -> None:
         connection.isolation_level = None
         for pragma in ("busy_timeout=60000", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", _CACHE):
             connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begun(connection: Connection) -> None:
-        reads_only = connection.get_execution_options().get("reads_only")
-        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
 
 class Work:

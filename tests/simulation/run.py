@@ -5,6 +5,7 @@ Everything that happens is drawn from ``Random(seed)``, so a seed is its own rep
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import itertools
 import json
@@ -172,6 +173,21 @@ def template() -> bytes:
         database.migrate()
         database.close()
         return path.read_bytes()
+
+
+@cache
+def folder() -> Path:
+    """Where the runs of this process lie, one after the other; in memory where the machine offers that."""
+    memory = Path("/dev/shm")
+    made = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir=memory if memory.is_dir() else None))
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
+@cache
+def database(url: str) -> Database:
+    """A database, kept for the next run at its address, with the statements that it has compiled."""
+    return Database(url)
 
 
 def reader(url: str) -> Any:
@@ -464,7 +480,7 @@ class Run:
             mappings_folder=ROOT / "mappings",
             systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
         )
-        self.database = Database(self.settings.database_url)
+        self.database = database(self.settings.database_url)
         self.sql = reader(self.settings.database_url)
         skewed = "clock_skew" in self.fault_set
         self.crossings = Crossings(
@@ -663,10 +679,9 @@ class Run:
 
     def dump(self) -> Iterator[str]:
         """All rows, as text."""
-        if not self.database_url:
-            yield from self.sql.iterdump()
-            return
-        named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1"
+        named = "SELECT name FROM sqlite_master WHERE type = 'table'"
+        if self.database_url:
+            named = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         for table in sorted(self.ids(named)):
             yield from (f"{table} {row}" for row in self.sql.execute(f"SELECT * FROM {table}"))  # noqa: S608
 
@@ -1008,15 +1023,10 @@ def simulate(
     seed: int, check: Callable[[Run, str], None], at_rest: Callable[[Run], None], database_url: str = ""
 ) -> Run:
     """Runs a seed to its end and gives what was seen. Raises Violation."""
-    memory = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="tieout-sim-", dir=memory if memory.is_dir() else None))
-    try:
-        with simulated.held_still():
-            run = Run(seed, folder, check, database_url)
-            with closing(run):
-                run.simulate()
-                at_rest(run)
-                run.trace.append(run.digest())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder(), ignore_errors=True)
+    folder().mkdir()
+    with simulated.held_still(), closing(Run(seed, folder(), check, database_url)) as run:
+        run.simulate()
+        at_rest(run)
+        run.trace.append(run.digest())
     return run

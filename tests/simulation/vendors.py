@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from dataclasses import replace as changed
 from datetime import UTC, datetime
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -26,7 +27,7 @@ from core.ports import World
 from sandbox import netsuite as netsuite_emulator
 from sandbox import netsuite_schema, salesforce
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
-from sandbox.server import build
+from sandbox.server import emulators
 
 SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
 URLS = {name: f"https://{name}.example" for name in SYSTEMS}
@@ -85,6 +86,13 @@ class MemoryShelf(Shelf):
         return
 
 
+@cache
+def _build(name: str) -> Callable[[Shelf], Emulator]:
+    """What builds a vendor's emulator over a shelf."""
+    made: Callable[[Shelf], Emulator] = import_module(emulators()[name]).emulator
+    return made
+
+
 @dataclass(frozen=True)
 class Posted:
     """A webhook on its way."""
@@ -109,7 +117,7 @@ class Vendors:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.now = now
         self.shelves = {name: MemoryShelf(now) for name in SYSTEMS}
-        self.emulators: dict[str, Emulator] = {name: build(name, shelf) for name, shelf in self.shelves.items()}
+        self.emulators: dict[str, Emulator] = {name: _build(name)(shelf) for name, shelf in self.shelves.items()}
         self.post: list[Posted] = []
         for name in ("salesforce", "stripe"):
             self.emulators[name].webhooks.carry = self._carrier(name)
@@ -144,7 +152,9 @@ class _Answer:
             self.body += message.get("body", b"")
 
 
-def ask(app: Any, method: str, url: str, headers: Mapping[str, str] | httpx.Headers, body: bytes) -> _Answer:
+def ask(
+    app: Any, method: str, url: str | httpx.URL, headers: Mapping[str, str] | httpx.Headers, body: bytes
+) -> _Answer:
     """One request to an ASGI application, without a socket."""
     parts = httpx.URL(url)
     scope: dict[str, Any] = {
@@ -249,7 +259,7 @@ class Wire(httpx.BaseTransport):
             case "slow":
                 self.pass_by(self.rng.choice(SLOW_SECONDS))
         emulator = self.vendors.emulators[system]
-        answer = ask(emulator, request.method, str(request.url), request.headers, body)
+        answer = ask(emulator, request.method, request.url, request.headers, body)
         self.watch(f"after {line}")
         if self._waited(request, began):
             raise httpx.ReadTimeout("simulated", request=request)
