@@ -158,6 +158,7 @@ CUSTOM_COLUMNS: Mapping[str, tuple[str, ...]] = {
         "tieout_status",
         "tieout_subscription",
         "tieout_invoiced",
+        "tieout_credited",
         "tieout_paid",
         "tieout_invoicenumbers",
     ),

@@ -89,6 +89,7 @@ CUSTOM_PROPERTIES: Mapping[str, tuple[str, ...]] = {
         "tieout_status",
         "tieout_subscription",
         "tieout_invoiced",
+        "tieout_credited",
         "tieout_paid",
         "tieout_invoice_numbers",
     ),

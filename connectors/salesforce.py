@@ -169,6 +169,7 @@ CUSTOM_FIELDS: Mapping[str, tuple[str, ...]] = {
         "Tieout_Status__c",
         "Tieout_Subscription__c",
         "Tieout_Invoiced__c",
+        "Tieout_Credited__c",
         "Tieout_Paid__c",
         "Tieout_Invoice_Numbers__c",
     ),

@@ -40,7 +40,7 @@ class Facet(StrEnum):
     CURRENCY = "the currency"
     STATE = "it is not final there"
     AMOUNT = "the amount"
-    BESIDE = "the second amount: the base of a tax, what a settlement left"
+    BESIDE = "the second amount: the base of a tax, what a settlement left, what was credited of an order"
     PERIOD = "the month"
     PARTY = "whose it is"
     PARTS = "its lines"
@@ -611,6 +611,11 @@ TABLE: tuple[Kind, ...] = (
     _row(
         "crm_figure_stale", "order_progress", _F.AMOUNT, _MONEY, _SALES, _R.WRITE_BACK,
         "Sales overwrote what the hub had told, or the hub has not told the last change.",
+        "Tell the CRM again.",
+    ),
+    _row(
+        "crm_figure_credited", "order_progress", _F.BESIDE, _MONEY, _SALES, _R.WRITE_BACK,
+        "Sales overwrote what the hub had told of credit notes, or the hub has not told the last one.",
         "Tell the CRM again.",
     ),
     _row(

@@ -84,7 +84,10 @@ class Order(Noun):
 
 
 class OrderProgress(Noun):
-    """What we tell the CRM about an order. ``id`` is the order's; amounts are totals over its invoices, with tax."""
+    """What we tell the CRM about an order. ``id`` is the order's; amounts are totals over its invoices, with tax.
+
+    ``credited`` is what credit notes gave back of ``invoiced``.
+    """
 
     id: Id
     status: str
@@ -93,6 +96,7 @@ class OrderProgress(Noun):
     subscription_id: Id
     invoice_numbers: tuple[Id, ...] = ()
     invoiced: Money
+    credited: Money
     paid: Money
 
 

@@ -1,15 +1,16 @@
-"""Write back: the CRM is told how far each order has come, and what was invoiced and paid on it."""
+"""Write back: the CRM is told how far each order has come, and what was invoiced, credited and paid on it."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from core.invoicing import Invoice, InvoiceStatus
+from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.money import Money, allocate
 from core.orders import Order, OrderProgress
 from core.store import Work
@@ -22,8 +23,8 @@ from flows.report import Report, amounts, conclude, counted, dollars, sum_by_cur
 def order_progress(work: Work, accounts: Collection[str] | None = None) -> list[tuple[Order, OrderProgress]]:
     """How far each order has come. ``accounts``: of these alone, among whom is who pays for them (None: all).
 
-    An invoice may bill several orders of an account: each line belongs to the order of its subscription charge, and
-    payments are shared over the orders in proportion to what was invoiced on them.
+    An invoice may bill several orders of an account: each line belongs to the order of its subscription charge, as what
+    is credited of it does; payments are shared over the orders in proportion to what was invoiced on them.
     """
     theirs: dict[str, list[str]] = {} if accounts is None else {"account_id": sorted(accounts)}
     subscriptions = work.find(Subscription, **theirs)
@@ -39,6 +40,13 @@ def order_progress(work: Work, accounts: Collection[str] | None = None) -> list[
     billed: dict[str, Money] = {}
     received: dict[str, Money] = {}
     settled: dict[str, Money] = {}
+    given_back: dict[str, Money] = {}
+    order_of_line = {line.id: order_of.get(line.subscription_charge_id or "") for one in invoices for line in one.lines}
+    for note in work.find(CreditNote, invoice_id=idents):
+        for credit in note.lines:
+            if order_id := order_of_line[credit.invoice_line_id]:
+                before = given_back.get(order_id, Money.zero(note.currency))
+                given_back[order_id] = before + credit.amount + credit.tax
     for invoice in invoices:
         zero = Money.zero(invoice.currency)
         shares: dict[str, Money] = {}
@@ -58,8 +66,9 @@ def order_progress(work: Work, accounts: Collection[str] | None = None) -> list[
             billed[order_id] = billed.get(order_id, zero) + share
             received[order_id] = received.get(order_id, zero) + part
             settled[order_id] = settled.get(order_id, zero) + end
+    sums = _Sums(billed, given_back, received, settled)
     return [
-        (order, _progress(order, subscription_of[_first(order, orders)], numbers[order.id], billed, received, settled))
+        (order, _progress(order, subscription_of[_first(order, orders)], numbers[order.id], sums))
         for order in orders.values()
         if _first(order, orders) in subscription_of
     ]
@@ -72,20 +81,23 @@ def _first(order: Order, orders: Mapping[str, Order]) -> str:
     return order.id
 
 
-def _progress(
-    order: Order,
-    subscription_id: str,
-    numbers: list[str],
-    billed: dict[str, Money],
-    received: dict[str, Money],
-    settled: dict[str, Money],
-) -> OrderProgress:
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """By order; ``settled`` is what nobody waits for any more: paid, credited or given up."""
+
+    invoiced: Mapping[str, Money]
+    credited: Mapping[str, Money]
+    paid: Mapping[str, Money]
+    settled: Mapping[str, Money]
+
+
+def _progress(order: Order, subscription_id: str, numbers: list[str], sums: _Sums) -> OrderProgress:
     """An order is paid when nothing is open of it; what was credited or given up is not paid, but not open either."""
     zero = Money.zero(order.currency)
-    invoiced, paid = billed.get(order.id, zero), received.get(order.id, zero)
+    invoiced = sums.invoiced.get(order.id, zero)
     status = "provisioned"
-    if order.id in billed:
-        status = "paid" if settled[order.id] >= invoiced else "invoiced"
+    if order.id in sums.invoiced:
+        status = "paid" if sums.settled[order.id] >= invoiced else "invoiced"
     return OrderProgress(
         id=order.id,
         status=status,
@@ -93,7 +105,8 @@ def _progress(
         subscription_id=subscription_id,
         invoice_numbers=tuple(numbers),
         invoiced=invoiced,
-        paid=paid,
+        credited=sums.credited.get(order.id, zero),
+        paid=sums.paid.get(order.id, zero),
     )
 
 
@@ -124,6 +137,7 @@ def tell_crm(hub: Hub) -> Report:
                         "name": order.name,
                         "status": told.status,
                         "invoiced": dollars(told.invoiced),
+                        "credited": dollars(told.credited),
                         "paid": dollars(told.paid),
                     }
                 )
@@ -137,7 +151,7 @@ def tell_crm(hub: Hub) -> Report:
 
 @flow(
     name="Write back to the CRM",
-    description="Tells the CRM the state of each order, its invoices, and what was invoiced and paid.",
+    description="Tells the CRM the state of each order, its invoices, and what was invoiced, credited and paid.",
 )
 def write_back() -> State[Any]:
     return conclude("Write back", tell_crm(hub()))

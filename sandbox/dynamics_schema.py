@@ -386,6 +386,7 @@ STANDARD: Mapping[str, Table] = {
             text("tieout_status", 20),
             text("tieout_subscription", 100),
             money("tieout_invoiced"),
+            money("tieout_credited"),
             money("tieout_paid"),
             memo("tieout_invoicenumbers", 4000),
             states=(

@@ -78,6 +78,7 @@ _DECLARED: Mapping[str, str] = {
         tieout_status enumeration provisioned|invoiced|paid
         tieout_subscription string
         tieout_invoiced number
+        tieout_credited number
         tieout_paid number
         tieout_invoice_numbers string
     """,

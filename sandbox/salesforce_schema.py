@@ -181,6 +181,7 @@ PROGRESS = [
     picklist("Tieout_Status__c", ("provisioned", "invoiced", "paid")),
     text("Tieout_Subscription__c", 80),
     money("Tieout_Invoiced__c"),
+    money("Tieout_Credited__c"),
     money("Tieout_Paid__c"),
     text("Tieout_Invoice_Numbers__c", 32768, "textarea"),
 ]

@@ -249,21 +249,25 @@ def journals(until: datetime | None = None) -> Select[Any]:
 
 
 def told(until: datetime | None = None) -> Select[Any]:
-    """By order (won until then), what was invoiced on its lines (until then), tax included."""
-    amount = func.sum(LINE.c.amount_minor + LINE.c.tax_minor)
-    billed = (
-        select(ORDER_LINE.c.parent_id.label("order_id"), amount.label("minor"))
-        .join(CHARGE, CHARGE.c.order_line_id == ORDER_LINE.c.id)
-        .join(LINE, LINE.c.subscription_charge_id == CHARGE.c.id)
-        .join(INVOICE, INVOICE.c.id == LINE.c.parent_id)
-        .where(FINAL if until is None else and_(FINAL, INVOICE.c.invoice_date <= until.date()))
-        .group_by(ORDER_LINE.c.parent_id)
-        .subquery()
-    )
+    """By order (won until then), what was invoiced on its lines (until then), tax included, and credited beside it."""
+
+    def summed(line: Any) -> Any:
+        amount = func.sum(line.c.amount_minor + line.c.tax_minor).label("minor")
+        of_order = select(ORDER_LINE.c.parent_id.label("order_id"), amount).group_by(ORDER_LINE.c.parent_id)
+        of_order = of_order.join(CHARGE, CHARGE.c.order_line_id == ORDER_LINE.c.id)
+        return of_order.join(LINE, LINE.c.subscription_charge_id == CHARGE.c.id)
+
+    invoiced = summed(LINE).join(INVOICE, INVOICE.c.id == LINE.c.parent_id).where(FINAL)
+    credited = summed(NOTE_LINE).join(NOTE_LINE, NOTE_LINE.c.invoice_line_id == LINE.c.id)
+    if until is not None:
+        invoiced = invoiced.where(INVOICE.c.invoice_date <= until.date())
+        credited = credited.join(NOTE, NOTE.c.id == NOTE_LINE.c.parent_id).where(NOTE.c.credit_date <= until.date())
+    billed, returned = invoiced.subquery(), credited.subquery()
     active = exists().where(SUBSCRIPTION.c.order_id == ORDER.c.id)
     found = (
-        _side(ORDER.c.id, ORDER.c.currency, func.coalesce(billed.c.minor, 0))
+        _side(ORDER.c.id, ORDER.c.currency, func.coalesce(billed.c.minor, 0), func.coalesce(returned.c.minor, 0))
         .outerjoin(billed, billed.c.order_id == ORDER.c.id)
+        .outerjoin(returned, returned.c.order_id == ORDER.c.id)
         .where(or_(active, ORDER.c.amends.is_not(None)))
     )
     return found if until is None else found.where(ORDER.c.closed_on <= until.date())

@@ -191,6 +191,7 @@ def test_what_sales_sells_becomes_an_order_and_its_progress_a_figure(org: Org) -
         subscription_id=f"SUB-{ident}",
         invoice_numbers=("INV-1",),
         invoiced=order.total,
+        credited=order.total,
         paid=order.total,
     )
     out = book.find("dynamics", "order_progress", "out", "order_progress")

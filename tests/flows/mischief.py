@@ -862,6 +862,7 @@ SEEDS: tuple[Seed, ...] = (
         ),
     ),
     Seed("crm_figure_stale", kept("salesforce", "Opportunity", EVENT, Tieout_Invoiced__c="0.00")),
+    Seed("crm_figure_credited", kept("salesforce", "Opportunity", EVENT, Tieout_Credited__c="1.00")),
     Seed("crm_figure_emptied", kept("salesforce", "Opportunity", EVENT, Tieout_Invoiced__c=None)),
     Seed("crm_figure_missing", gone("salesforce", "Opportunity", EVENT), echo="order_deleted"),
     Seed("crm_not_told", emptied_progress),

@@ -56,6 +56,8 @@ def test_a_refunded_part_of_a_year_ties_out_everywhere(world: Company) -> None:
         booked = work.find(JournalEntry, id=[f"JE-{note.id}", f"DOC-{note.id}", f"JE-{refund.id}"])
     assert moved(booked) == {"1050": "-2558.40", "2200": "158.40", "2400": "2400.00"}
     assert refund.amount == note.total
+    deals = world.running.emulators["salesforce"].shelf.all("Opportunity")
+    assert sorted(str(one["Tieout_Credited__c"]) for one in deals) == ["0.0", "0.0", "0.0", "2558.4"]
     story = explain_id(world.hub, f"JE-{note.id}")
     assert {"credit note line", "invoice line", "opportunity line"} <= _kinds(story)
     ties = {line.tie for line in world.tie_out()[0]}

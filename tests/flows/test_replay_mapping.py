@@ -42,6 +42,7 @@ def stage(database_url: str, tmp_path: Path) -> Iterator[Stage]:
             currency="USD",
             subscription_id=f"SUB-{number}",
             invoiced=amount,
+            credited=Money.zero("USD"),
             paid=Money.of("40.00", "USD"),
         )
         with stage.hub.database.work() as work:

@@ -117,6 +117,7 @@ def progress(**changes: Any) -> OrderProgress:
             "subscription_id": "SUB-1",
             "invoice_numbers": ("INV-1", "INV-2"),
             "invoiced": Money(123456, "USD"),
+            "credited": Money(0, "USD"),
             "paid": Money(0, "USD"),
             **changes,
         }
