@@ -21,6 +21,8 @@ class System:
     role: str  # crm, billing, tax, gateway or erp
     tax_codes: str = ""
     """Of a tax engine: the tax codes of products it taxes, as a pattern."""
+    rate_places: int | None = None
+    """Of a ledger that takes the rate of a document as units of its currency for one of the books': its decimals."""
     domains: tuple[str, ...] = ()
     """Where the vendor lives; credentials go to another host only when the configuration allows it by name."""
 
@@ -40,7 +42,7 @@ SYSTEMS: Mapping[str, System] = {
     "stripe": System("connectors.stripe_gateway", "Stripe", "gateway", domains=("stripe.com",)),
     "netsuite": System("connectors.netsuite", "NetSuite", "erp", domains=("netsuite.com",)),
     "quickbooks": System("connectors.quickbooks", "QuickBooks Online", "erp", domains=("intuit.com",)),
-    "xero": System("connectors.xero", "Xero", "erp", domains=("xero.com",)),
+    "xero": System("connectors.xero", "Xero", "erp", rate_places=6, domains=("xero.com",)),
     "dynamics": System(
         "connectors.dynamics", "Dynamics 365 Sales", "crm", domains=("dynamics.com", "microsoftonline.com")
     ),

@@ -15,6 +15,9 @@ reports of its users (read 2026-11):
 - **Amounts.** A unit amount has 2 decimals, or 4 with ``unitdp=4``, which is always asked; a line has 2. What Xero will
   make of every line is worked out here and compared with our amounts before anything is sent; ``Total``, which Xero
   ignores, is compared with the lines and taken off. A journal must come to zero.
+- **Currencies.** A document is in a currency that the organisation is subscribed to, and states its rate (its currency
+  for one of the base currency) with 6 decimals; what a payment gains or loses Xero books itself. A manual journal is in
+  the base currency: ``CurrencyCode`` in a payload is compared with it and not sent, and is added to what is read.
 - **Lock dates.** PeriodLockDate does not bind a user who is an adviser, and the connecting user may be one, so both
   dates are compared here, beside the vendor's own refusal.
 - **Errors are text** without codes or fields; ``FAULTS`` reads them. A text about an account or an item that is not
@@ -104,7 +107,7 @@ class Ways:
 
     ``only``: the field and the type of those of its documents that are ours; ``alone``: takes one record a call, the
     bare object; ``unitdp``: has unit amounts, and is asked for 4 decimals; ``archived``: shows archived records only
-    when asked.
+    when asked; ``base``: is in the base currency.
     """
 
     paged: bool = False
@@ -112,6 +115,7 @@ class Ways:
     alone: bool = False
     unitdp: bool = False
     archived: bool = False
+    base: bool = False
 
     @property
     def precision(self) -> dict[str, str]:
@@ -127,7 +131,7 @@ WAYS: Mapping[str, Ways] = {
     "credit_note": Ways(paged=True, only=("Type", "ACCRECCREDIT"), unitdp=True),
     "payment": Ways(paged=True, only=("PaymentType", "ACCRECPAYMENT")),
     "refund": Ways(paged=True, only=("PaymentType", "ARCREDITPAYMENT")),
-    "journal_entry": Ways(paged=True),
+    "journal_entry": Ways(paged=True, base=True),
 }
 GONE = frozenset({"DELETED", "VOIDED"})
 #: Fields of payloads that are not sent with the record: a sum to compare with, and what follows by a call of its own.
@@ -163,6 +167,7 @@ class Meaning(StrEnum):
     DUPLICATE = "another record has this name or number"
     NO_ACCOUNT = "the account is not there, or not for this"
     NO_ITEM = "the item is not there"
+    NO_CURRENCY = "the organisation does not use the currency"
     REFUSED = "the record is wrong"
 
 
@@ -171,6 +176,7 @@ FAULTS: Sequence[tuple[str, Meaning]] = (
     (r"lock date", Meaning.LOCKED),
     (r"Account code '(?P<value>[^']*)' (is not a valid code|has been archived)", Meaning.NO_ACCOUNT),
     (r"Item code '(?P<value>[^']*)' (is not valid|could not be found)", Meaning.NO_ITEM),
+    (r"not subscribed to currency (?P<value>\w+)", Meaning.NO_CURRENCY),
     (r"(Invoice|Credit Note) # must be unique", Meaning.DUPLICATE),
     (r"unique (?P<field>Code|Name)\b", Meaning.DUPLICATE),
     (r"contact name .*assigned to another contact", Meaning.DUPLICATE),
@@ -190,7 +196,7 @@ BLAME: Sequence[tuple[str, str]] = (
     (r"\bcontact\b", "Contact"),
     (r"total debits", "JournalLines"),
 )
-BLAMED_FOR = {Meaning.NO_ACCOUNT: "AccountCode", Meaning.NO_ITEM: "ItemCode"}
+BLAMED_FOR = {Meaning.NO_ACCOUNT: "AccountCode", Meaning.NO_ITEM: "ItemCode", Meaning.NO_CURRENCY: "CurrencyCode"}
 #: What a record waits for when its text is about something that is not there.
 WAITS_FOR = {Meaning.NO_ACCOUNT: "ledger_account", Meaning.NO_ITEM: "product"}
 
@@ -260,14 +266,6 @@ class Settings(BaseModel):
         return url.rstrip("/")
 
 
-def _with_debits(resource: str, record: Json) -> Json:
-    """What Xero shows, and of a manual journal also ``TotalDebits``: its signed lines come to zero."""
-    if resource != "journal_entry":
-        return dict(record)
-    amounts = (Decimal(line["LineAmount"]) for line in record.get("JournalLines") or ())
-    return {**record, "TotalDebits": sum((one for one in amounts if one > 0), Decimal(0))}
-
-
 def connect(settings: Settings, world: World) -> Xero:
     return Xero(settings, world)
 
@@ -313,6 +311,7 @@ class Xero(BulkConnector):
         self._slots = threading.BoundedSemaphore(CONCURRENT)
         self._refused: Counter[str] = Counter()
         self._locks: Locks | None = None
+        self._base_currency = ""
         self._left_today: int | None = None
 
     # The verbs
@@ -330,7 +329,7 @@ class Xero(BulkConnector):
             raise Rejected(
                 str(error), system=SYSTEM, record=resource, field=row.id_field, value=vendor_id, code=error.code
             ) from None
-        return _with_debits(resource, record)
+        return self._shown(resource, record)
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """``since``: an instant as ISO text. A voided or deleted record has no payload.
@@ -349,7 +348,7 @@ class Xero(BulkConnector):
         for record in self._listed(resource, where, after):
             at = record.get("UpdatedDateUTC")
             changed_at = datetime.fromisoformat(at) if at else self.world.clock()
-            told = None if record.get("Status") in GONE else _with_debits(resource, record)
+            told = None if record.get("Status") in GONE else self._shown(resource, record)
             yield Change(str(record[row.id_field]), changed_at, told)
 
     def events(self, request: WebhookRequest) -> list[WebhookEvent]:
@@ -418,6 +417,9 @@ class Xero(BulkConnector):
             raise self._wrong(resource, row.key_field, payload[row.key_field], f"is not the record's key {key.value}")
         self._predict(resource, payload)
         given = {name: value for name, value in payload.items() if name not in OURS} | {row.key_field: key.value}
+        if WAYS[resource].base and (currency := given.pop("CurrencyCode", None)) not in (None, self._base()):
+            why = f"is not {self._base()}, the base currency, which manual journals are in"
+            raise self._wrong(resource, "CurrencyCode", currency, why)
         if "SystemAccount" in payload:
             return self._adopted(resource, key, str(payload["SystemAccount"]), known)
         if known and _says(known, given):
@@ -572,6 +574,11 @@ class Xero(BulkConnector):
         dates = (str(held.get(name) or "") for name in ("PeriodLockDate", "EndOfYearLockDate"))
         return Locks(max(dates), self.world.clock().date())
 
+    def _base(self) -> str:
+        """The base currency of the organisation, which never changes."""
+        self._base_currency = self._base_currency or str(self._organisation()["BaseCurrency"])
+        return self._base_currency
+
     def _organisation(self) -> Json:
         return dict(self._read("Organisation", {})["Organisations"][0])
 
@@ -608,6 +615,18 @@ class Xero(BulkConnector):
                 return
             page += 1
 
+    def _shown(self, resource: str, record: Json) -> Json:
+        """What Xero shows; of a payment also its currency, and of a manual journal its currency and ``TotalDebits``,
+        since its signed lines come to zero."""
+        if RESOURCES[resource].path == "Payments":
+            of = record.get("Invoice") or record.get("CreditNote") or {}
+            return {"CurrencyCode": of.get("CurrencyCode") or self._base(), **record}
+        if not WAYS[resource].base:
+            return dict(record)
+        amounts = (Decimal(line["LineAmount"]) for line in record.get("JournalLines") or ())
+        debits = sum((one for one in amounts if one > 0), Decimal(0))
+        return {**record, "TotalDebits": debits, "CurrencyCode": self._base()}
+
     def _balances(self, since: str | None) -> Iterator[Change]:
         sums: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
         accounts: dict[str, Json] = {}
@@ -617,9 +636,8 @@ class Xero(BulkConnector):
                 if code and month >= (since or "")[:7]:
                     accounts[code] = {name: line.get(name) for name in ("AccountID", "AccountCode", "AccountName")}
                     sums[code, month] += Decimal(line["NetAmount"])
-        currency = self._organisation()["BaseCurrency"] if sums else ""
         for (code, month), amount in sorted(sums.items()):
-            payload = {"account": accounts[code], "month": month, "currency": currency, "amount": amount}
+            payload = {"account": accounts[code], "month": month, "currency": self._base(), "amount": amount}
             yield Change(f"{accounts[code]['AccountID']}/{month}", self.world.clock(), payload)
 
     def _journals(self) -> Iterator[Json]:
@@ -714,6 +732,11 @@ class Xero(BulkConnector):
                 self._check_receivables,
                 "Give Accounts Receivable in Xero the code of ours.",
             ),
+            (
+                "currencies",
+                self._check_currencies,
+                "Give Realised Currency Gains in Xero the code of ours.",
+            ),
             ("journals", self._check_journals, "Grant the scope accounting.journals.read."),
             ("calls", self._check_calls, "Wait for tomorrow, or give other users of this app fewer calls."),
         )
@@ -745,6 +768,13 @@ class Xero(BulkConnector):
         accounts = self._listed("ledger_account", {"where": 'SystemAccount=="DEBTORS"'}, {})
         codes = [str(one.get("Code") or "none") for one in accounts]
         return codes not in ([], ["none"]), f"the code of Accounts Receivable is {', '.join(codes) or 'none'}"
+
+    def _check_currencies(self) -> tuple[bool, str]:
+        used = [str(one["Code"]) for one in self._read("Currencies", {})["Currencies"]]
+        accounts = self._listed("ledger_account", {"where": 'SystemAccount=="REALISEDCURRENCYGAIN"'}, {})
+        codes = [str(one.get("Code") or "none") for one in accounts]
+        told = f"{', '.join(used)}; the code of Realised Currency Gains is {', '.join(codes) or 'none'}"
+        return codes not in ([], ["none"]), told
 
     def _check_journals(self) -> tuple[bool, str]:
         journals = self._read("Journals", {"offset": "0"}).get("Journals") or []

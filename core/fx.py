@@ -60,6 +60,19 @@ class Exchange(Noun):
     rate: Annotated[ExactFraction, Field(gt=0)]
     rates: tuple[Id, ...]
 
+    def as_told(self, places: int | None) -> Exchange:
+        """The nearest rate that can be told as units of ``base`` for one of ``quote`` in so many decimals.
+
+        Itself where ``places`` is None; Rejected where there is none.
+        """
+        if places is None:
+            return self
+        told = Fraction(round(1 / self.rate, places))
+        if not told:
+            why = f"one {self.quote} is less of {self.base} than the general ledger can be told in {places} decimals"
+            raise Rejected(why, record=f"{self.base}/{self.quote}", field="rate", value=str(self.rate))
+        return self.model_copy(update={"rate": 1 / told})
+
     def of(self, money: Money, mode: Rounding = Rounding.HALF_UP) -> Money:
         """An amount of ``base`` in ``quote``, rounded once. ValueError for another currency."""
         return round_money(self._exact(money), self.quote, mode)

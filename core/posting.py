@@ -46,16 +46,23 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The rules, the legal entity in whose books a fact stands, its exchange rates, and the gateway that collects."""
+    """The rules, the legal entity in whose books a fact stands, its exchange rates, and the gateway that collects.
+
+    ``rate_places``: the decimals of a general ledger that is told how much of a currency one unit of the books' is. Our
+    books value by what it is told, so that both come to the same.
+    """
 
     rules: PostingRules
     entity: LegalEntity
     rates: Rates = field(default_factory=lambda: Rates(()))
     gateway: str = ""
+    rate_places: int | None = None
 
     def exchange(self, currency: str, on: date) -> Exchange | None:
         """The rate of a currency in that of the books; None where it is the same. Rejected when none is known."""
-        return None if currency == self.entity.currency else self.rates.exchange(currency, self.entity.currency, on)
+        if currency == self.entity.currency:
+            return None
+        return self.rates.exchange(currency, self.entity.currency, on).as_told(self.rate_places)
 
     def book(
         self,

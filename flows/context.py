@@ -107,7 +107,8 @@ class Hub:
         return Rates(work.find(FxRate), self.settings.fx_sources)
 
     def _books(self, entity: LegalEntity, rates: Rates) -> Books:
-        return Books(self.posting, entity, rates, next(iter(self.playing("gateway")), ""))
+        places = next((SYSTEMS[name].rate_places for name in self.playing("erp")), None)
+        return Books(self.posting, entity, rates, next(iter(self.playing("gateway")), ""), places)
 
     def keep_price_book(self) -> None:
         """Keeps the price book beside the usage, so that what it rated can be rated again when it has changed.

@@ -8,13 +8,13 @@ books in ``sandbox.xero_books``. Peculiar to the sandbox:
   ``REFRESH_TOKEN``. Every use gives a new one; the used one stays good for 30 minutes, so that a lost answer locks
   nobody out.
 - ``GET|POST /_sandbox/xero`` shows and changes ``{"period_lock": "2026-09-30" | null, "end_of_year_lock": ...,
-  "lifetime": <seconds an access token lives>, "minute_limit": n, "day_limit": n, "app_minute_limit": n,
-  "concurrent_limit": n, "latency": <seconds a call takes>}``. The limits of a minute and a day are a hundred times
-  Xero's 60 and 5,000 unless set, so that a month of a demo does not take an hour; a change of settings starts their
-  windows anew.
+  "currencies": ["USD", ...] (those that the organisation is subscribed to), "lifetime": <seconds an access token
+  lives>, "minute_limit": n, "day_limit": n, "app_minute_limit": n, "concurrent_limit": n, "latency": <seconds a call
+  takes>}``. The limits of a minute and a day are a hundred times Xero's 60 and 5,000 unless set, so that a month of a
+  demo does not take an hour; a change of settings starts their windows anew.
 - ``DELETE /_sandbox/tokens`` ends all access tokens. ``POST /_sandbox/xero/intent`` sends the registered receiver the
   probe by which Xero asks whether it means to receive, and tells whether its answers would do.
-- Accounts Receivable has the code 1100.
+- Accounts Receivable has the code 1100, and Realised Currency Gains 7000.
 """
 
 from __future__ import annotations
@@ -105,6 +105,7 @@ class Service:
             Route("/connect/token", self.token, methods=["POST"]),
             Route("/connections", self._guarded(self.connections)),
             Route(f"{api}/Organisation", self._guarded(self.organisation)),
+            Route(f"{api}/Currencies", self._guarded(self.currencies), methods=["GET"]),
             Route(f"{api}/Journals", self._guarded(self.journals)),
             Route(f"{api}/TrackingCategories/{{ident}}/Options", self._guarded(self.option), methods=["PUT"]),
             Route(f"{api}/CreditNotes/{{ident}}/Allocations", self._guarded(self.allocations), methods=["PUT"]),
@@ -261,6 +262,9 @@ class Service:
             **{name: day for name, day in locks.items() if day},
         }
         return self._whole("Organisations", [held])
+
+    async def currencies(self, _request: Request) -> Response:
+        return self._whole("Currencies", [{"Code": code} for code in self.books.settings["currencies"]])
 
     async def journals(self, request: Request) -> Response:
         offset = request.query_params.get("offset", "0")

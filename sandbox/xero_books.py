@@ -1,7 +1,7 @@
 """The books of the emulated Xero organisation: what is kept, the rules a write must keep to, and its journals.
 
-Everything that is posted makes a journal in the feed, which is never changed: a change reverses what was posted and
-posts anew.
+Everything that is posted makes a journal in the feed, in the base currency, which is never changed: a change reverses
+what was posted and posts anew.
 
 ================  ========================================  =============================================
 posted            debit                                     credit
@@ -13,8 +13,13 @@ refund            Accounts Receivable                       the account it comes
 manual journal    lines of a positive amount                lines of a negative one
 ================  ========================================  =============================================
 
+An amount in another currency is its quotient by ``CurrencyRate``, which has 6 decimals. Payments and refunds post to
+Accounts Receivable at the rate of what they pay, and what the rates differ by to Realised Currency Gains; so do
+allocations of credit notes. Nothing is posted of gains that are not realised: Xero works them out in its reports.
+
 Assumed, for want of a published word: the sentences about lengths, missing parts and payment accounts; that Xero's own
-accounts cannot be written; that PUT of a contact with a number in use is refused.
+accounts cannot be written; that PUT of a contact with a number in use is refused; that amounts are converted each, and
+the last one takes what is left of the total; that a document without CurrencyRate is taken one to one.
 """
 
 from __future__ import annotations
@@ -30,11 +35,12 @@ from sandbox.xero_schema import Invalid, too_long
 
 SPACE = UUID("6f1c7b0a-6a52-4d0e-9c1b-5a0f6c3f9d21")
 BASE_CURRENCY = "USD"
-CENT, QUANTITY = Decimal("0.01"), Decimal("0.0001")
+CENT, QUANTITY, RATE = Decimal("0.01"), Decimal("0.0001"), Decimal("0.000001")
 #: Settings of the organisation and of the sandbox, as ``/_sandbox/xero`` shows and takes them.
 DEFAULTS: Json = {
     "period_lock": None,
     "end_of_year_lock": None,
+    "currencies": [BASE_CURRENCY],
     "lifetime": 1800,
     "minute_limit": 6000,
     "day_limit": 500_000,
@@ -50,6 +56,9 @@ OWN_ACCOUNTS = (
     ("860", "Rounding", "EXPENSE", "ROUNDING"),
     ("960", "Retained Earnings", "EQUITY", "RETAINEDEARNINGS"),
     ("1100", "Accounts Receivable", "CURRENT", "DEBTORS"),
+    ("497", "Bank Revaluations", "EXPENSE", "BANKCURRENCYGAIN"),
+    ("498", "Unrealised Currency Gains", "EXPENSE", "UNREALISEDCURRENCYGAIN"),
+    ("7000", "Realised Currency Gains", "EXPENSE", "REALISEDCURRENCYGAIN"),
 )
 CLASSES = {
     **dict.fromkeys(("BANK", "CURRENT", "FIXED", "INVENTORY", "NONCURRENT", "PREPAYMENT"), "ASSET"),
@@ -79,6 +88,14 @@ Posting = tuple[str, Decimal, str]
 
 def cents(amount: Decimal) -> Decimal:
     return Decimal(amount).quantize(CENT, ROUND_HALF_UP)
+
+
+def in_base(document: Json, amounts: Sequence[Decimal]) -> list[Decimal]:
+    """Amounts of a document or payment in the base currency."""
+    rate = Decimal(document["CurrencyRate"])
+    each = [cents(amount / rate) for amount in amounts]
+    rest = cents(sum(amounts, Decimal(0)) / rate) - sum(each, Decimal(0))
+    return [*each[:-1], each[-1] + rest] if each else []
 
 
 class Books:
@@ -188,6 +205,17 @@ class Books:
                 shown = date.fromisoformat(through).strftime("%d-%b-%Y")
                 raise Invalid(f"The document date cannot be before the {text}, currently set at {shown}")
 
+    def _subscribed(self, currency: str) -> None:
+        if currency not in self.settings["currencies"]:
+            raise Invalid(f"Organisation is not subscribed to currency {currency}")
+
+    def _rate(self, given: Json, currency: str) -> Decimal:
+        """The rate that a document or payment in a currency states: units of it for one of the base currency."""
+        rate = Decimal(given.get("CurrencyRate") or 1).quantize(RATE, ROUND_HALF_UP)
+        if rate <= 0:
+            raise Invalid("Currency rate must be greater than zero")
+        return rate if currency != BASE_CURRENCY else Decimal(1)
+
     def _today(self) -> str:
         return self.shelf.now().date().isoformat()
 
@@ -233,6 +261,7 @@ class Books:
         before, at, after = record.get("EmailAddress", "a@b.c").rpartition("@")
         if record.get("EmailAddress") and not (before and at and "." in after):
             raise Invalid("Email address must be valid.")
+        self._subscribed(record.get("DefaultCurrency", BASE_CURRENCY))
         addresses = {one.get("AddressType", "POBOX"): one for one in record.get("Addresses", [])}
         record["Addresses"] = [addresses.get(kind, {"AddressType": kind}) for kind in ("STREET", "POBOX")]
         record.setdefault("ContactStatus", "ACTIVE")
@@ -246,8 +275,12 @@ class Books:
             raise Invalid(*(f"Account {name} must be specified" for name in missing))
         if not record.get("Code") and record["Type"] != "BANK":
             raise Invalid("Account Code must be specified")
-        if record["Type"] == "BANK" and not record.get("BankAccountNumber"):
-            raise Invalid("Bank account number must be specified")
+        if record["Type"] == "BANK":
+            if not record.get("BankAccountNumber"):
+                raise Invalid("Bank account number must be specified")
+            self._subscribed(record.setdefault("CurrencyCode", BASE_CURRENCY))
+        else:
+            record.pop("CurrencyCode", None)
         for name in ("Code", "Name"):
             others = self.by_key("Account", record.get(name, ""), name)
             if record.get(name) and any(one["AccountID"] != record.get("AccountID") for one in others):
@@ -312,9 +345,9 @@ class Books:
         record[number] = record.get(number) or f"{kind}-{self.shelf.next(kind):04d}"
         if record["Type"] in ("ACCREC", "ACCRECCREDIT"):
             self._unique(name, record, f"{'Invoice' if name == 'Invoice' else 'Credit Note'} # must be unique.")
-        record = {"LineAmountTypes": "Exclusive", "CurrencyCode": BASE_CURRENCY, "CurrencyRate": Decimal(1), **record}
-        if record["CurrencyCode"] != BASE_CURRENCY:
-            raise Invalid(f"Organisation is not subscribed to currency {record['CurrencyCode']}")
+        record = {"LineAmountTypes": "Exclusive", "CurrencyCode": BASE_CURRENCY, **record}
+        self._subscribed(record["CurrencyCode"])
+        record["CurrencyRate"] = self._rate(record, record["CurrencyCode"])
         if known is None or record["LineItems"] is not known["LineItems"]:
             record["LineItems"] = [self._line(record, line, decimals) for line in record.get("LineItems", [])]
         if record["Status"] == "AUTHORISED" and not record["LineItems"]:
@@ -403,15 +436,20 @@ class Books:
         """What a document of Accounts Receivable posts; a bill is turned round."""
         sign = 1 if document["Type"] in ("ACCREC", "ACCPAYCREDIT") else -1
         control = self._system("DEBTORS" if document["Type"].startswith("ACCREC") else "CREDITORS")
-        yield control, sign * document["Total"], ""
+        sides = []
         for line in document["LineItems"]:
             net = line["LineAmount"] - (line["TaxAmount"] if document["LineAmountTypes"] == "Inclusive" else 0)
-            yield line["AccountCode"], -sign * net, line["Description"]
+            sides.append((line["AccountCode"], net, line["Description"]))
         if document["TotalTax"]:
-            yield self._system("GST"), -sign * document["TotalTax"], "Sales tax"
+            sides.append((self._system("GST"), document["TotalTax"], "Sales tax"))
+        worth = in_base(document, [amount for _, amount, _ in sides])
+        yield control, sign * sum(worth, Decimal(0)), ""
+        for (code, _, text), amount in zip(sides, worth, strict=True):
+            yield code, -sign * amount, text
 
     def allocate(self, note: Json, given: Json) -> Json:
-        """Applies a part of a credit note to an invoice. Nothing is posted: both are in Accounts Receivable."""
+        """Applies a part of a credit note to an invoice: both are in Accounts Receivable, so that only what their rates
+        differ by is posted."""
         invoice = self.get("Invoice", given.get("Invoice", {}).get("InvoiceID", ""))
         amount = given.get("Amount", Decimal(0))
         if invoice is None or invoice["Status"] != "AUTHORISED" or note["Status"] != "AUTHORISED":
@@ -420,6 +458,8 @@ class Books:
             raise Invalid("An allocation needs an Amount above zero and a Date")
         if amount > note["RemainingCredit"] or amount > invoice["AmountDue"]:
             raise Invalid("Allocation amount exceeds the amount outstanding on this document")
+        if note["CurrencyCode"] != invoice["CurrencyCode"]:
+            raise Invalid("Allocations can only be made between documents in the same currency")
         self._unlocked(given["Date"])
         ident = str(uuid5(SPACE, f"allocation/{self.shelf.next('allocation')}"))
         to = {name: invoice[name] for name in ("InvoiceID", "InvoiceNumber")}
@@ -429,8 +469,11 @@ class Books:
         note |= {"RemainingCredit": left, "Allocations": allocations, "Status": "AUTHORISED" if left else "PAID"}
         invoice |= {"AmountDue": due, "AmountCredited": invoice["AmountCredited"] + amount}
         invoice |= {"Status": "AUTHORISED"} if due else {"Status": "PAID", "FullyPaidOnDate": given["Date"]}
-        self._keep("CreditNote", note)
+        note = self._keep("CreditNote", note)
         self._keep("Invoice", invoice)
+        if gain := in_base(note, [amount])[0] - in_base(invoice, [amount])[0]:
+            sides = [(self._system("DEBTORS"), gain, ""), (self._system("REALISEDCURRENCYGAIN"), -gain, "")]
+            self._journal("CreditNote", note, given["Date"], sides)
         return allocation
 
     def payment(self, record: Json, known: Json | None, _decimals: int) -> Json:
@@ -453,11 +496,16 @@ class Books:
             "Amount": cents(amount),
             "Status": "AUTHORISED",
             "PaymentType": PAYMENT_TYPES[name],
-            "CurrencyRate": Decimal(1),
+            "CurrencyRate": self._rate(record, document["CurrencyCode"]),
             "IsReconciled": record.get("IsReconciled", False),
         }
-        came_in = amount if name == "Invoice" else -amount
-        sides = [(account["Code"], came_in, ""), (self._system("DEBTORS"), -came_in, "")]
+        if account.get("CurrencyCode", BASE_CURRENCY) not in (BASE_CURRENCY, document["CurrencyCode"]):
+            raise Invalid("The account is in another currency than the document and the organisation")
+        sign = 1 if name == "Invoice" else -1
+        (moved,), (owed,) = in_base(record, [sign * amount]), in_base(document, [sign * amount])
+        sides = [(account["Code"], moved, ""), (self._system("DEBTORS"), -owed, "")]
+        if gain := moved - owed:
+            sides.append((self._system("REALISEDCURRENCYGAIN"), -gain, ""))
         kept = self._post("Payment", record, sides)
         self._settle(name, document, kept, amount)
         return kept

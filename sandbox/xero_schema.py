@@ -75,6 +75,7 @@ OBJECTS: dict[str, dict[str, str]] = {
         "Status": "enum:ACTIVE|ARCHIVED|DELETED",
         "Description": "text:4000",
         "BankAccountNumber": "text",
+        "CurrencyCode": "text:3",
         "TaxType": "text",
         "EnablePaymentsToAccount": "bool",
     },

@@ -196,10 +196,16 @@ def xero(url: str, folder: Path) -> None:
     put(ledger, "account", "A-0008", {"Name": "Renamed"})
     with pytest.raises(Rejected):
         put(ledger, "ledger_account", "4011", {"Name": "Renamed", "Type": "REVENUE"})
+    test_xero.configure(url, currencies=["USD", "EUR"])
+    euros = {"CurrencyCode": "EUR", "CurrencyRate": Decimal("0.952381")}
+    sent = put(ledger, "invoice", "INV-EUR", test_xero.invoice("1.00", **euros))
+    paid = {**test_xero.payment(sent.vendor_id, "1.00"), "CurrencyRate": Decimal("0.909091")}
+    put(ledger, "payment", "PAY-EUR", paid)
     for resource in ledger.resources:
         for change in ledger.changes(resource, "2026-10" if resource == "gl_balance" else _just_now()):
             if resource != "gl_balance":
                 ledger.get(resource, change.vendor_id)
+    ledger.check()
     ledger.close()
 
 

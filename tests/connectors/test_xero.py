@@ -441,6 +441,31 @@ def test_a_sentence_of_xero_is_read_for_what_it_means(text: str, meaning: Meanin
     assert (refusal.meaning, refusal.field) == (meaning, field)
 
 
+def test_a_currency_that_the_organisation_does_not_use_is_refused_by_field(books: Xero, url: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        put(books, "invoice", "INV-1", invoice(CurrencyCode="EUR", CurrencyRate=Decimal("0.952381")))
+    assert (refused.value.field, refused.value.value) == ("CurrencyCode", "EUR")
+    configure(url, currencies=["USD", "EUR"])
+    sent = put(books, "invoice", "INV-1", invoice(CurrencyCode="EUR", CurrencyRate=Decimal("0.952381")))
+    paid = put(books, "payment", "PAY-1", {**payment(sent.vendor_id), "CurrencyRate": Decimal("0.909091")})
+    assert books.get("payment", paid.vendor_id)["CurrencyCode"] == "EUR"
+
+
+def test_a_manual_journal_is_in_the_currency_of_the_organisation_or_not_sent(books: Xero, url: str) -> None:
+    with pytest.raises(Rejected, match="is not USD, the base currency") as refused:
+        put(books, "journal_entry", "JE-1", journal(CurrencyCode="EUR"))
+    assert (refused.value.field, refused.value.value, "manual_journal" in objects(url)) == (
+        "CurrencyCode",
+        "EUR",
+        False,
+    )
+    sent = put(books, "journal_entry", "JE-1", journal(CurrencyCode="USD"))
+    assert "CurrencyCode" not in kept(url, "manual_journal")[0]
+    shown = books.get("journal_entry", sent.vendor_id)
+    assert (shown["CurrencyCode"], shown["TotalDebits"]) == ("USD", Decimal("100.10"))
+    assert not put(books, "journal_entry", "JE-1", journal(CurrencyCode="USD")).created
+
+
 def test_a_name_that_another_customer_has_is_refused_by_field(books: Xero, url: str) -> None:
     with pytest.raises(Rejected) as refused:
         put(books, "account", "A-0002", {"Name": "customer 1"})
@@ -543,7 +568,7 @@ def test_the_doctor_tells_when_the_calls_of_the_day_run_out(xero: Xero, url: str
     assert [one for one in xero.check() if not one.ok] == []
     configure(url, day_limit=100)
     (finding,) = [one for one in xero.check() if not one.ok]
-    assert (finding.check, finding.detail) == ("xero: calls", "95 calls are left today")
+    assert (finding.check, finding.detail) == ("xero: calls", "93 calls are left today")
 
 
 # Reading
@@ -793,7 +818,7 @@ def test_a_whole_month_ties_out_with_xero_as_the_ledger(tmp_path: Path) -> None:
         with company.hub.database.reading() as work:
             assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
         counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "xero"}
-    expected = {"account": 30, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
+    expected = {"account": 32, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
     assert {kind: counts[kind] for kind in expected} == expected
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
@@ -65,6 +65,22 @@ def test_two_sources_of_a_pair_need_an_order_of_preference() -> None:
 def test_what_was_recorded_later_is_not_seen() -> None:
     rates = [rate("EUR", "USD", "1.10"), rate("EUR", "USD", "1.2", date(2026, 10, 31), known=NOW + timedelta(days=9))]
     assert Rates(rates, known_at=NOW).exchange("EUR", "USD", date(2026, 10, 31)).rate == Fraction("1.10")
+
+
+@given(st.integers(1, 10**10), st.decimals("0.0001", "9999", places=6))
+def test_a_rate_that_is_told_in_six_decimals_values_as_the_one_that_hears_it(minor: int, worth: Decimal) -> None:
+    """A ledger divides an amount by the rate that it is told, and rounds half up."""
+    told = Rates([rate("EUR", "USD", str(worth))]).exchange("EUR", "USD", DAY).as_told(6)
+    heard = Decimal(round(1 / told.rate * 10**6)).scaleb(-6)
+    money = Money(minor, "EUR")
+    assert told.of(money).amount == (money.amount / heard).quantize(Decimal("0.01"), ROUND_HALF_UP)
+
+
+def test_a_rate_too_small_to_be_told_is_refused() -> None:
+    exchange = Rates([rate("BHD", "USD", "9000000")]).exchange("BHD", "USD", DAY)
+    assert exchange.as_told(None) == exchange
+    with pytest.raises(Rejected, match="one USD is less of BHD than the general ledger can be told in 6 decimals"):
+        exchange.as_told(6)
 
 
 @given(st.lists(st.integers(-(10**12), 10**12), max_size=20), st.decimals("0.000001", "99999", places=6))

@@ -246,6 +246,8 @@ def test_what_is_not_there_is_not_found(client: Client) -> None:
         ("Invoices", sale(line(Quantity=1, UnitAmount=-1)), "The invoice total must not be negative"),
         ("Invoices", sale(line(Quantity=3, UnitAmount=1, LineAmount=1)), "The line total 1.00 does not match the exp"),
         ("Invoices", sale(CurrencyCode="EUR"), "Organisation is not subscribed to currency EUR"),
+        ("Contacts", {"Name": "B", "DefaultCurrency": "EUR"}, "Organisation is not subscribed to currency EUR"),
+        ("Invoices", sale(CurrencyRate=-1), "Currency rate must be greater than zero"),
         ("ManualJournals", entry(5, -4), "The total debits (5.00) must equal total credits (4.00)"),
         ("ManualJournals", entry(5, -5, Narration=""), "Narration must be specified"),
         ("ManualJournals", entry(5), "The manual journal must have at least two lines"),
@@ -316,6 +318,55 @@ def test_a_payment_settles_its_invoice_and_its_deletion_opens_it_again(client: C
     client.send("POST", f"Payments/{paid[1]['PaymentID']}", {"Status": "DELETED"})
     held = client.get(f"Invoices/{ident}").json()["Invoices"][0]
     assert (held["Status"], held["AmountDue"], len(held["Payments"])) == ("AUTHORISED", 6, 1)
+
+
+def posted(client: Client) -> dict[str, Decimal]:
+    """What the feed comes to by account, accounts at zero left out."""
+    sums: dict[str, Decimal] = {}
+    for journal in json.loads(client.get("Journals").text, parse_float=Decimal)["Journals"]:
+        for one in journal["JournalLines"]:
+            sums[one["AccountCode"]] = sums.get(one["AccountCode"], Decimal(0)) + one["NetAmount"]
+    return {code: amount for code, amount in sums.items() if amount}
+
+
+EUROS = {"CurrencyCode": "EUR", "CurrencyRate": 0.9523809}
+
+
+def test_a_payment_at_another_rate_realises_a_gain_in_the_base_currency(client: Client) -> None:
+    """72.00 euros at 0.952381 a dollar are 75.60 dollars; paid at 0.909091 they bring 79.20, and 3.60 are won."""
+    client.configure(currencies=["USD", "EUR"])
+    assert client.get("Currencies").json()["Currencies"] == [{"Code": "USD"}, {"Code": "EUR"}]
+    owed = client.put("Invoices", sale(line(Quantity=1, UnitAmount=72), **EUROS))
+    assert (owed["Total"], owed["CurrencyRate"]) == (72, 0.952381)
+    assert posted(client) == {"1100": Decimal("75.60"), "200": Decimal("-75.60")}
+    told = {"Invoice": {"InvoiceID": owed["InvoiceID"]}, "Account": {"Code": "210"}, "Amount": 72}
+    paid = client.put("Payments", {**told, "Date": "2026-11-01", "CurrencyRate": 0.909091})
+    won = {"200": Decimal("-75.60"), "210": Decimal("79.20"), "7000": Decimal("-3.60")}
+    assert posted(client) == won
+    client.send("POST", f"Payments/{paid['PaymentID']}", {"Status": "DELETED"})
+    assert posted(client) == {"1100": Decimal("75.60"), "200": Decimal("-75.60")}
+
+
+def test_a_credit_note_that_is_allocated_at_another_rate_realises_a_gain(client: Client) -> None:
+    client.configure(currencies=["USD", "EUR"])
+    owed = client.put("Invoices", sale(line(Quantity=1, UnitAmount=72), **EUROS))
+    note = sale(line(Quantity=1, UnitAmount=72), **EUROS, Type="ACCRECCREDIT")
+    given = client.put("CreditNotes", {**note, "CurrencyRate": 0.909091})
+    told = {"Invoice": {"InvoiceID": owed["InvoiceID"]}, "Amount": 72, "Date": "2026-11-01"}
+    answer = client.send("PUT", f"CreditNotes/{given['CreditNoteID']}/Allocations", {"Allocations": [told]})
+    assert answer.status_code == 200, answer.text
+    assert posted(client) == {"200": Decimal("3.60"), "7000": Decimal("-3.60")}
+
+
+def test_an_account_in_a_third_currency_takes_no_payment(client: Client) -> None:
+    client.configure(currencies=["USD", "EUR", "GBP"])
+    bank = {"Type": "BANK", "BankAccountNumber": "1", "Code": "091", "Name": "Pounds", "CurrencyCode": "GBP"}
+    assert client.put("Accounts", bank)["CurrencyCode"] == "GBP"
+    owed = client.put("Invoices", sale(**EUROS))
+    told = {"Invoice": {"InvoiceID": owed["InvoiceID"]}, "Account": {"Code": "091"}, "Amount": 1}
+    assert sentences(client.send("PUT", "Payments", told)) == [
+        "The account is in another currency than the document and the organisation"
+    ]
 
 
 def test_every_journal_of_the_feed_comes_to_zero_and_none_is_changed(client: Client) -> None:
