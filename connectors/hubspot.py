@@ -9,7 +9,8 @@ Vendor facts: CRM API references, usage guidelines, error handling and request v
 - All values are text, numbers too; a property without a value is null, and empty text clears it.
 - Search lags behind writes by seconds and ends at 10,000 results. It is asked for ids alone, each page from the last id
   of the page before, and only for what changed since a moment; records are then read by id from the store itself.
-- The resource ``order`` is ours: a won deal with its company, the sites (child companies), contacts and line items.
+- The resource ``order`` is ours: a won deal with its company, the sites (child companies), contacts and line items, and
+  the quote that says the same.
 - A webhook is signed over the URL that HubSpot was given, so that URL is a setting and not taken from the request.
 """
 
@@ -22,7 +23,7 @@ import json
 import re
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -105,7 +106,11 @@ OF_ORDERS: Mapping[str, tuple[str, FieldKind]] = {
     "Sites": ("companies", FieldKind.LIST),
     "Contacts": ("contacts", FieldKind.LIST),
     "LineItems": ("line_items", FieldKind.LIST),
+    "Quote": ("quotes", FieldKind.OBJECT),
 }
+#: States of a quote that a buyer has seen (quotes API reference), and what its lines say as the deal's own copies do.
+PUBLISHED = frozenset({"APPROVED", "APPROVAL_NOT_NEEDED"})
+COPIED = ("hs_sku", "name", "quantity", "price", "discount", "hs_discount_percentage", "tieout_site_code")
 #: Types of properties (properties API reference, read 2026-11). Every value crosses the wire as text.
 TYPES: Mapping[str, FieldKind] = {
     "string": FieldKind.TEXT,
@@ -391,7 +396,9 @@ class HubSpotConnector(BulkConnector):
         self._known.clear()
         if resource != "order":
             return self._described(row.path)
-        return {name: DescribedField(kind, fields=self._described(there)) for name, (there, kind) in OF_ORDERS.items()}
+        of = {name: DescribedField(kind, fields=self._described(there)) for name, (there, kind) in OF_ORDERS.items()}
+        line = DescribedField(FieldKind.OBJECT, fields=of["LineItems"].fields)
+        return of | {"LineItems": replace(of["LineItems"], fields={**line.fields, "QuoteLine": line})}
 
     def _described(self, kind: str) -> dict[str, DescribedField]:
         return {name: _described(about) for name, about in self._properties(kind).items()}
@@ -443,7 +450,7 @@ class HubSpotConnector(BulkConnector):
         return found
 
     def _orders(self, idents: Iterable[str]) -> dict[str, Payload]:
-        """Orders by deal id: at most nine calls for up to 100 of them; a missing one is left out."""
+        """Orders by deal id: at most twelve calls for up to 100 of them; a missing one is left out."""
         deals = self._read("deals", idents)
         lines_of = self._links("deals", deals, "line_items")
         company_of = {deal: _customer(held) for deal, held in self._links("deals", deals, "companies").items()}
@@ -453,6 +460,8 @@ class HubSpotConnector(BulkConnector):
         companies = self._read("companies", [*customers, *(other for held in family.values() for other in held)])
         contacts = self._read("contacts", [other for held in people.values() for other in held])
         lines = self._read("line_items", [line for held in lines_of.values() for line in held])
+        sold = {ident: [lines[one] for one in _in_order(lines_of[ident]) if one in lines] for ident in deals}
+        quotes = self._quotes(sold)
 
         def relatives(company: str | None, role: int) -> list[Json]:
             held = family.get(company or "", {})
@@ -467,10 +476,31 @@ class HubSpotConnector(BulkConnector):
                 "Contacts": [
                     contacts[one] for one in _in_order(people.get(company_of[ident] or "", {})) if one in contacts
                 ],
-                "LineItems": [lines[one] for one in _in_order(lines_of[ident]) if one in lines],
+                **quotes[ident],
             }
             for ident, deal in deals.items()
         }
+
+    def _quotes(self, lines_of: Mapping[str, Sequence[Json]]) -> dict[str, Json]:
+        """By deal: its lines, each with the line of the quote that it says the same as, and that quote.
+
+        HubSpot says neither which quote a deal was won by, nor which line is a copy of which: a line item belongs to
+        one object (line items API guide). So it is the newest published quote that has such a line for each.
+        """
+        of_deals = self._links("deals", lines_of, "quotes")
+        quotes = self._read("quotes", [quote for held in of_deals.values() for quote in held])
+        published = [ident for ident, quote in quotes.items() if quote.get("hs_status") in PUBLISHED]
+        of_quotes = self._links("quotes", published, "line_items")
+        quoted = self._read("line_items", [line for held in of_quotes.values() for line in held])
+        found: dict[str, Json] = {}
+        for deal, lines in lines_of.items():
+            found[deal] = {"LineItems": [{**line, "QuoteLine": None} for line in lines], "Quote": None}
+            for ident in _in_order(one for one in of_deals[deal] if one in of_quotes):
+                copies = _copies(lines, [quoted[one] for one in _in_order(of_quotes[ident]) if one in quoted])
+                if copies:
+                    told = [{**line, "QuoteLine": copy} for line, copy in zip(lines, copies, strict=True)]
+                    found[deal] = {"LineItems": told, "Quote": quotes[ident]}
+        return found
 
     def changes(self, resource: str, since: str | None) -> Iterator[Change]:
         """Records in the order of their ids. ``since``: an ISO 8601 instant, inclusive; None: all there are.
@@ -734,6 +764,19 @@ def _customer(companies: Mapping[str, set[int]]) -> str | None:
 
 def _in_order(idents: Iterable[str]) -> list[str]:
     return sorted(idents, key=int)
+
+
+def _copies(lines: Sequence[Json], quoted: Sequence[Json]) -> list[Json]:
+    """For each line of a deal one of a quote that says the same; empty where one has none."""
+    left, found = list(quoted), list[Json]()
+    for line in lines:
+        said = [line.get(name) for name in COPIED]
+        copy = next((one for one in left if [one.get(name) for name in COPIED] == said), None)
+        if copy is None:
+            return []
+        left.remove(copy)
+        found.append(copy)
+    return found
 
 
 def _nothing(resource: str, ident: str) -> Rejected:

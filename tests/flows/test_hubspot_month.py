@@ -14,18 +14,23 @@ from app.demo.company import Customer, Place
 from core.catalog import PriceBook
 from sandbox.hubspot import ACCESS_TOKEN
 from tests.connectors import contract_hubspot
+from tests.flows.test_month_with_dynamics import assert_every_amount_leads_to_its_quote
 from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("hubspot")]
 
 #: Types of associations, from a new record to its parent.
-CUSTOMER_OF_DEAL, DEAL_OF_LINE, PARENT_OF_SITE, COMPANY_OF_CONTACT = 5, 20, 14, 1
+CUSTOMER_OF_DEAL, DEAL_OF_LINE, PARENT_OF_SITE, COMPANY_OF_CONTACT, DEAL_OF_QUOTE, QUOTE_OF_LINE = 5, 20, 14, 1, 64, 68
 
 
 class SalesPerson:
-    """Enters customers, sites, products and deals as any client of HubSpot would, and wins the deals."""
+    """Enters customers, sites, products, deals and quotes as any client of HubSpot would, and wins the deals.
+
+    ``quotes``: the lines of each quote that won a deal.
+    """
 
     def __init__(self, url: str) -> None:
+        self.quotes: dict[str, set[str]] = {}
         self._http = httpx.Client(base_url=url, headers={"Authorization": f"Bearer {ACCESS_TOKEN}"})
 
     def close(self) -> None:
@@ -69,6 +74,8 @@ class SalesPerson:
                     "tieout_term_months": "12",
                 }
                 ident = self._make("deals", sold, company, CUSTOMER_OF_DEAL)
+                self._quote(ident, "REJECTED")
+                quote = self._quote(ident, "APPROVAL_NOT_NEEDED")
                 for line in deal.lines:
                     bought = {
                         "hs_product_id": products[line.charge_code],
@@ -78,8 +85,16 @@ class SalesPerson:
                         "hs_recurring_billing_start_date": line.starts,
                     }
                     self._make("line_items", bought, ident, DEAL_OF_LINE)
+                    self.quotes[quote].add(self._make("line_items", bought, quote, QUOTE_OF_LINE))
                 won = {"properties": {"dealstage": "closedwon"}}
                 self._http.patch(f"/crm/v3/objects/deals/{ident}", json=won).raise_for_status()
+
+    def _quote(self, deal: str, status: str) -> str:
+        about = {"hs_title": "Offer", "hs_expiration_date": "2026-12-31", "hs_status": status}
+        ident = self._make("quotes", about, deal, DEAL_OF_QUOTE)
+        if status == "APPROVAL_NOT_NEEDED":
+            self.quotes[ident] = set()
+        return ident
 
 
 def _address(place: Place) -> dict[str, Any]:
@@ -99,13 +114,17 @@ def stack(tmp_path: Path) -> Iterator[Company]:
     with company(tmp_path, settings) as entered:
         sales = SalesPerson(entered.running.urls["hubspot"])
         sales.sell(CUSTOMERS, entered.hub.price_book)
+        entered.quotes = sales.quotes  # type: ignore[attr-defined]
         sales.close()
         entered.bring("bridge.2026-10.csv", USAGE)
         yield entered
 
 
 def test_a_month_ties_out_with_hubspot_as_the_crm(stack: Company) -> None:
-    """The same three customers, the same invoices, no difference anywhere, and each deal told how far it has come."""
+    """The same three customers, the same invoices, no difference anywhere, and each deal told how far it has come.
+
+    And every amount leads to a line of the published quote, which HubSpot itself does not link to the deal's own copy.
+    """
     stack.month()
     lines, breaks = stack.tie_out()
     assert breaks == []
@@ -119,6 +138,7 @@ def test_a_month_ties_out_with_hubspot_as_the_crm(stack: Company) -> None:
     assert [deal["properties"]["tieout_status"] for deal in deals] == ["paid"] * 4
     shown = {deal["properties"]["dealname"]: deal["properties"]["tieout_invoiced"] for deal in deals}
     assert shown["A-0003 conferencing"] == "72.00"
+    assert_every_amount_leads_to_its_quote(stack, stack.quotes)  # type: ignore[attr-defined]
 
 
 def test_a_lost_reply_and_a_limit_in_the_month_leave_nothing_behind(stack: Company) -> None:
