@@ -171,9 +171,10 @@ class Movements:
                 key = entry.entity, month, line.ledger_account, entry.event, line.detail, entry.currency
                 if (sums := self._sums.get(key)) is None:
                     sums = self._sums[key] = [0, 0, 0, 0]
-                side = 0 if line.debit is not None else 1
-                sums[side] += abs(line.amount.minor)
-                sums[side + 2] += abs(line.functional_amount.minor)
+                side, money = (0, line.debit) if line.debit is not None else (1, line.credit)
+                assert money is not None  # a line has one side
+                sums[side] += money.minor
+                sums[side + 2] += (money if line.functional is None else line.functional).minor
 
     def booked(self) -> tuple[Booked, ...]:
         """In a fixed order."""

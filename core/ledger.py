@@ -113,8 +113,8 @@ class JournalLine(Noun):
 
     @model_validator(mode="after")
     def _one_side(self) -> Self:
-        side = self.debit or self.credit
-        if (self.debit is None) == (self.credit is None) or side is None or side.minor <= 0:
+        side = self.debit if self.credit is None else self.credit if self.debit is None else None
+        if side is None or side.minor <= 0:
             raise TieBroken("a journal line has one positive side", subject=self.id, left=self.debit, right=self.credit)
         if self.functional is not None and self.functional.minor < 0:
             raise TieBroken(

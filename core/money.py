@@ -160,7 +160,16 @@ class Money:
                 return cls.of(Decimal(value["amount"]), value["currency"])
             raise ValueError('money is {"amount": "<text>", "currency": "<ISO 4217>"}')
 
-        return itself_or(cls, parse, lambda money: {"amount": str(money.amount), "currency": money.currency})
+        return itself_or(cls, parse, lambda one: {"amount": plain(one.minor, one.currency), "currency": one.currency})
+
+
+def plain(minor: int, currency: str) -> str:
+    """Minor units as text in major units, with exactly the decimals of the currency: ``-12.30``."""
+    places = exponent(currency)
+    if not places:
+        return str(minor)
+    digits = str(abs(minor)).zfill(places + 1)
+    return f"{'-' if minor < 0 else ''}{digits[:-places]}.{digits[-places:]}"
 
 
 def round_money(exact: Exact, currency: str, mode: Rounding = Rounding.HALF_UP) -> Money:

@@ -28,13 +28,14 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,9 @@ from core.subledgers import BY_CONTRACT
 
 MANIFEST = "manifest.json"
 SEAL = "manifest.sha256"
+
+#: Rows that are written at a time.
+PAGE = 250
 
 #: What makes a spreadsheet take text for a formula: how it begins.
 FORMULA = frozenset("=+-@\t\r")
@@ -70,13 +74,19 @@ def _cell(value: Cell) -> str:
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
+def _cells(column: Sequence[Cell]) -> Sequence[Cell]:
+    """A column as it is written; most are as they are, and tell one thing again and again."""
+    harmless = all(one is None or (type(one) is str and one[:1] not in FORMULA) for one in set(column))
+    return column if harmless else list(map(_cell, column))
+
+
 def write_table(folder: Path, table: Table) -> None:
     with (folder / table.name).open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table.columns)
-        writer.writerows(
-            [one if type(one) is str and one[:1] not in FORMULA else _cell(one) for one in row] for row in table.rows
-        )
+        rows = iter(table.rows)
+        while page := list(islice(rows, PAGE)):
+            writer.writerows(zip(*map(_cells, zip(*page, strict=True)), strict=True))
 
 
 def write_lines(folder: Path, name: str, items: Iterable[Mapping[str, Any]]) -> None:
@@ -166,25 +176,33 @@ def _files(folder: Path, expected: str | None) -> Iterator[Flaw]:
 # Reading back
 
 
-def read_columns(folder: Path, name: str, *columns: str) -> Iterator[tuple[str, ...]]:
-    """Those columns of a table, row by row."""
+def _rows(folder: Path, name: str) -> Iterator[list[str]]:
+    """The rows of a table, its head first."""
     with (folder / name).open(encoding="utf-8", newline="") as file:
         rows = csv.reader(file)
         heads = next(rows, [])
-        try:
-            places = [heads.index(column) for column in columns]
-        except ValueError:
-            raise Unreadable(f"{name}: a column is missing") from None
+        yield heads
         for row in rows:
             if len(row) != len(heads):
                 raise Unreadable(f"{name}: a row has too few or too many cells")
-            yield tuple([row[place] for place in places])
+            yield row
+
+
+def read_columns(folder: Path, name: str, *columns: str) -> Iterator[tuple[str, ...]]:
+    """Those columns of a table, at least two, row by row."""
+    rows = _rows(folder, name)
+    heads = next(rows)
+    try:
+        told = itemgetter(*map(heads.index, columns))
+    except ValueError:
+        raise Unreadable(f"{name}: a column is missing") from None
+    yield from map(told, rows)
 
 
 def read_table(folder: Path, name: str) -> Iterator[dict[str, str]]:
-    with (folder / name).open(encoding="utf-8", newline="") as file:
-        heads = next(csv.reader(file), [])
-    for row in read_columns(folder, name, *heads):
+    rows = _rows(folder, name)
+    heads = next(rows)
+    for row in rows:
         yield dict(zip(heads, row, strict=True))
 
 
@@ -201,13 +219,18 @@ def _amount(row: Mapping[str, str], column: str, name: str) -> Decimal:
     return _decimal(row[column], column, name)
 
 
-def read_lines(folder: Path, name: str) -> Iterator[Any]:
-    with (folder / name).open(encoding="utf-8") as file:
+def _texts(folder: Path, name: str) -> Iterator[str]:
+    with (folder / name).open(encoding="utf-8", newline="\n") as file:
         for line in file:
-            try:
-                yield json.loads(line)
-            except ValueError:
-                raise Unreadable(f"{name}: a line is not JSON") from None
+            yield line.removesuffix("\n")
+
+
+def read_lines(folder: Path, name: str) -> Iterator[Any]:
+    for line in _texts(folder, name):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            raise Unreadable(f"{name}: a line is not JSON") from None
 
 
 def read_close(folder: Path) -> dict[str, Any]:
@@ -245,6 +268,11 @@ class Pack:
         return {(row["account"], row["currency"]): _amount(row, "closing", name) for row in self.table(name)}
 
 
+#: A line of ``journals.jsonl``: the journal stands in it as the text that was approved.
+JOURNAL = re.compile(r'\{"round": (?P<round>\d+), "journal": (?P<journal>\{.*\})\}')
+
+ZERO = Decimal(0)
+
 #: By account and side (debits or credits).
 Sides = dict[tuple[str, str], Decimal]
 
@@ -263,11 +291,9 @@ class Journals:
         found = cls()
         rows = read_columns(folder, "journals.csv", "journal", "account", "debit", "credit")
         shown = groupby(rows, itemgetter(0))
-        for item in read_lines(folder, "journals.jsonl"):
+        for line in _texts(folder, "journals.jsonl"):
             try:
-                journal = item["journal"]
-                sides = found._add(int(item["round"]), journal)
-                ident = str(journal["id"])
+                ident, sides = found._add(line)
             except (ArithmeticError, KeyError, TypeError, ValueError):
                 raise Unreadable("journals.jsonl: a journal is not sound, or does not balance") from None
             name, lines = next(shown, ("none", ()))
@@ -277,9 +303,8 @@ class Journals:
             for _, account, debit, credit in lines:
                 for side, text in (("debit", debit), ("credit", credit)):
                     if text:
-                        sides[account, side] = sides.get((account, side), Decimal(0)) - _decimal(
-                            text, side, "journals.csv"
-                        )
+                        amount = _decimal(text, side, "journals.csv")
+                        sides[account, side] = sides.get((account, side), ZERO) - amount
             found.flaws += (
                 Flaw("journals.csv", f"{ident} {account}: {side} differs by {left} from journals.jsonl")
                 for (account, side), left in sides.items()
@@ -289,28 +314,32 @@ class Journals:
             found.flaws += (Flaw("journals.csv", f"{name} is not in journals.jsonl") for name, _ in shown)
         return found
 
-    def _add(self, round_: int, journal: Mapping[str, Any]) -> Sides:
-        """ValueError when it does not balance, in its currency or in that of the books."""
-        # As it was written: the digest stands for that text.
-        text = json.dumps(journal, separators=(",", ":"), ensure_ascii=False)
-        self.digests.setdefault(round_, Digest()).add(text)
+    def _add(self, text: str) -> tuple[str, Sides]:
+        """Its id and what it moves. ValueError when it does not balance, in its currency or in that of the books."""
+        told = JOURNAL.fullmatch(text)
+        if told is None:
+            raise ValueError
+        self.digests.setdefault(int(told["round"]), Digest()).add(told["journal"])
+        journal = json.loads(told["journal"])
         sides: Sides = {}
         currency, carrier = journal["currency"], str(journal.get("gl_journal") or journal["id"])
-        net = own = Decimal(0)
+        net = own = ZERO
         for line in journal["lines"]:
-            (side,) = line.keys() & {"debit", "credit"}
-            money, worth = line[side], line.get("functional") or line[side]
-            amount, account = Decimal(money["amount"]), line["ledger_account"]
-            if money["currency"] != currency or amount <= 0:
+            side = "debit" if "debit" in line else "credit"
+            money = line[side]
+            amount, place = Decimal(money["amount"]), (line["ledger_account"], side)
+            if money["currency"] != currency or amount <= 0 or (side == "debit" and "credit" in line):
                 raise ValueError
-            sides[account, side] = sides.get((account, side), Decimal(0)) + amount
-            signed = amount if side == "debit" else -amount
-            self.moved[carrier, account] += signed
-            net += signed
-            own += Decimal(worth["amount"]) if side == "debit" else -Decimal(worth["amount"])
+            worth = Decimal(line["functional"]["amount"]) if "functional" in line else amount
+            sides[place] = sides.get(place, ZERO) + amount
+            own += worth if side == "debit" else -worth
+        for (account, side), amount in sides.items():
+            moved = amount if side == "debit" else -amount
+            self.moved[carrier, account] += moved
+            net += moved
         if net or own:
             raise ValueError
-        return sides
+        return str(journal["id"]), sides
 
 
 @dataclass

@@ -443,6 +443,6 @@ class Booking:
             source=self.source,
             source_id=self.source_id,
             rule=", ".join(self.rules),
-            segments=dict(sorted(self.segments.items())),
+            segments=dict(sorted(self.segments.items())) if self.segments else {},
             functional=None if self.functional is None else abs(self.functional),
         )

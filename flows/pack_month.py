@@ -16,7 +16,7 @@ from core.audit import AuditRow
 from core.close import Close, CloseState, Decision, Digest, JournalDraft, Obstacle, Override
 from core.invoicing import CreditNote
 from core.ledger import LedgerAccount, LedgerAccountKind
-from core.money import Money, exponent
+from core.money import Money
 from core.period import DateSpan
 from core.revenue_reports import NONE, Earning, Moved, rolls_by_contract
 from core.store import Work
@@ -149,7 +149,7 @@ class Month:
     @property
     def waiting(self) -> Iterator[JournalDraft]:
         """Those that are not booked yet."""
-        return (draft for draft in self.drafts if draft.round >= self.close.round)
+        return self.work.periods.drafts(self.close.id, self.close.round)
 
     @cached_property
     def waits(self) -> bool:
@@ -307,15 +307,6 @@ class Month:
 def decimal(minor: int, currency: str) -> Decimal:
     """Minor units as a plain amount."""
     return Money(minor, currency).amount
-
-
-def plain(minor: int, currency: str) -> str:
-    """The same as text, of minor units from zero up."""
-    digits, places = str(minor), exponent(currency)
-    if not places:
-        return digits
-    digits = digits.zfill(places + 1)
-    return f"{digits[:-places]}.{digits[-places:]}"
 
 
 def _bucket(due: date | None, last_day: date) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.exact import to_decimal
-from core.money import Money
+from core.money import Money, plain
 from core.rational import Fraction
 
 
@@ -16,6 +16,12 @@ from core.rational import Fraction
 def test_money_shows_every_digit_it_has(minor) -> None:
     """Also beyond the 28 digits at which decimal arithmetic rounds."""
     assert Fraction(Money(minor, "USD").amount) * 100 == minor
+
+
+@given(st.integers(), st.sampled_from(["JPY", "USD", "BHD", "CLF"]))
+def test_money_is_written_as_the_number_that_it_is(minor, currency) -> None:
+    """With the decimals of its currency, none, two, three or four, also below zero and below one."""
+    assert plain(minor, currency) == str(Money(minor, currency).amount)
 
 
 @given(st.decimals(allow_nan=False, allow_infinity=False, places=6))

@@ -189,5 +189,5 @@ def test_the_command_line_verifies_without_a_configuration(copied: Path, monkeyp
 
 
 def test_text_that_a_spreadsheet_would_run_is_kept_as_text(tmp_path: Path) -> None:
-    pack.write_table(tmp_path, Table("x.csv", ("a", "b"), [["=1+1", Decimal("-2.00")]]))
-    assert (tmp_path / "x.csv").read_text() == "a,b\n'=1+1,-2.00\n"
+    pack.write_table(tmp_path, Table("x.csv", ("a", "b"), [["fine", None], ["=1+1", Decimal("-2.00")]]))
+    assert (tmp_path / "x.csv").read_text() == "a,b\nfine,\n'=1+1,-2.00\n"
