@@ -53,8 +53,8 @@ class LegalEntity(Noun):
 
 
 class Document(Noun):
-    """An invoice, credit note or payment. It stands in the books of ``entity``; ``exchange`` is what one unit of its
-    currency is worth there on its day (None: the same currency)."""
+    """An invoice, credit note, payment, refund or write-off. It stands in the books of ``entity``; ``exchange`` is what
+    one unit of its currency is worth there on its day (None: the same currency)."""
 
     exchange: Exchange | None = None
     entity: EntityId = MAIN
@@ -63,6 +63,12 @@ class Document(Noun):
     def exchange_rate(self) -> Quantity | None:
         """What one unit of its currency is worth in that of the books, in the 15 digits that other systems take."""
         return None if self.exchange is None else _digits(self.exchange.rate)
+
+    @property
+    def valued(self) -> str:
+        """In words: in whose books it stands, and at which rate, where it needs one."""
+        rate = self.exchange
+        return f"books of {self.entity}" + (f", 1 {rate.base} = {self.exchange_rate} {rate.quote}" if rate else "")
 
     @property
     def inverse_rate(self) -> Quantity | None:

@@ -83,7 +83,7 @@ class Settlement(Noun):
         return self
 
 
-class Refund(Noun):
+class Refund(Document):
     """Money given back. ``id`` is our key of it everywhere; ``credit_note_id``: what it pays out."""
 
     id: Id
@@ -166,8 +166,9 @@ class WriteOffState(StrEnum):
     REFUSED = "refused"
 
 
-class WriteOff(Noun):
-    """So much of an invoice that nobody will pay, given up. ``tax``: what of ``amount`` is tax, in proportion.
+class WriteOff(Document):
+    """So much of an invoice that nobody will pay, given up at the rate of the invoice. ``tax``: what of ``amount`` is
+    tax, in proportion.
 
     ``decided_by``: the second person, who approved or refused; None where one was enough.
     """

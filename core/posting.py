@@ -219,7 +219,8 @@ def write_off_entries(books: Books, given_up: WriteOff, invoice: Invoice) -> lis
     amounts = {"whole": given_up.amount, "net": given_up.net, "tax": given_up.tax}
     parts = [Part(name, amount, *about) for name, amount in amounts.items()]
     on = given_up.written_on
-    return books.book("write-off", given_up.id, on, subject, parts, valued_on=invoice.invoice_date)
+    rate = given_up.exchange
+    return books.book("write-off", given_up.id, on, subject, parts, valued_on=invoice.invoice_date, stated=rate)
 
 
 #: What a movement of prepaid credit is booked as. Promotional credit is a discount on the invoice, and books nothing.

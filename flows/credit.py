@@ -19,7 +19,7 @@ from core.ledger import Via
 from core.money import Money
 from core.payments import Chargeback, Payment, PaymentStatus, Refund
 from core.ports import Guard, Payload
-from core.posting import credit_entries, realised_entries, refund_entries
+from core.posting import Books, credit_entries, realised_entries, refund_entries
 from core.revenue import RecognitionPart, unearned
 from core.store import Work
 from core.sync import DeskEntry, OutboxCommand, SyncRecord
@@ -79,12 +79,12 @@ def credit_invoice(
         withdraw_requests(hub, work, invoice)
         note = apply_credit(note, *receivables(hub, work, [invoice]))
         note = give_back(hub, work, note, invoice)
-        refunds = list(_refunds(work, note)) if leftover is Leftover.REFUND else []
+        books = hub.books(work, note.account_id)
+        refunds = list(_refunds(work, note, books)) if leftover is Leftover.REFUND else []
         for refund in refunds:
             note = note.replace(refunded=note.refunded + refund.amount)
         work.add([note])
         work.add(refunds)
-        books = hub.books(work, note.account_id)
         taxed = work.find(TaxDocument, invoice_id=invoice.id)
         booked = post(hub, work, credit_entries(books, note, taxed))
         schedule_credit(hub, work, note, invoice, parts)
@@ -143,7 +143,7 @@ def open_parts(work: Work, invoice: Invoice, credit_date: date) -> dict[str, lis
     return parts
 
 
-def _refunds(work: Work, note: CreditNote) -> Iterable[Refund]:
+def _refunds(work: Work, note: CreditNote, books: Books) -> Iterable[Refund]:
     """What is left of a note, given back over the payments of its invoice, never more than each brought; none of what
     the customer's bank has taken back."""
     payments = work.find(Payment, invoice_id=note.invoice_id, status=PaymentStatus.SUCCEEDED.value)
@@ -156,6 +156,8 @@ def _refunds(work: Work, note: CreditNote) -> Iterable[Refund]:
             continue
         left -= amount
         yield Refund(
+            entity=books.entity.id,
+            exchange=books.exchange(note.currency, note.credit_date),
             id=f"REF-{note.id}" + (f"-{number}" if number > 1 else ""),
             payment_id=payment.id,
             payment_vendor_id=payment.vendor_id,

@@ -44,6 +44,8 @@ def write_off(hub: Hub, invoice_id: str, amount: Money | None, reason: str, on: 
             raise Rejected(why, record=invoice_id, field="amount", value=str(amount))
         known = {one.id for one in work.find(WriteOff, invoice_id=invoice_id)}
         made = WriteOff(
+            entity=invoice.entity,
+            exchange=invoice.exchange,
             id=numbered(f"WO-{invoice_id}", known),
             invoice_id=invoice_id,
             account_id=invoice.account_id,

@@ -302,6 +302,8 @@ class WriteOffRow(SQLModel, table=True):
     proposed_by: str
     decided_by: str | None = None
     state: str
+    exchange: str | None = _text(nullable=True)
+    entity: str = _added("main")
     __table_args__ = (CheckConstraint("amount_minor > 0", name="positive"),)
 
 
@@ -558,6 +560,8 @@ class RefundRow(SQLModel, table=True):
     currency: str
     amount_minor: int = _minor()
     reason: str = _text()
+    exchange: str | None = _text(nullable=True)
+    entity: str = _added("main")
 
 
 class JournalEntryRow(SQLModel, table=True):
