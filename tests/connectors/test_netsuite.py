@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -683,25 +684,33 @@ def test_the_published_wsdl_carries_a_whole_conversation_with_exact_decimals(run
 # The mappings
 
 
-def test_netsuite_can_be_told_over_which_days_a_line_is_earned(books: NetSuite, tmp_path: Path) -> None:
-    """By the lines that the page on NetSuite gives for the mapping of invoices, and a rule on the item."""
-    root = Path(__file__).parents[2]
-    page = (root / "docs/connectors/netsuite.md").read_text(encoding="utf-8")
-    lines = page.partition("```yaml\n")[2].partition("```")[0]
-    for folder in ("netsuite", "tables"):
-        copytree(root / "mappings" / folder, tmp_path / folder)
-    file = tmp_path / "netsuite" / "invoice.yaml"
-    before = "              isTaxable: {const: false}\n"
-    text = file.read_text(encoding="utf-8").replace(before, before + lines, 1)
+ROOT = Path(__file__).parents[2]
+PAGE = re.findall(r"^```yaml\n(.*?)^```", (ROOT / "docs/connectors/netsuite.md").read_text(), re.DOTALL | re.MULTILINE)
+
+
+def mapped(folder: Path, *added: tuple[str, str]) -> dict[str, Any]:
+    """The example of an invoice as the mapping makes it, with lines of the page after one of its own."""
+    for name in ("netsuite", "tables"):
+        copytree(ROOT / "mappings" / name, folder / name)
+    file = folder / "netsuite" / "invoice.yaml"
+    text = file.read_text(encoding="utf-8")
+    for before, lines in added:
+        text = text.replace(before, before + lines, 1)
     file.write_text(text, encoding="utf-8")
-    mapping = load_book(tmp_path).find("netsuite", "invoice", "out")
+    mapping = load_book(folder).find("netsuite", "invoice", "out")
     given = json.loads(json.dumps(mapping.examples[0].given, default=str))
     given["lines"][0] |= {"defer": True}
     sent = mapping.out(mapping.noun.model_validate_json(json.dumps(given)), lambda *_asked: "1")
-    line = {"item": {"externalId": "VC-MIN"}}
-    items = [{**one, **line} for one in sent["itemList"]["item"]]
-    sent = {**sent, "entity": {"externalId": "A-0001"}, "itemList": {"item": items}}
-    kept = put(books, "invoice", "INV-1", sent).answer["itemList"]["item"]
+    items = [{**one, "item": {"externalId": "VC-MIN"}} for one in sent["itemList"]["item"]]
+    return {**sent, "entity": {"externalId": "A-0001"}, "itemList": {"item": items}}
+
+
+OF_LINES = "              isTaxable: {const: false}\n"
+
+
+def test_netsuite_can_be_told_over_which_days_a_line_is_earned(books: NetSuite, tmp_path: Path) -> None:
+    """By the lines that the page on NetSuite gives for the mapping of invoices, and a rule on the item."""
+    kept = put(books, "invoice", "INV-1", mapped(tmp_path, (OF_LINES, PAGE[0]))).answer["itemList"]["item"]
     assert [one["revRecStartDate"][:10] for one in kept if "revRecStartDate" in one] == ["2026-10-01"]
     assert [one["revRecEndDate"][:10] for one in kept if "revRecEndDate" in one] == ["2026-10-31"]
     rule = {
@@ -711,6 +720,21 @@ def test_netsuite_can_be_told_over_which_days_a_line_is_earned(books: NetSuite, 
     }
     answer = put(books, "product", "VC-MIN", rule).answer
     assert answer["revenueRecognitionRule"]["internalId"] == "3"
+
+
+def test_custom_fields_go_by_the_lines_of_the_page(books: NetSuite, running: server.Running, tmp_path: Path) -> None:
+    """One of the record, with a list, and one of each line: each read back beside the standard fields."""
+    made = [
+        {"object": "Invoice", "field": "custbody_segment", "words": ["Wholesale", "Retail"]},
+        {"object": "InvoiceItem", "field": "custcol_charge"},
+    ]
+    httpx.post(f"{running.urls['netsuite']}/_sandbox/schema", json=made).raise_for_status()
+    sent = mapped(tmp_path, ("fields:\n", PAGE[1]), (OF_LINES, PAGE[2]))
+    answer = put(books, "invoice", "INV-1", sent).answer
+    assert answer["custbody_segment"] == {"internalId": "2", "name": "Retail"}
+    charges = [one.get("custcol_charge") for one in answer["itemList"]["item"]]
+    assert charges == [one.get("custcol_charge") for one in sent["itemList"]["item"]]
+    assert charges[0]
 
 
 def test_what_the_mappings_make_is_taken_and_read_back_as_the_same_figures(netsuite: NetSuite, tmp_path: Path) -> None:
