@@ -12,6 +12,7 @@ from typing import Any, TypeVar, cast
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
@@ -135,6 +136,7 @@ COPIED = 100
 BILLING = "bill rated lines"
 #: The advisory lock that a migration holds.
 _MIGRATING = 7_130_427
+_MIGRATIONS = Path(__file__).parent / "migrations"
 
 #: What makes a connection to PostgreSQL a consistent view.
 _READS_ONLY: Mapping[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -188,10 +190,11 @@ class Database:
     def migrate(self) -> None:
         """Brings the schema to the newest version, one process at a time.
 
-        Misconfigured when the database cannot be reached, or was made by a newer version of this product.
+        Misconfigured when the database cannot be reached, or was made by a newer version of this product, and when
+        several migrations follow the same one.
         """
         config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        config.set_main_option("script_location", str(_MIGRATIONS))
         try:
             with self._writing() as connection:
                 if connection.dialect.name == "postgresql":
@@ -201,6 +204,10 @@ class Database:
         except OperationalError as error:
             raise Misconfigured(f"the database at {self._where} cannot be used: {type(error.orig).__name__}") from None
         except CommandError:
+            heads = sorted(ScriptDirectory.from_config(config).get_heads())
+            if len(heads) > 1:
+                why = f"its migrations end in {' and '.join(heads)}, and each must follow another"
+                raise Misconfigured(f"this copy of Tieout is not whole: {why}; install it anew") from None
             raise Misconfigured(f"the database at {self._where} was made by a newer version of Tieout") from None
 
     @property

@@ -6,6 +6,7 @@ import itertools
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sqlmodel import SQLModel
 
 from core.errors import Misconfigured
 from core.store import Database
+from core.store import database as stored
 from core.sync import COMMAND_TRANSITIONS, INBOX_TRANSITIONS, CommandState, InboxState
 from tests.core.store.border import command, event
 
@@ -69,6 +71,22 @@ def test_a_database_of_a_newer_version_is_refused_in_one_sentence(database_url: 
     with pytest.raises(Misconfigured, match="newer version of Tieout"):
         database.migrate()
     database.close()
+
+
+def test_two_migrations_that_follow_the_same_one_are_named(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two versions of the product were mixed; it is not the database that is newer."""
+    folder = tmp_path / "migrations"
+    copytree(stored._MIGRATIONS, folder)
+    *_, last = sorted((folder / "versions").glob("[0-9]*.py"))
+    twin = last.read_text().replace(f'revision = "{last.name[:4]}"', 'revision = "9998"', 1)
+    (folder / "versions" / "9998_twin.py").write_text(twin)
+    monkeypatch.setattr(stored, "_MIGRATIONS", folder)
+    mixed = Database(database_url)
+    with pytest.raises(Misconfigured, match=f"its migrations end in {last.name[:4]} and 9998"):
+        mixed.migrate()
+    mixed.close()
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password() -> None:
