@@ -104,6 +104,7 @@ def approve(
     period: Period,
     refuse: Annotated[bool, typer.Option("--refuse", help="Refuse the journals instead; needs a reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why.")] = "",
+    journals: Annotated[str, typer.Option(help="The digest of the journals that you have read; no others are.")] = "",
     entity: Entity = "",
 ) -> None:
     """Approve the journals that a close has shown, or refuse them. A run that waits in the UI goes on."""
@@ -112,12 +113,14 @@ def approve(
     from flows.context import hub
 
     close = stages.standing(hub(), period, entity)
+    read = close.model_copy(update={"digest": journals or close.digest})
     verdict = Verdict.REFUSE if refuse else Verdict.APPROVE
     stages.check_decision(hub(), verdict, operator(), reason)
+    stages.check_shown(close, read)
     if os.environ.get("PREFECT_API_URL") and answer_waiting_runs(period, entity, verdict, operator(), reason):
         print(f"the run that waits for the approval of {period} goes on with your answer")
         return
-    close = stages.decide(hub(), close, verdict, operator(), reason, "command line")
+    close = stages.decide(hub(), read, verdict, operator(), reason, "command line")
     if close.state is CloseState.OPEN:
         print(f"{period} is refused: {reason}")
         return

@@ -135,6 +135,11 @@ class Decision(Noun):
     at: Instant
 
 
+def decision_id(close: Close, refusals: int, who: str) -> str:
+    """One person decides once about the journals that a close shows; after a refusal, anew."""
+    return f"{close.id}/{refusals}/{close.digest}/{who}"
+
+
 class JournalDraft(Noun):
     """A journal as a close has shown it, in its ``round``: those of its earlier rounds are booked.
 

@@ -7,12 +7,12 @@ digest, and they are worked out once more in the transaction that books them: wh
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
 from itertools import chain, count, islice
-from typing import Any
+from typing import Any, TypeVar
 
 from core.audit import Act, Deed
 from core.close import (
@@ -28,6 +28,7 @@ from core.close import (
     Verdict,
     check_approver,
     close_id,
+    decision_id,
     first_of_next,
     needs_second,
     override_id,
@@ -54,6 +55,8 @@ from flows.read_back import Compared, read_back
 from flows.recognise import recognition_due, settle_ended
 from flows.revalue import revaluations_due
 from flows.tie_out import tie_out_period
+
+T = TypeVar("T")
 
 #: How many months ahead an open one is looked for.
 MOST_MONTHS = 12
@@ -162,14 +165,47 @@ def override(hub: Hub, close: Close, gate: str, record: str, who: str, reason: s
 # Journals
 
 
-def due_journals(hub: Hub, work: Work, close: Close) -> Iterator[JournalEntry]:
+class TakesPostings:
+    """Whether the general ledger takes postings for a day: what it said before a unit of work began.
+
+    A call may take long, and everybody else waits for the unit of work; ``knowing`` asks in between.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        books = hub.connector(hub.system("erp"))
+        asks = hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks)
+        self._ask = books.takes_postings if asks and isinstance(books, KeepsBooks) else None
+        self._said: dict[date, bool] = {}
+
+    def __call__(self, day: date) -> bool:
+        if self._ask is not None and day not in self._said:
+            raise _Unasked(day)
+        return self._said.get(day, True)
+
+    def knowing(self, act: Callable[[], T]) -> T:
+        """Does ``act``, a unit of work; once more after each day that was not asked for yet."""
+        while True:
+            try:
+                return act()
+            except _Unasked as unasked:
+                assert self._ask is not None
+                self._said[unasked.day] = self._ask(unasked.day)
+
+
+class _Unasked(Exception):
+    def __init__(self, day: date) -> None:
+        super().__init__(day)
+        self.day = day
+
+
+def due_journals(hub: Hub, work: Work, close: Close, takes: TakesPostings) -> Iterator[JournalEntry]:
     """What the month has still to book, as the general ledger takes it: earned, accrued, revalued.
 
     One entry after the other, the same ones in the same order every time; stores nothing. Whoever books them meanwhile
     books each once.
     """
     policy = hub.settings.close
-    entries = _in_open_months(hub, work, close, _due(hub, work, close))
+    entries = _in_open_months(work, close, _due(hub, work, close), takes)
     summed = policy.journals == "summary"
     if policy.journals == "auto":
         first = list(islice(entries, policy.most_journals + 1))
@@ -199,18 +235,18 @@ def _names(work: Work, close: Close, event: str, day: date, currency: str) -> It
             yield ident
 
 
-def _in_open_months(hub: Hub, work: Work, close: Close, entries: Iterable[JournalEntry]) -> Iterator[JournalEntry]:
+def _in_open_months(
+    work: Work, close: Close, entries: Iterable[JournalEntry], takes: TakesPostings
+) -> Iterator[JournalEntry]:
     """The entries, each on the first day that is open in our books and, by policy, in those of the general ledger."""
-    books = hub.connector(hub.system("erp"))
 
     @cache
     def open_day(day: date) -> date:
         day = work.periods.open_day(close.entity, day)
-        if hub.settings.close.erp_period_closed == "next" and isinstance(books, KeepsBooks):
-            for _ in range(MOST_MONTHS):
-                if books.takes_postings(day):
-                    break
-                day = work.periods.open_day(close.entity, first_of_next(day))
+        for _ in range(MOST_MONTHS):
+            if takes(day):
+                break
+            day = work.periods.open_day(close.entity, first_of_next(day))
         return day
 
     return (entry.late(open_day(entry.posted_on)) for entry in entries)
@@ -219,12 +255,20 @@ def _in_open_months(hub: Hub, work: Work, close: Close, entries: Iterable[Journa
 @without_collecting()
 def preview(hub: Hub, close: Close) -> Close:
     """Works the journals out and keeps them as drafts, under the digest that an approval names."""
+    takes = TakesPostings(hub)
+    close = takes.knowing(lambda: _preview(hub, close, takes))
+    hub.world.faults("close.previewed")
+    return close
+
+
+def _preview(hub: Hub, close: Close, takes: TakesPostings) -> Close:
     with hub.database.work() as work:
-        close = _again(work, close)
+        if (now := _again(work, close)) != close:
+            return now
         settle_ended(work, close.period)
         work.periods.drop_drafts(close)
         moves, shown = Movements(), Digest()
-        for page in pages(moves.passing(due_journals(hub, work, close)), PAGE):
+        for page in pages(moves.passing(due_journals(hub, work, close, takes)), PAGE):
             made = [JournalDraft.of(close, entry) for entry in page]
             work.add(made)
             shown.add(*(one.text for one in made))
@@ -233,12 +277,12 @@ def preview(hub: Hub, close: Close) -> Close:
         work.put(close)
         moved = {money.currency: str(money) for money in volume(close.moves).values()}
         _tell(hub, work, close, Act.PREVIEWED, WHO, {"digest": shown.value, "journals": len(shown), "debits": moved})
-    hub.world.faults("close.previewed")
     return close
 
 
 def _again(work: Work, close: Close) -> Close:
-    """The close as it stands now."""
+    """The close as it stands now: another run may have taken it on. Keeps others from doing so until ``work`` ends."""
+    work.alone(f"close {close.id}")
     found = work.get(Close, close.id)
     if found is None:
         raise TieBroken("a close that was begun stands", subject=close.id, left=close.state, right=None)
@@ -265,17 +309,19 @@ class Question:
 def question(hub: Hub, close: Close) -> Question:
     """How far the approval of the drafts has come. A refusal ends all approvals before it."""
     with hub.database.reading() as work:
-        decisions = work.find(Decision, close_id=close.id)
+        return _asked(hub, work, close)
+
+
+def _asked(hub: Hub, work: Work, close: Close) -> Question:
+    decisions = work.find(Decision, close_id=close.id)
+    since = _refusals(decisions)
+    given = [one for one in decisions if one.id == decision_id(close, since, one.who)]
     two = needs_second(volume(close.moves), close.currency, hub.settings.close.second_approval_above)
-    given = [one for one in _since_refusal(decisions) if one.digest == close.digest]
-    return Question(close, given, 2 if two else 1)
+    return Question(close, sorted(given, key=lambda one: one.at), 2 if two else 1)
 
 
-def _since_refusal(decisions: Sequence[Decision]) -> list[Decision]:
-    given: list[Decision] = []
-    for one in sorted(decisions, key=lambda one: (one.at, one.id)):
-        given = [] if one.verdict is Verdict.REFUSE else [*given, one]
-    return given
+def _refusals(decisions: Sequence[Decision]) -> int:
+    return sum(one.verdict is Verdict.REFUSE for one in decisions)
 
 
 def check_decision(hub: Hub, verdict: Verdict, who: str, reason: str) -> None:
@@ -285,19 +331,27 @@ def check_decision(hub: Hub, verdict: Verdict, who: str, reason: str) -> None:
         raise Rejected("a refusal needs a reason", field="reason")
 
 
+def check_shown(close: Close, shown: Close) -> None:
+    """Rejected when other journals wait by now than those that a person was shown."""
+    if close.digest != shown.digest:
+        why = f"other journals of {close.id} wait by now than those that were shown; read the preview pack once more"
+        raise Rejected(why, field="journals", value=shown.digest)
+
+
 def decide(hub: Hub, close: Close, verdict: Verdict, who: str, reason: str, via: str) -> Close:
     """Keeps what one person says about the drafts; the same person saying the same again changes nothing.
 
-    Rejected when nothing waits for approval, the person may not decide, or a refusal has no reason.
+    Rejected when nothing waits for approval, other journals wait by now than those of ``close``, the person may not
+    decide, or a refusal has no reason.
     """
-    who = who.strip()
+    who, shown = who.strip(), close
     with hub.database.work() as work:
         close = _again(work, close)
         if close.state is not CloseState.PREVIEWED or close.digest is None:
             raise Rejected(f"{close.id} is {close.state.value}; nothing waits for approval", field="state")
+        check_shown(close, shown)
         decisions = work.find(Decision, close_id=close.id)
-        round_ = sum(one.verdict is Verdict.REFUSE for one in decisions)
-        ident = f"{close.id}/{round_}/{close.digest}/{who}"
+        ident = decision_id(close, _refusals(decisions), who)
         if verdict is Verdict.APPROVE and any(one.id == ident for one in decisions):
             return close
         check_decision(hub, verdict, who, reason)
@@ -340,11 +394,9 @@ def book(hub: Hub, close: Close) -> Close:
 
     They are worked out once more in it: when a fact came in meanwhile, the close is open again and nothing is booked.
     """
+    takes = TakesPostings(hub)
     try:
-        with hub.database.work() as work:
-            close = _again(work, close)
-            if close.state is CloseState.PREVIEWED:
-                close = _book(hub, work, close)
+        close = takes.knowing(lambda: _book(hub, close, takes))
     except _Otherwise:
         return _open_again(hub, close)
     hub.world.faults("close.booked")
@@ -358,24 +410,28 @@ class _Otherwise(Exception):
 def _open_again(hub: Hub, close: Close) -> Close:
     """The close back at its beginning, with a fact that came in meanwhile; what was tried was undone."""
     with hub.database.work() as work:
-        close = _again(work, close).moved(CloseState.OPEN)
-        work.put(close)
-    return close
+        if (now := _again(work, close)) != close:
+            return now
+        work.put(opened := close.moved(CloseState.OPEN))
+    return opened
 
 
-def _book(hub: Hub, work: Work, close: Close) -> Close:
+def _book(hub: Hub, close: Close, takes: TakesPostings) -> Close:
     found, summary = Digest(), Summary()
-    for page in pages(due_journals(hub, work, close), PAGE):
-        found.add(*map(written, page))
-        work.add(page)
-        _intend(hub, work, [entry for entry in page if not summary.takes(entry)])
-    if found.value != close.digest:
-        raise _Otherwise
-    _intend(hub, work, summary.journals())
-    hub.world.faults("close.before_commit")
-    close = close.moved(CloseState.POSTED, round=close.round + 1)
-    work.put(close)
-    _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(found)})
+    with hub.database.work() as work:
+        if (now := _again(work, close)) != close or not _asked(hub, work, close).answered:
+            return now
+        for page in pages(due_journals(hub, work, close, takes), PAGE):
+            found.add(*map(written, page))
+            work.add(page)
+            _intend(hub, work, [entry for entry in page if not summary.takes(entry)])
+        if found.value != close.digest:
+            raise _Otherwise
+        _intend(hub, work, summary.journals())
+        hub.world.faults("close.before_commit")
+        close = close.moved(CloseState.POSTED, round=close.round + 1)
+        work.put(close)
+        _tell(hub, work, close, Act.BOOKED, WHO, {"digest": close.digest, "journals": len(found)})
     return close
 
 
@@ -438,7 +494,9 @@ def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:
         return close, compared
     hub.world.faults("close.read_back")
     with hub.database.work() as work:
-        close = _again(work, close).moved(CloseState.VERIFIED)
+        if (now := _again(work, close)) != close:
+            return now, compared
+        close = close.moved(CloseState.VERIFIED)
         work.put(close)
         _tell(hub, work, close, Act.VERIFIED, WHO, {"journals": len({one.journal for one in compared})})
     hub.world.faults("close.verified")
@@ -458,10 +516,12 @@ def lock(hub: Hub, close: Close) -> Close:
     ident = f"{close.entity}/{close.period}/{close.number}"
     try:
         with hub.database.work() as work:
-            locked = _again(work, close).moved(CloseState.CLOSED)
+            if (now := _again(work, close)) != close:
+                return now
+            locked = close.moved(CloseState.CLOSED)
             held = PeriodLock(id=ident, entity=close.entity, month=close.period, close_id=close.id, locked_at=hub.now())
             work.add([held])
-            if any(True for _ in due_journals(hub, work, close)):
+            if any(True for _ in _due(hub, work, close)):
                 raise _Otherwise
             work.put(locked)
             _tell(hub, work, locked, Act.LOCKED, WHO, {"month": close.period})

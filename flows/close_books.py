@@ -138,7 +138,8 @@ class Closing:
                     if self.checked.left:
                         return blocked(close, self.checked.left)
                     close = self.stage("Work out the journals", stages.preview, close)
-                    publish(close, self.stage("Write the preview pack", preview_pack, close, self.checked))
+                    if close.state is CloseState.PREVIEWED:
+                        publish(close, self.stage("Write the preview pack", preview_pack, close, self.checked))
                 case CloseState.PREVIEWED:
                     if not shows(self.hub, close):
                         self.checked = self.stage("Check that it is complete", stages.check, close)
@@ -147,41 +148,49 @@ class Closing:
                     if asked.answered:
                         close = self.stage("Book the approved journals", stages.book, close)
                         continue
-                    answered = self.decided(close, asked)
-                    if answered is None:
-                        return waiting(asked)
-                    if answered.state is not CloseState.PREVIEWED:
-                        return refused(self.hub, answered)
+                    ended = self.decided(close, asked)
+                    if ended is not None:
+                        return ended
+                    close = stages.standing(self.hub, self.period, self.entity)
                 case CloseState.POSTED:
                     left = self.stage("Push to the general ledger", stages.push, close)
                     if left:
                         return blocked(close, left)
                     close, compared = self.stage("Read every line back", stages.verify, close)
-                    if close.state is not CloseState.VERIFIED:
+                    if any(one.wrong for one in compared):
                         return differs(close, compared)
                 case CloseState.VERIFIED:
                     close = self.stage("Lock the month", stages.lock, close)
-                case _:
+                case CloseState.REOPENED:
+                    close = self.stage("Freeze the month", stages.freeze, self.period, self.who, self.entity)
+                case CloseState.CLOSED:
                     folder, digest = self.stage("Certify", final_pack, close)
                     publish(close, folder)
                     return certified(self.hub, close, folder, digest)
 
-    def decided(self, close: Close, question: Question) -> Close | None:
-        """The close after one answer; None when nobody can be asked. What does not hold is asked for again."""
+    def decided(self, close: Close, question: Question) -> Report | None:
+        """What ends the run: a refusal, or that nobody can be asked; None: it goes on from where the close stands.
+
+        What does not hold is asked for again, as long as the journals that were shown wait.
+        """
         number, complaint = next(self.asked), ""
         while True:
             answer = self.ask(replace(question, complaint=complaint), number)
             if answer is None:
-                return None
+                return waiting(question)
             who = answer.who.strip()
             if answer.verdict is Verdict.APPROVE and who in {one.who for one in question.approvals}:
                 number, complaint = next(self.asked), f"{who} approved already; another person must approve as well"
                 continue
             self.hub.world.faults("close.answered")
             try:
-                return stages.decide(self.hub, close, answer.verdict, answer.who, answer.reason, answer.via)
+                decided = stages.decide(self.hub, close, answer.verdict, answer.who, answer.reason, answer.via)
             except Rejected as error:
+                if stages.standing(self.hub, self.period, self.entity) != close:
+                    return None
                 number, complaint = next(self.asked), str(error)
+            else:
+                return refused(self.hub, decided) if decided.state is CloseState.OPEN else None
 
 
 def preview_pack(hub: Hub, close: Close, checked: Checked) -> Path:
@@ -235,9 +244,9 @@ def blocked(close: Close, left: list[Obstacle]) -> Report:
 def waiting(question: Question) -> Report:
     told = f"{counted(question.close.journals, 'journal')}, {_moved(question.close) or 'nothing'}"
     given = f"{len(question.approvals)} of {counted(question.needed, 'approval')} given"
-    period = question.close.period
+    command = f"tieout close approve --period {question.close.period} --journals {question.close.digest}"
     return Report(
-        f"waits for approval: {told}; {given}; `tieout close approve --period {period}`",
+        f"waits for approval: {told}; {given}; `{command}`",
         counts={"approvals missing": question.needed - len(question.approvals)},
         rows=amounts_per_account(question),
     )

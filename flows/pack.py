@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Any, TextIO
 from core import pack
 from core.audit import Act, Deed
 from core.close import Close, CloseState, Obstacle
-from core.errors import TieoutError
+from core.errors import TieoutError, Unavailable
 from core.journals import Summary
 from core.ledger import JournalEntry, detail
 from core.money import plain
@@ -243,9 +244,20 @@ def certified_pack(hub: Hub, close: Close) -> tuple[Path, str] | None:
 def write(month: Month) -> tuple[Path, str]:
     """Writes the pack in the place of an earlier one of its close; gives its folder and the hash of its manifest.
 
-    It is made beside and moved whole, so that a run that is killed leaves the earlier one.
+    It is made beside and moved whole, so that a run that is killed leaves the earlier one. Unavailable while another
+    run writes it.
     """
     final = folder_of(month.hub, month.close)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with final.with_name(f".{final.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Unavailable(f"another run writes the pack of {month.close.id}; run the close again") from None
+        return final, _made(month, final)
+
+
+def _made(month: Month, final: Path) -> str:
     made = final.with_name(f".{final.name}.part")
     shutil.rmtree(made, ignore_errors=True)
     made.mkdir(parents=True)
@@ -266,7 +278,7 @@ def write(month: Month) -> tuple[Path, str]:
         final.rename(old)
     made.rename(final)
     shutil.rmtree(old, ignore_errors=True)
-    return final, digest
+    return digest
 
 
 def certify(

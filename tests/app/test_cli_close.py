@@ -30,6 +30,7 @@ def test_a_month_is_run_approved_run_on_verified_and_reopened(
     waits = tieout("close", "run", *MONTH)
     assert (waits.code, "waits for approval: 0 journals, nothing" in waits.out) == (1, True)
     monkeypatch.setenv("TIEOUT_OPERATOR", "anna")
+    assert "other journals" in tieout("close", "approve", *MONTH, "--journals", "another").err
     assert "approved by anna; run `tieout close run" in tieout("close", "approve", *MONTH).out
     done = tieout("close", "run", *MONTH, "--json")
     assert (done.code, done.json["closed"]) == (0, 1)
