@@ -146,7 +146,7 @@ def retry(
 @app.command("edit-retry")
 def edit_retry(
     ident: Id,
-    changes: Annotated[list[str], typer.Option("--set", help="field=text, like billing_address.postal_code=80202.")],
+    changes: Annotated[list[str], typer.Option("--set", help="field=text, like billing_address.city=Denver.")],
     reason: Reason,
 ) -> None:
     """Correct texts of a record that was refused and send it so, as a new version. What ties is cured at its source."""

@@ -92,7 +92,7 @@ def note(hub: Hub, work: Work, entry: DeskEntry, who: str, text: str) -> bool:
 def edit_and_retry(
     hub: Hub, work: Work, entry: DeskEntry, who: str, changes: Mapping[str, str], reason: str
 ) -> OutboxCommand:
-    """Intends the record of an entry anew with other texts: ``{"billing_address.postal_code": "80202"}``.
+    """Intends the record of an entry anew with other texts: ``{"billing_address.city": "Denver"}``.
 
     ``changes``: path in the noun (list items by their position) to the new text. ValueError, naming the path, when the
     entry is no command that failed, when a path is not a text that may be edited, or when the noun refuses it.
