@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from app.cli_documents import app
 from core.accounts import Account
+from flows.bill import finalise_invoices
+from flows.deliver import deliver_all
 from flows.settings import CONFIG_VARIABLE
 from tests.app.conftest import Said, Tieout, write_configuration
 from tests.flows.conftest import world
@@ -21,6 +23,11 @@ from tests.flows.world import Company
 __all__ = ["world"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "documents.md"
+
+
+def block() -> list[str]:
+    """The commands at the head of the page."""
+    return re.findall(r"^```\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0].splitlines()
 
 
 @pytest.fixture
@@ -42,10 +49,10 @@ def dearer(world: Company, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 @pytest.mark.xdist_group("company")
 def test_the_commands_of_the_documents_page_run_in_its_order(tieout: Tieout, dearer: Path) -> None:
     """Only the price book and the id of the credit are put in; what each command leaves, the next one finds."""
-    block = re.findall(r"^```\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)[0]
     said: dict[str, Said] = {}
     credit = "none yet"
-    for line in block.splitlines():
+    lines = block()
+    for line in lines:
         words = shlex.split(line.replace("NEW", str(dearer)).replace("CREDIT", credit))
         said[line] = tieout(*words[1:])
         assert said[line].code == 0, f"{line}: {said[line].err}"
@@ -53,7 +60,27 @@ def test_the_commands_of_the_documents_page_run_in_its_order(tieout: Tieout, dea
             credit = said[line].out.split(":")[0]
     (changed,) = (one for line, one in said.items() if " what-if " in line)
     assert "adjustments booked: Agreed price" in changed.err
-    assert "A-0001" in said[block.splitlines()[-1]].out
+    assert "A-0001" in said[lines[-1]].out
+
+
+@pytest.mark.server
+@pytest.mark.xdist_group("company")
+def test_an_invoice_that_was_paid_is_taken_back_and_each_step_is_told(
+    tieout: Tieout, world: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its money goes back when the ERP has the credit note."""
+    world.month()
+    monkeypatch.setenv(CONFIG_VARIABLE, str(write_configuration(world, world.hub.settings.price_book)))
+    said = tieout("void", "INV-2026-10-A-0003", "--reason", "never ordered")
+    assert "72.00 USD goes back to the customer" in said.out
+    note = said.out.split(":")[0]
+    states = [one["state"] for one in tieout("credit-steps", note, "--json").json]
+    assert set(states) == {"pending"}
+    for step in (deliver_all, finalise_invoices, deliver_all):
+        assert not step(world.hub).failures
+    told = tieout("credit-steps", note, "--json").json
+    assert {one["state"] for one in told} == {"done"}
+    assert {"netsuite", "stripe", "avalara"} <= {one["system"] for one in told}
 
 
 @pytest.mark.parametrize(
