@@ -44,11 +44,11 @@ from core.period import DateSpan, start_of_day
 from core.ports import KeepsBooks
 from core.store import Work
 from core.store.codec import pages
-from core.sync import Lane, OutboxCommand
+from core.sync import CommandState, Lane, OutboxCommand
 from core.ties import Break, TieLine
 from flows.accrue import accruals_due, contract_assets_due
 from flows.context import Hub
-from flows.deliver import deliver_system
+from flows.deliver import LEASE, deliver_system
 from flows.gates import GATES, ties_close
 from flows.prepare import chart
 from flows.read_back import Compared, read_back
@@ -476,7 +476,7 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
             gate=Gate.OUTBOX,
             record=entry.id,
             what=f"{erp} does not hold it: {_state_of(waiting[entry.id])}",
-            cure="`tieout errors list --record journal_entry`; cure it, retry, and run the close again",
+            cure=_cure_of(waiting[entry.id]),
             money=volume(as_booked([entry])).get(entry.currency),
         )
         for entry in missing
@@ -485,6 +485,13 @@ def push(hub: Hub, close: Close) -> list[Obstacle]:
 
 def _state_of(command: OutboxCommand) -> str:
     return command.state.value + (f", waits for {command.waits_for}" if command.waits_for else "")
+
+
+def _cure_of(command: OutboxCommand) -> str:
+    if command.state is CommandState.SENDING:
+        minutes = LEASE.total_seconds() / 60
+        return f"another run sends it, or was killed while it did: run the close again in {minutes:.0f} minutes"
+    return "`tieout errors list --record journal_entry`; cure it, retry, and run the close again"
 
 
 def verify(hub: Hub, close: Close) -> tuple[Close, list[Compared]]:

@@ -51,6 +51,8 @@ JOURNALS = [f"JE-REV-{PERIOD}-A-000{number}" for number in (1, 2, 3)]
 #: What each general ledger calls a journal.
 KINDS = {"netsuite": "journalEntry", "quickbooks": "journal_entry", "xero": "manual_journal"}
 EVERY = {**SETTINGS, **LEDGERS}
+#: What a run says that comes before the lease of a killed one has ended.
+IN_A_WHILE = "run the close again in 4 minutes"
 #: A point that nothing reaches.
 NOWHERE = "nowhere:1"
 
@@ -125,6 +127,8 @@ def test_killed_when_the_ledger_holds_a_part_of_the_batch_each_journal_is_posted
             child.start()
             child.join()
         assert (child.exitcode, len(shelf.all(kind))) == (-signal.SIGKILL, held + 1)
+        at_once = Closing(entered.hub, PERIOD, "olga").run()
+        assert [row["what cures it"].partition(": ")[2] for row in at_once.rows] == [IN_A_WHILE] * len(JOURNALS)
         close_once(tmp_path / "tieout.db", tmp_path, urls, "")
         assert len(shelf.all(kind)) == held + len(JOURNALS)
         assert entered.tie_out()[1] == []
