@@ -42,11 +42,11 @@ def cut_power(machine: Served) -> None:
     machine.process.wait()
 
 
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = [[int(number) for number in line.split()] for line in told.splitlines()]
+def family(pid: int) -> dict[int, str]:
+    """A process and all that descend from it, with their command lines."""
+    told = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    rows = [line.split(maxsplit=2) for line in told.stdout.splitlines()]
     found = [pid]
     for one in found:
-        found += [child for child, parent in parents if parent == one]
-    return found
+        found += [int(child) for child, parent, _ in rows if int(parent) == one]
+    return {int(child): command for child, _, command in rows if int(child) in found}
