@@ -77,7 +77,7 @@ def main() -> None:
 @app.command()
 def demo(
     headless: Annotated[bool, typer.Option(help="Do not stay up; exit 0 only if every tie closes.")] = False,
-    stack: Annotated[str, typer.Option(help="Systems of salesforce, hubspot, dynamics or xero.")] = "salesforce",
+    stack: Annotated[str, typer.Option(help="salesforce, hubspot, dynamics, xero or billingplatform.")] = "salesforce",
     seed: Annotated[int, typer.Option(help="Another seed is another company.")] = 7,
     accounts: Annotated[int, typer.Option(min=1, max=500)] = 20,
     events: Annotated[int, typer.Option(min=0, max=5_000_000)] = 200_000,

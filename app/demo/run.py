@@ -24,6 +24,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from app.demo.billing import BillingManager
 from app.demo.company import Customer, customers
 from app.demo.stacks import STACKS, Place, profile, salesperson, token
 from app.demo.usage import write_usage
@@ -52,6 +53,8 @@ from flows.settings import CONFIG_VARIABLE, load
 from flows.tie_out import row, tie_out_period
 
 PERIOD = "2026-10"
+#: The system that bills in the place of the internal core, where a stack has it.
+BILLING = "billingplatform"
 
 #: Where communications have an engine of their own, calls are taxed as voice over IP, by transaction and service type.
 TELECOM = "19:6"
@@ -246,6 +249,9 @@ def _month(
         sales.enter(people, stack.hub.price_book)
         sites = [site for customer in people for site in customer.usage]
         bars.update(bar, total=1, completed=1, told=f"{len(people)} customers, {len(sites)} sites")
+        manager = BillingManager(stack.vendors[BILLING]) if BILLING in stack.vendors else None
+        if manager:
+            manager.set_up(stack.hub)
 
         bar = bars.add_task("Write usage files", total=None, told="")
         inbox = state / FOLDER
@@ -262,6 +268,10 @@ def _month(
         bar = bars.add_task("Webhooks provision orders", total=None, told="")
         deals = sum(len(customer.deals) for customer in people)
         _wait_for_orders(stack.hub, deals, lambda n: bars.update(bar, total=deals, completed=n, told=f"{n} of {deals}"))
+        if manager:
+            bar = bars.add_task("BillingPlatform bills", total=None, told="")
+            billed = manager.bill(stack.hub, PERIOD)
+            bars.update(bar, total=1, completed=1, told=f"{billed} invoices" if billed else "billed before")
         _order_to_cash(bars, ends)
 
 

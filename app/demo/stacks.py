@@ -18,6 +18,7 @@ STACKS: Mapping[str, tuple[str, ...]] = {
     "hubspot": ("hubspot", "avalara", "stripe", "quickbooks"),
     "dynamics": ("dynamics", "avalara", "avalara_communications", "stripe", "netsuite"),
     "xero": ("hubspot", "avalara", "stripe", "xero"),
+    "billingplatform": ("salesforce", "avalara", "stripe", "netsuite", "billingplatform"),
 }
 
 #: Module of the salesperson at each CRM.
@@ -203,6 +204,17 @@ def _xero(place: Place) -> Profile:
     return Profile(settings, {"url": place.webhooks, "secret": organisation.WEBHOOK_KEY})
 
 
+def _billingplatform(place: Place) -> Profile:
+    from sandbox import billingplatform as billing
+
+    settings = {
+        "base_url": f"{place.url}/{billing.ORGANISATION}",
+        "username": billing.USERNAME,
+        "password": billing.PASSWORD,
+    }
+    return Profile(settings)
+
+
 PROFILES: Mapping[str, Callable[[Place], Profile]] = {
     "salesforce": _salesforce,
     "hubspot": _hubspot,
@@ -213,4 +225,5 @@ PROFILES: Mapping[str, Callable[[Place], Profile]] = {
     "netsuite": _netsuite,
     "quickbooks": _quickbooks,
     "xero": _xero,
+    "billingplatform": _billingplatform,
 }

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.demo.billing import BillingManager
 from app.demo.stacks import STACKS, salesperson
 from connectors import wire
 from connectors.registry import SYSTEMS
@@ -28,7 +29,7 @@ from flows.credit import Leftover, credit_invoice
 from sandbox import server
 from tests.connectors import test_contract
 from tests.connectors.test_contract import Stage, case_of
-from tests.flows.world import CUSTOMERS, USAGE, company
+from tests.flows.world import CUSTOMERS, PERIOD, USAGE, company
 
 #: The answer of the fault ``garbage``: it cannot be parsed on purpose.
 GARBAGE = b'{"trunc'
@@ -109,11 +110,16 @@ def month(stack: str, folder: Path) -> list[Call]:
         sales.enter(CUSTOMERS, world.hub.price_book)
         sales.win(lambda _done, _whole: None)
         world.bring("bridge.2026-10.csv", USAGE)
+        if "billingplatform" in systems:
+            manager = BillingManager(world.running.urls["billingplatform"])
+            manager.set_up(world.hub)
+            manager.bill(world.hub, PERIOD)
         world.month()
-        yearly = "INV-2026-10-A-0002"
-        credit_invoice(
-            world.hub, yearly, {1: Money.of("240.00", "USD")}, "Fewer seats", date(2026, 11, 20), Leftover.REFUND
-        )
+        with world.hub.database.reading() as work:
+            (invoice,) = work.find(Invoice, account_id="A-0002")
+        yearly = max(invoice.lines, key=lambda line: line.amount.minor)
+        fewer = {yearly.position: Money.of("240.00", "USD")}
+        credit_invoice(world.hub, invoice.id, fewer, "Fewer seats", date(2026, 11, 20), Leftover.REFUND)
         for step in (deliver.deliver_all, intake.take_in, intake.book_settlements, deliver.deliver_all):
             step(world.hub)
         assert world.breaks() == []

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from app.demo import billing
 from app.demo.crm import SalesPerson
 from core.errors import Rejected
 from core.invoicing import Invoice, InvoiceStatus
@@ -119,6 +120,23 @@ def test_a_month_that_billingplatform_bills_ties_out_to_the_cent(tmp_path: Path,
         stack.tell()
         stack.close()
         assert stack.company.objects() == before
+
+
+def test_the_billing_manager_of_the_demo_bills_a_month_that_ties_out_and_once(tmp_path: Path) -> None:
+    """Who waits for the hub's contracts and usage, and closes the cycle; a second time there is nothing to close."""
+    settings = {**SETTINGS, "billingplatform": contract_billingplatform.settings}
+    with company(tmp_path, settings) as entered:
+        manager = billing.BillingManager(entered.running.urls["billingplatform"])
+        manager.set_up(entered.hub)
+        entered.enter(*CUSTOMERS)
+        entered.bring("bridge.2026-10.csv", USAGE)
+        assert manager.bill(entered.hub, PERIOD) == len(CUSTOMERS)
+        entered.month()
+        assert entered.breaks() == []
+        before = entered.objects()
+        manager.set_up(entered.hub)
+        assert manager.bill(entered.hub, PERIOD) == 0
+        assert entered.objects() == before
 
 
 def test_each_line_is_taxed_where_it_was_used_and_earned_as_its_charge_says(stack: Stack) -> None:
