@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from tests.simulation import processes
+from tests.simulation.fibers import Violation
 from tests.simulation.invariants import Watch, at_rest
 from tests.simulation.plants import Plant
-from tests.simulation.run import Run, Violation, reach_of, simulate
+from tests.simulation.run import Run, reach_of, simulate
 
 #: One seed in so many is run twice and must end in the same digest.
 TWICE = 100
@@ -42,6 +43,10 @@ SITUATIONS = (
     "a part of a payment was given back",
     "a dispute became won",
     "a dispute became lost",
+    "approved journals were booked",
+    "a person refuses",
+    "a month was locked",
+    "a month was opened again",
     "everything ties out",
     "tie-out found what was taken away",
     *(f"crashed at {point}" for point in (*processes.DELIVERING, *processes.RECEIVING)),

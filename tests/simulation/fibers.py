@@ -16,6 +16,14 @@ class Crash(BaseException):
     """The process ends here, as by a power cut: what is not committed is gone."""
 
 
+class Violation(AssertionError):
+    """A promise was broken; ``rule`` names it."""
+
+    def __init__(self, rule: str, what: str) -> None:
+        super().__init__(f"{rule}: {what}")
+        self.rule = rule
+
+
 class Fiber:
     """One function, run step by step. ``at`` is the door where it stands; ``error`` what it ended with, if not well."""
 

@@ -14,8 +14,14 @@ from typing import Any
 
 from core.sync import COMMAND_TRANSITIONS, CommandState
 from flows.tie_out import tie_out_period
+from tests.simulation.closing import (
+    a_locked_month_is_left_alone,
+    only_what_was_approved_is_booked,
+    the_month_is_closed,
+)
 from tests.simulation.company import DECLINED
-from tests.simulation.run import PERIOD, SECRETS, Run, Violation
+from tests.simulation.fibers import Violation
+from tests.simulation.run import PERIOD, SECRETS, Run
 
 #: One seed in so many has an amount changed behind the hub's back once it ties out.
 TAMPERED = 3
@@ -83,6 +89,9 @@ class Watch:
             documents_add_up(run)
             proofs_point_home(run)
             acknowledged_is_stored(run)
+            if run.finance:
+                only_what_was_approved_is_booked(run)
+                a_locked_month_is_left_alone(run)
         if run.vendors.version != self._seen_vendors:
             self._seen_vendors = run.vendors.version
             one_object_per_record(run)
@@ -547,6 +556,7 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
     newest_name_wins,
     no_secret_is_told,
     audit_is_whole,
+    the_month_is_closed,
     tie_out_tells_exactly_what_differs,
 )
 

@@ -49,7 +49,8 @@ from tests import postgres
 from tests.simulation import invariants, vendors
 from tests.simulation.bad_wire import vendors as vendors_between
 from tests.simulation.company import Company, as_account, company
-from tests.simulation.run import KEYS, PERIOD, ROOT, Violation, mappings, price_book, reader, template
+from tests.simulation.fibers import Violation
+from tests.simulation.run import KEYS, PERIOD, ROOT, mappings, price_book, reader, template
 
 #: Every named commit point of a delivery, and of taking in a usage file.
 DELIVERING = ("outbox.claimed", "outbox.before_send", "outbox.sent", "outbox.before_commit", "outbox.settled")

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -44,11 +44,12 @@ from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
 from flows.context import Hub
 from flows.credit import Leftover, credit_invoice
-from flows.settings import Settings
+from flows.settings import ClosePolicy, Settings
 from sandbox import avalara, netsuite, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
+from tests.simulation.closing import Finance
 from tests.simulation.company import Company, Seller, UsageFile, as_account, as_entered, company
-from tests.simulation.fibers import Crash, Fiber
+from tests.simulation.fibers import Crash, Fiber, Violation
 from tests.simulation.vendors import RATES, START, URLS, Posted, Vendors, Wire, ask
 
 ROOT = Path(__file__).parents[2]
@@ -102,6 +103,14 @@ OTHER_FAULTS = (
 )
 #: Jobs of the month that are done before the faults begin.
 HEAD_STARTS = (0, 0, 0, 2, 5, 7, 9, 10, 11, 13, 15, 17, 19)
+#: Where the month is closed, it has often come to its end by then.
+LATE_STARTS = (26,) * 14
+#: How often the close is begun, beside once as every job.
+CLOSING = (*("close",) * 12, *("answer",) * 6, *("let pass",) * 2, *("recognise",) * 2, "credit")
+#: A close has many steps, so what else may happen between two of them is rarer, and the faults last longer.
+RARER, LONGER = 6, 3
+#: How often a close dies at each of its points, in the seeds where it does.
+CLOSE_DIES = 0.15
 SHORT_STARTS = (0, 0, 0, 1, 2, 3)
 #: How far the month goes in a seed, and the jobs it goes without: most worlds are small, so that there are many.
 #: ``told``: customers are made known to gateway and ERP, with no CRM.
@@ -135,14 +144,6 @@ MOST_CALLS = 5000
 MOST_ROUNDS, MOST_TIME = 40, timedelta(hours=12)
 #: How often an operator retries the whole desk; a card that is declined will not be charged by trying for ever.
 OPERATORS_TRIES = 2
-
-
-class Violation(AssertionError):
-    """A promise was broken; ``rule`` names it."""
-
-    def __init__(self, rule: str, what: str) -> None:
-        super().__init__(f"{rule}: {what}")
-        self.rule = rule
 
 
 @cache
@@ -273,17 +274,23 @@ class Crossings:
 
 
 class Doors:
-    """A database with a door before each unit of work, where the process may be stopped."""
+    """A database with a door before each unit of work, where the process may be stopped. ``writing``: within one."""
 
     def __init__(self, database: Database, door: Callable[[], None]) -> None:
-        self._database, self._door = database, door
+        self._database, self._door, self.writing = database, door, False
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._database, name)
 
-    def work(self) -> Any:
+    @contextmanager
+    def work(self) -> Iterator[Any]:
         self._door()
-        return self._database.work()
+        with self._database.work() as work:
+            self.writing = True
+            try:
+                yield work
+            finally:
+                self.writing = False
 
     def reading(self) -> Any:
         self._door()
@@ -379,6 +386,8 @@ class Process:
         self.run.calls += 1
         if self.run.calls > MOST_CALLS:
             raise Violation("every job comes to its end", f"{self.name} calls without end: {at}")
+        if self.hub.database.writing:  # type: ignore[attr-defined]
+            raise Violation("no unit of work waits for a vendor", at)
         if at.startswith("before") and is_over(self.hub.now()):
             raise Violation("nothing is sent when the lease is over", at)
         self._door(at)
@@ -417,7 +426,7 @@ class Process:
         if point == "outbox.before_send":
             self._held = self._leased()
         self.run.reached[point] += 1
-        if self.run.crashes_here():
+        if self.run.crashes_here(point):
             self.run.tell("crash_at_point")
             self.run.sometimes[f"crashed at {point}"] += 1
             raise Crash(point)
@@ -467,6 +476,7 @@ class Run:
             self.nets.discard("polling")
             self.left_out |= {"prepare"} if rng.random() < 0.7 else set()
         self.aftermath = self._aftermath(self.stream("aftermath")) if self.reach == "paid" else "nothing"
+        self.finance = self._finance(self.stream("close")) if self.reach == "paid" else None
         self.amends = self.reach in ("sold", "billed", "paid") and self.stream("amendments").random() < 0.5
         self._crashes = self.stream("crashes")
         self.company: Company = company(self.stream("company"), uses=self.reach in ("billed", "paid"))
@@ -479,6 +489,7 @@ class Run:
             price_book=ROOT / "app" / "demo" / "northwind.yaml",
             mappings_folder=ROOT / "mappings",
             systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
+            close=self.finance.policy if self.finance else ClosePolicy(),
         )
         self.database = database(self.settings.database_url)
         self.sql = reader(self.settings.database_url)
@@ -506,6 +517,17 @@ class Run:
         may_be_lost = "webhook_drop" in self.fault_set and "polling" not in self.nets
         return "nothing" if chosen == "disputes" and may_be_lost else chosen
 
+    def _finance(self, rng: Random) -> Finance | None:
+        """Who closes the month, in every other seed; then what is earned is often left to the close."""
+        if rng.random() < 0.5:
+            return None
+        self.rates = {name: RATES[name][0] for name in self.rates}
+        if rng.random() < 0.4:
+            self.fault_set |= {"crash_at_point"}
+        if rng.random() < 0.5:
+            self.left_out |= {"recognise"}
+        return Finance(self, PERIOD, rng)
+
     def ident(self) -> str:
         return f"{next(self._ids):032x}"
 
@@ -520,8 +542,10 @@ class Run:
     def tell(self, fault: str) -> None:
         self.faults[fault] += 1
 
-    def crashes_here(self) -> bool:
-        return not self.quiet and self.crash_chance > 0 and self._crashes.random() < self.crash_chance
+    def crashes_here(self, point: str) -> bool:
+        if self.quiet or "crash_at_point" not in self.fault_set:
+            return False
+        return self._crashes.random() < (CLOSE_DIES if point.startswith("close.") else self.crash_chance)
 
     def close(self) -> None:
         self.sql.close()
@@ -538,8 +562,9 @@ class Run:
             self.seller.enter([as_entered(one, self.company.malformed) for one in people], price_book())
             self.names = {one.number: one.name for one in people}
         rng = self.stream("schedule")
-        self._begin_well(rng.choice(SHORT_STARTS if self.reach in ("told", "sold") else HEAD_STARTS), rng)
-        for number in range(rng.choice(STEPS)):
+        starts = SHORT_STARTS if self.reach in ("told", "sold") else HEAD_STARTS
+        self._begin_well(rng.choice((*starts, *LATE_STARTS) if self.finance else starts), rng)
+        for number in range(rng.choice(STEPS) * (LONGER if self.finance else 1)):
             step = self._step(rng)
             self._note(f"{number} {step}")
         self._rest(rng)
@@ -555,6 +580,8 @@ class Run:
         if rng.random() < 0.7:
             self._cure()
         self.round(retry=False, jobs=jobs)
+        if self.finance and self.billed() and rng.random() < 0.7:
+            self.finance.let_pass(self.processes[0].hub)
         self.rates.update(rates)
         self.quiet = False
 
@@ -580,7 +607,7 @@ class Run:
             if process.fiber is None:
                 actions.append((5, partial(self._begin, process)))
             elif process.wakes_at is None or process.wakes_at <= self.now:
-                actions.append((16, partial(self._resume, process)))
+                actions.append((16 * (RARER if self.finance else 1), partial(self._resume, process)))
             if process.fiber is not None and "kill" in self.fault_set:
                 actions.append((1, partial(self._kill, process)))
         if any(post.due_at <= self.now for post in self.vendors.post):
@@ -599,9 +626,14 @@ class Run:
     def _begin(self, process: Process, rng: Random) -> str:
         jobs = self.jobs()
         others = [one.fiber.name for one in self.processes if one.fiber is not None and one.fiber.name in jobs]
-        name = rng.choice(others if others and rng.random() < 0.4 else list(jobs))
+        name = rng.choice(others if others and rng.random() < 0.4 else [*jobs, *self._pressing(jobs)])
         process.begin(name, jobs[name])
         return f"{process.name} begins {name}"
+
+    def _pressing(self, jobs: Mapping[str, Callable[[Hub], Any]]) -> list[str]:
+        """What is done more often than the rest while a month is being closed."""
+        closing = self.finance is not None and self.finance.standing is None
+        return [one for one in CLOSING if one in jobs] if closing else []
 
     def _resume(self, process: Process, _rng: Random) -> str:
         fiber = process.fiber
@@ -655,6 +687,14 @@ class Run:
                 jobs["bill"] = lambda hub: bill.draft_invoices(hub, PERIOD)
         if self.aftermath == "credits":
             jobs["credit"] = self._credit
+        if self.finance and self.billed():
+            jobs |= {"close": self.finance.close, "let pass": self.finance.let_pass}
+            if self.quiet:
+                jobs["close at last"] = self.finance.close_at_last
+            if self.finance.standing is not None and not self.quiet:
+                jobs["reopen"] = self.finance.reopen
+            if self.finance.waits:
+                jobs["answer"] = self.finance.answer_late
         if "desk retry" in self.nets:
             jobs["retry"] = lambda hub: retry_failed.retry_matching(hub)
         return {name: work for name, work in jobs.items() if name not in self.left_out}
@@ -974,6 +1014,7 @@ class Run:
             names += ["intake", "settle", "recognise", "credit", *deliveries, "intake", "settle"]
         if self.reach != "told":
             names += ["write back", *deliveries]
+            names += ["close at last", *deliveries] if self.finance else []
         for name in names:
             if (work := self.jobs().get(name)) is not None:
                 yield name, work
