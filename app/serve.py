@@ -44,7 +44,9 @@ class Trigger:
             time.sleep(GATHER_SECONDS)
             self._stored.clear()
             try:
-                run_deployment("Take in orders and payments/intake", timeout=0)
+                run_deployment(
+                    "Take in orders and payments/intake", timeout=0, flow_run_name="Take in: webhooks came in"
+                )
             except (OSError, RuntimeError, ValueError) as error:
                 LOG.warning("could not start intake (%s); the next webhook or schedule does", type(error).__name__)
 

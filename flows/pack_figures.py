@@ -11,7 +11,7 @@ from core.money import Money
 from core.revenue import WAITS
 from core.subledgers import BY_CONTRACT, Booked, Roll
 from flows.pack_month import Month
-from flows.report import amounts, dollars
+from flows.report import amounts, counted, dollars
 
 #: Months to come that the waterfall of what is deferred shows one by one.
 SHOWN_MONTHS = 4
@@ -60,17 +60,26 @@ def figures(month: Month) -> list[tuple[str, str]]:
     closings: dict[str, list[str]] = {}
     for name, roll in month.drawn:
         closings.setdefault(name, []).append(dollars(roll.closing))
-    breaks = len(month.breaks)
     return [
         ("Journals of this close", f"{month.journals.number:,}"),
         ("Debits they move", moved),
         ("Receivables, closing", " + ".join(closings.get("receivables", ["none"]))),
         ("Deferred revenue, closing", " + ".join(closings.get("deferred revenue", ["none"]))),
         ("Revenue of the month", amounts(month.revenue) or "none"),
-        ("Ties", f"{len(month.ties)}, {'all at 0.00' if month.ties and not breaks else f'{breaks} breaks'}"),
+        ("Tie-out", tied(month)),
         ("Gates let pass", str(len(month.overrides))),
         ("Approvals", ", ".join(one.who for one in month.decisions if one.verdict.value == "approve") or "none yet"),
     ]
+
+
+def tied(month: Month) -> str:
+    """What the ties say: ``45 ties; 3 breaks, all explained``."""
+    told = counted(len(month.ties), "tie")
+    if not month.breaks:
+        return f"{told}, all at 0.00" if month.ties else told
+    left = sum(one.explained is None for one in month.breaks)
+    how = f"{left} explained by nothing" if left else "all explained"
+    return f"{told}; {counted(len(month.breaks), 'break')}, {how}"
 
 
 def by_account(moves: Iterable[Booked]) -> list[tuple[str, str, Decimal, Decimal]]:

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 
 from core.close import Verdict
-from flows.pack_figures import Bar, Grid, contracts, figures, grouped, state_in_words, title, to_earn, waterfall
+from flows.pack_figures import Bar, Grid, contracts, figures, grouped, state_in_words, tied, title, to_earn, waterfall
 from flows.pack_month import LISTED, Month, aged, columns_of_aging
 
 STYLE = Path(__file__).with_name("pack.css").read_text(encoding="utf-8")
@@ -201,7 +201,7 @@ def _aging(month: Month) -> str:
 
 
 def _ties(month: Month) -> str:
-    heading = f"<h2>Tie-out</h2><p class=soft>{len(month.ties)} ties, {len(month.breaks)} breaks.</p>"
+    heading = f"<h2>Tie-out</h2><p class=soft>{tied(month)}.</p>"
     rows = []
     for one in month.ties:
         style = "good" if one.closes else "bad"

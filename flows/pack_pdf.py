@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from fpdf import FPDF, FontFace
 
-from flows.pack_figures import Bar, contracts, figures, grouped, state_in_words, title, to_earn, waterfall
+from flows.pack_figures import Bar, contracts, figures, grouped, state_in_words, tied, title, to_earn, waterfall
 from flows.pack_month import Month, aged, columns_of_aging
 
 #: Millimetres.
@@ -198,7 +198,7 @@ def _aging(pdf: FPDF, month: Month) -> None:
 
 
 def _ties(pdf: FPDF, month: Month) -> None:
-    _heading(pdf, f"Tie-out: {len(month.ties)} ties, {len(month.breaks)} breaks")
+    _heading(pdf, f"Tie-out: {tied(month)}")
     rows = [
         [t.tie, grouped(t.left), grouped(t.right), grouped(t.difference), t.unit, f"{t.count:,}"] for t in month.ties
     ]

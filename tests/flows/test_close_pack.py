@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -17,6 +19,7 @@ from core import pack
 from core.close import Verdict
 from core.pack import Table
 from flows.close_books import Answer, Closing
+from flows.pack_figures import tied
 from tests.flows.world import CUSTOMERS, MONTH, PERIOD, USAGE, company
 
 pytestmark = pytest.mark.server
@@ -89,6 +92,19 @@ def more(text: str) -> str:
 def test_the_pack_holds_what_it_should_and_is_sound(certified: Path) -> None:
     assert sorted(path.name for path in certified.iterdir()) == sorted([*FILES, pack.MANIFEST, pack.SEAL])
     assert pack.verify(certified) == []
+
+
+@pytest.mark.parametrize(
+    ("reasons", "said"),
+    [
+        ([], "2 ties, all at 0.00"),
+        (["by rule"], "2 ties; 1 break, all explained"),
+        (["by rule", None], "2 ties; 2 breaks, 1 explained by nothing"),
+    ],
+)
+def test_the_summary_says_whether_what_differs_is_explained(reasons: list[str | None], said: str) -> None:
+    month: Any = SimpleNamespace(ties=[1, 2], breaks=[SimpleNamespace(explained=reason) for reason in reasons])
+    assert tied(month) == said
 
 
 @pytest.mark.parametrize("name", [*FILES, pack.MANIFEST])
