@@ -237,10 +237,15 @@ class Wire:
         return retrying(self.world, lambda: self._call(method, path, writes=True, **options), self.system)
 
     def _call(self, method: str, path: str, *, writes: bool, json: Any = None, **options: Any) -> Response:
-        url = self._client.base_url.join(path) if "://" in path else path
-        if isinstance(url, httpx.URL) and (url.scheme, url.netloc) != (
-            self._client.base_url.scheme,
-            self._client.base_url.netloc,
+        url = httpx.URL(path) if "://" in path else path
+        if (
+            isinstance(url, httpx.URL)
+            and url.scheme
+            and (url.scheme, url.netloc)
+            != (
+                self._client.base_url.scheme,
+                self._client.base_url.netloc,
+            )
         ):
             raise Misconfigured(
                 f"{self.system}: refused to follow a link to another host ({url.host})", system=self.system

@@ -363,6 +363,8 @@ def _last_proof(work: Work, command: OutboxCommand) -> SyncRecord | None:
 
 def _last(work: Work, command: OutboxCommand) -> tuple[SyncRecord, Payload] | None:
     """The last proof of the record, and all that we said then."""
+    if command.sequence == 1:
+        return None
     proof = work.outbox.proof(command.system, command.resource, command.record_id)
     said = work.outbox.last_payload(command.system, command.resource, command.record_id)
     return None if proof is None or said is None else (proof, json.loads(said))

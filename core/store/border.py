@@ -426,11 +426,14 @@ class Outbox(StoredTable):
         """
         wanted = list(commands)
         known = self._known(wanted)
-        stored = []
+        stored: list[OutboxCommand] = []
         for one in wanted:
-            if known.pop((one.system, one.resource, one.record_id), None) != one.version:
-                stored.append(self._intend(one))
-        return [command for command in stored if command is not None]
+            record = one.system, one.resource, one.record_id
+            if record not in known and self._insert(one):
+                stored.append(one)
+            elif known.pop(record, None) != one.version and (command := self._intend(one)):
+                stored.append(command)
+        return stored
 
     def _known(self, wanted: Sequence[OutboxCommand]) -> dict[tuple[str, str, str], str]:
         """The version of the newest intent of each of these records that has one which is not cancelled."""
@@ -453,7 +456,7 @@ class Outbox(StoredTable):
                 return None
             command = wanted if last is None else wanted.after(last)
             # False: another worker stored an intent of this record in between; look again.
-            if self._insert_new(OUTBOX, {**_OUTBOX.columns(command), "lease_until": None}):
+            if self._insert(command):
                 break
         if last is not None:
             self._cancel_superseded(command)
@@ -468,8 +471,12 @@ class Outbox(StoredTable):
             update={"state": CommandState.PENDING, "attempts": 0, "fence": 0, "probe": False}
             | {"waits_for": None, "created_at": now, "due_at": now}
         )
-        self._insert_new(OUTBOX, {**_OUTBOX.columns(command), "lease_until": None})
+        self._insert(command)
         return command
+
+    def _insert(self, command: OutboxCommand) -> bool:
+        """False when this record has an intent of that sequence already."""
+        return self._insert_new(OUTBOX, {**_OUTBOX.columns(command), "lease_until": None})
 
     def _cancel_superseded(self, command: OutboxCommand) -> None:
         """Cancels what nobody has sent of a record and has a newer intent."""

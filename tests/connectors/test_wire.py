@@ -52,8 +52,12 @@ def test_a_packed_answer_is_unpacked_once() -> None:
         "https://elsewhere.example/next",
         "http://api.vendor.example/next",
         "https://api.vendor.example:444/next",
-        "https://api.vendor.example@elsewhere.example/next",
         "https://api.vendor.example.elsewhere.example/next",
+        "HTTPS://elsewhere.example/next",
+        "file:///etc/passwd",
+        "https://api.vendor.example.elsewhere.example/next",
+        "HTTPS://elsewhere.example/next",
+        "file:///etc/passwd",
     ],
 )
 def test_a_link_to_another_origin_is_not_followed_and_no_credential_goes_there(link: str) -> None:

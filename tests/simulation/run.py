@@ -368,11 +368,17 @@ class Process:
         self.hub = Hub(self.run.settings, world)
         self.hub.database = Doors(self.run.database, self._maybe_door)  # type: ignore[assignment]
         self.hub.mappings, self.hub.price_book, self.hub.posting = mappings(), price_book(), posting_rules()
-        for system, settings in self.run.settings.systems.items():
-            connector = SYSTEMS[system].connect(settings, world)
-            self.hub._connectors[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
+        self.hub.connector = self._connector  # type: ignore[method-assign]
         self.fiber = self.wakes_at = None
         self._held: dict[tuple[str, str, str], str] = {}
+
+    def _connector(self, system: str) -> Connector:
+        """A connector under watch; like the hub's own it is made when it is first asked for."""
+        made = self.hub._connectors
+        if system not in made:
+            connector = SYSTEMS[system].connect(self.run.settings.systems[system], self.hub.world)
+            made[system] = Watched(connector, self.run.crossings, self)  # type: ignore[assignment]
+        return made[system]
 
     def begin(self, job: str, work: Callable[[Hub], Any]) -> None:
         self.fiber = Fiber(job, partial(work, self.hub))

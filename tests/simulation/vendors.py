@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -35,17 +36,18 @@ START = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
 
 class MemoryShelf(Shelf):
-    """The shelf without its database. ``version`` grows with every change, by kind too."""
+    """The shelf without its database. ``changes`` counts them by kind; ``version`` leaves sessions and notes out."""
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.now, self.restored = now, 0
         self._kinds: dict[str, dict[str, str]] = {}
         self._numbers: dict[str, int] = {}
-        self.version = self._writes = 0
+        self.changes: Counter[str] = Counter()
+        self.version = 0
 
     @property
     def revision(self) -> int:
-        return self._writes
+        return self.changes.total()
 
     def keep(self, kind: str, ident: str, value: Json) -> None:
         self._kinds.setdefault(kind, {})[ident] = write_json(value)
@@ -59,7 +61,7 @@ class MemoryShelf(Shelf):
         self._count(kind)
 
     def _count(self, kind: str) -> None:
-        self._writes += 1
+        self.changes[kind] += 1
         self.version += not kind.startswith("_")
 
     def next(self, name: str) -> int:
@@ -84,6 +86,30 @@ class MemoryShelf(Shelf):
 
     def close(self) -> None:
         return
+
+
+class Shown:
+    """A shelf for those who only look: a kind is read once after each change, and who has it leaves it as it is."""
+
+    def __init__(self, shelf: MemoryShelf) -> None:
+        self._shelf = shelf
+        self._read: dict[str, tuple[int, dict[str, Json]]] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._shelf, name)
+
+    def all(self, kind: str) -> list[Json]:
+        return list(self._of(kind).values())
+
+    def get(self, kind: str, ident: str) -> Json | None:
+        return self._of(kind).get(ident)
+
+    def _of(self, kind: str) -> dict[str, Json]:
+        version, read = self._read.get(kind, (-1, {}))
+        if version != self._shelf.changes[kind]:
+            read = {ident: read_json(body) for ident, body in self._shelf._kinds.get(kind, {}).items()}
+            self._read[kind] = self._shelf.changes[kind], read
+        return read
 
 
 @cache
@@ -116,8 +142,9 @@ class Vendors:
 
     def __init__(self, now: Callable[[], datetime]) -> None:
         self.now = now
-        self.shelves = {name: MemoryShelf(now) for name in SYSTEMS}
-        self.emulators: dict[str, Emulator] = {name: _build(name)(shelf) for name, shelf in self.shelves.items()}
+        shelves = {name: MemoryShelf(now) for name in SYSTEMS}
+        self.shelves = {name: Shown(shelf) for name, shelf in shelves.items()}
+        self.emulators: dict[str, Emulator] = {name: _build(name)(shelf) for name, shelf in shelves.items()}
         self.post: list[Posted] = []
         for name in ("salesforce", "stripe"):
             self.emulators[name].webhooks.carry = self._carrier(name)
