@@ -48,10 +48,10 @@ class Company:
     usage: tuple[UsageFile, ...] = field(default=())
 
 
-def company(rng: Random, *, uses: bool) -> Company:
-    """``uses``: whether some of the companies have usage."""
+def company(rng: Random, *, uses: bool, poor: bool = False) -> Company:
+    """``uses``: whether some of the companies have usage; ``poor``: whether most have somebody whose card is declined."""
     numbers = [f"A-{number:04}" for number in range(1, rng.choice((1, 1, 2, 2, 3)) + 1)]
-    if rng.random() < 0.25:
+    if rng.random() < (0.8 if poor else 0.25):
         numbers[-1] = rng.choice(DECLINED)
     people = tuple(_customer(number, rng) for number in numbers)
     malformed = frozenset(number for number in numbers if rng.random() < 0.15)

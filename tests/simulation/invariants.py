@@ -21,6 +21,7 @@ from tests.simulation.closing import (
 )
 from tests.simulation.company import DECLINED
 from tests.simulation.fibers import Violation
+from tests.simulation.giving_up import what_is_given_up_is_a_loss_everywhere
 from tests.simulation.run import PERIOD, SECRETS, Run
 
 #: One seed in so many has an amount changed behind the hub's back once it ties out.
@@ -243,7 +244,9 @@ def unpaid(run: Run) -> set[str]:
         for one in run.vendors.shelves["stripe"].all("payment_intent")
         if one["status"] == "succeeded"
     }
-    return run.ids("SELECT id FROM invoice WHERE total_minor > 0") - paid
+    lost = _given_up(run)
+    totals = dict(run.sql.execute("SELECT id, total_minor FROM invoice WHERE total_minor > 0"))
+    return {ident for ident, total in totals.items() if total > lost.get(ident, 0)} - paid
 
 
 def untold(run: Run) -> set[str]:
@@ -366,7 +369,13 @@ def _credited(run: Run) -> dict[str, int]:
             "SELECT n.invoice_id, sum(refunded_minor + coalesce((SELECT sum(a.amount_minor) FROM credit_application a"
             " WHERE a.parent_id = n.id AND a.invoice_id = n.invoice_id), 0)) FROM credit_note n GROUP BY n.invoice_id"
         )
-    )
+    ) | _given_up(run)
+
+
+def _given_up(run: Run) -> dict[str, int]:
+    """What was given up of each invoice; none of these is credited."""
+    booked = "SELECT invoice_id, sum(amount_minor) FROM write_off WHERE state = 'booked' GROUP BY invoice_id"
+    return dict(run.sql.execute(booked))
 
 
 def credits_travel_whole(run: Run) -> None:
@@ -550,6 +559,7 @@ AT_REST: tuple[Callable[[Run], None], ...] = (
     desk_shows_what_is_wrong,
     money_travels_whole,
     credits_travel_whole,
+    what_is_given_up_is_a_loss_everywhere,
     ledgers_agree,
     every_settlement_is_booked,
     usage_is_conserved,

@@ -44,12 +44,13 @@ from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
 from flows.context import Hub
 from flows.credit import Leftover, credit_invoice
-from flows.settings import ClosePolicy, Settings
+from flows.settings import ClosePolicy, Settings, WriteOffPolicy
 from sandbox import avalara, netsuite, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
 from tests.simulation.closing import Finance
 from tests.simulation.company import Company, Seller, UsageFile, as_account, as_entered, company
 from tests.simulation.fibers import Crash, Fiber, Violation
+from tests.simulation.giving_up import Clerks
 from tests.simulation.vendors import RATES, START, URLS, Posted, Vendors, Wire, ask
 
 ROOT = Path(__file__).parents[2]
@@ -82,8 +83,9 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
 }
 SECRETS = ("sandbox-token-secret", "sandbox-consumer-secret", salesforce.CLIENT_SECRET, avalara.LICENSE_KEY, TOKEN)
 
-#: What becomes of paid invoices in a seed: nothing more, a customer's bank takes payments back, or parts are credited.
-AFTERMATHS = ("nothing", "disputes", "disputes", "credits", "credits")
+#: What becomes of invoices in a seed: nothing more, a customer's bank takes payments back, parts are credited, or what
+#: nobody pays is given up.
+AFTERMATHS = ("nothing", "disputes", "disputes", "credits", "credits", "write-offs", "write-offs")
 #: When credit notes are written.
 CREDITED_ON = date(2026, 11, 20)
 #: A credit note gives back one part in so many of a line.
@@ -482,10 +484,13 @@ class Run:
             self.nets.discard("polling")
             self.left_out |= {"prepare"} if rng.random() < 0.7 else set()
         self.aftermath = self._aftermath(self.stream("aftermath")) if self.reach == "paid" else "nothing"
+        self.clerks = Clerks(self, self.stream("clerks")) if self.aftermath == "write-offs" else None
         self.finance = self._finance(self.stream("close")) if self.reach == "paid" else None
         self.amends = self.reach in ("sold", "billed", "paid") and self.stream("amendments").random() < 0.5
         self._crashes = self.stream("crashes")
-        self.company: Company = company(self.stream("company"), uses=self.reach in ("billed", "paid"))
+        self.company: Company = company(
+            self.stream("company"), uses=self.reach in ("billed", "paid"), poor=self.clerks is not None
+        )
         self.vendors = Vendors(lambda: self.now)
         if not self.database_url:
             (self.folder / "tieout.db").write_bytes(template())
@@ -496,6 +501,7 @@ class Run:
             mappings_folder=ROOT / "mappings",
             systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
             close=self.finance.policy if self.finance else ClosePolicy(),
+            write_offs=self.clerks.policy if self.clerks else WriteOffPolicy(),
         )
         self.database = database(self.settings.database_url)
         self.sql = reader(self.settings.database_url)
@@ -693,6 +699,8 @@ class Run:
                 jobs["bill"] = lambda hub: bill.draft_invoices(hub, PERIOD)
         if self.aftermath == "credits":
             jobs["credit"] = self._credit
+        if self.clerks:
+            jobs |= {"give up": self.clerks.give_up, "decide": self.clerks.decide}
         if self.finance and self.billed():
             jobs |= {"close": self.finance.close, "let pass": self.finance.let_pass}
             if self.quiet:
@@ -1017,7 +1025,7 @@ class Run:
         if self.reach in ("billed", "paid"):
             names += ["finalise", "collect", *deliveries]
         if self.reach == "paid":
-            names += ["intake", "settle", "recognise", "credit", *deliveries, "intake", "settle"]
+            names += ["intake", "settle", "recognise", "credit", "give up", "decide", *deliveries, "intake", "settle"]
         if self.reach != "told":
             names += ["write back", *deliveries]
             names += ["close at last", *deliveries] if self.finance else []
