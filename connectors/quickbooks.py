@@ -19,6 +19,8 @@ Written after Intuit's reference pages, its published XSDs (.NET SDK, 2026-05) a
 - **Currencies.** A transaction is in the currency of its customer, whose receivables are an account of that currency;
   QuickBooks makes it, without a number, and it counts for the numbered one. Other accounts are in the home currency, in
   which the general ledger is read.
+- **Payments** that were taken back are voided (``payment_void``): an amount of zero is left of them, and they count as
+  gone.
 - **Closed books** may be open to applications when no password protects them: the closing date is compared here.
 - **Fault codes overlap** (5010 is a stale object or a closed period), and a fault may come in an HTTP 200, so answers
   are read by code AND text, whatever the status.
@@ -86,6 +88,7 @@ RESOURCES: Mapping[str, Resource] = {
     "invoice": _entity("Invoice", "DocNumber"),
     "credit_note": _entity("CreditMemo", "DocNumber"),
     "payment": _entity("Payment", "PaymentRefNum"),
+    "payment_void": _entity("Payment", "PaymentRefNum"),
     "journal_entry": _entity("JournalEntry", "DocNumber"),
     "gl_balance": Resource("reports/GeneralLedger", "account", "account", Guard.READ_ONLY),
 }
@@ -93,7 +96,10 @@ RESOURCES: Mapping[str, Resource] = {
 _SALE = Rounding("Line", "TotalAmt", "Amount", "SalesItemLineDetail.Qty", "SalesItemLineDetail.UnitPrice")
 ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 NAME_LISTS = frozenset({"Customer", "Item", "Account", "Class"})
-BY_ENTITY = {row.path.lower(): name for name, row in RESOURCES.items() if row.guard is not Guard.READ_ONLY}
+#: The first resource of an entity is the entity itself.
+BY_ENTITY = {
+    row.path.lower(): name for name, row in reversed([*RESOURCES.items()]) if row.guard is not Guard.READ_ONLY
+}
 #: Fields that refer to a record of ours by name, and the resource it is of.
 REFERENCES = {
     "ItemRef": "product",
@@ -290,6 +296,8 @@ class QuickBooks(BulkConnector):
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
         row = self._written(resource)
         found = self._held(row, [key.value]).get(key.value)
+        if found and resource == "payment_void" and not _is_void(row, found):
+            return None
         return self._receipt(resource, key, found, created=False) if found else None
 
     def get(self, resource: str, vendor_id: str) -> Payload:
@@ -305,6 +313,8 @@ class QuickBooks(BulkConnector):
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """Records are independent of each other: one batch call carries several, and each has its own outcome."""
         row = self._written(resource)
+        if resource == "payment_void":
+            return [self._voided(payload, key) for payload, key in items]
         held = self._held(row, [key.value for _, key in items])
         self._learn(payload for payload, _ in items)
         outcomes: dict[int, Outcome] = {}
@@ -392,6 +402,22 @@ class QuickBooks(BulkConnector):
         if day and self._closed_through(str(day)):
             raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{str(day)[:7]}")
         return Write(payload, key, known, _shortened(row, {**(known or {}), **given}))
+
+    def _voided(self, payload: Payload, key: ExternalKey) -> Outcome:
+        """Voids the payment that the payload names by id. ``TxnDate``: its day, on which the books must be open."""
+        row = self.resource("payment_void")
+        try:
+            there = self.get("payment", str(payload["Id"]))
+            if not _is_void(row, there):
+                if self._closed_through(day := str(payload["TxnDate"])):
+                    raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{day[:7]}")
+                body = {"Id": there["Id"], "SyncToken": there["SyncToken"], "sparse": True}
+                there = self._write(row.path.lower(), body, operation="update", include="void")[row.path]
+            return self._receipt("payment_void", key, _whole(row, dict(there)), created=False)
+        except Refusal as refusal:
+            return self._verdict("payment_void", payload, refusal)
+        except TieoutError as error:
+            return error
 
     def _wrong(self, resource: str, field: str, value: Any, why: str) -> Rejected:
         return Rejected(f"{resource}: {field} {why}", system=SYSTEM, record=resource, field=field, value=str(value))
@@ -641,10 +667,11 @@ class QuickBooks(BulkConnector):
             error = garbled
         raise Unavailable(str(error)) if isinstance(error, OutcomeUnknown) else error
 
-    def _write(self, path: str, body: Json) -> Json:
+    def _write(self, path: str, body: Json, **more: str) -> Json:
         """The answer; a fault in it is raised as a Refusal. The request id follows from company and request."""
         asked = dump_json([self.settings.realm_id, path, body])
         params = {
+            **more,
             "minorversion": str(self.settings.minor_version),
             "requestid": hashlib.sha256(asked).hexdigest()[:32],
         }
@@ -757,6 +784,7 @@ def _shortened(row: Resource, record: Json) -> Json:
 def _whole(row: Resource, record: Json) -> Json:
     """The record as it was meant: the inverse of ``_shortened``; a note that somebody rewrote stays as it is."""
     number, note = str(record.get(row.key_field) or ""), str(record.get("PrivateNote") or "")
+    note = note if not _is_void(row, record) else re.sub(r"^Voided\W*", "", note)
     if row.path in NAME_LISTS or not number.startswith("~"):
         return record
     key, _, rest = note.replace("\r\n", "\n").partition("\n")
@@ -779,9 +807,15 @@ def _says(held: Any, given: Any) -> bool:
     return bool(held == given) and isinstance(held, bool) == isinstance(given, bool)
 
 
+def _is_void(row: Resource, record: Payload) -> bool:
+    """Whether it is a payment that was voided, or one by which a credit meets an invoice: neither moves anything."""
+    return row.path == "Payment" and record.get("TotalAmt") == 0
+
+
 def _change(row: Resource, record: Json) -> Change:
     changed_at = datetime.fromisoformat(record["MetaData"]["LastUpdatedTime"]).astimezone(UTC)
-    return Change(str(record["Id"]), changed_at, None if record.get("status") == "Deleted" else record)
+    gone = record.get("status") == "Deleted" or _is_void(row, record)
+    return Change(str(record["Id"]), changed_at, None if gone else record)
 
 
 def _is_named(field: str, item: Any) -> bool:

@@ -22,7 +22,8 @@ reports of its users (read 2026-11):
   dates are compared here, beside the vendor's own refusal.
 - **Errors are text** without codes or fields; ``FAULTS`` reads them. A text about an account or an item that is not
   there parks the record until we have brought it.
-- **Payments** cannot be changed there, only deleted; one of a credit note is a refund.
+- **Payments** cannot be changed there, only deleted (``payment_void``), which posts them back on their own day; one of
+  a credit note is a refund.
 - **Accounts** that Xero makes itself (``SystemAccount``) are adopted.
 - **Voided and deleted** documents count as gone: they are not found, and ``changes`` gives them no payload.
 - **Dates** come as ``/Date(1573755038314)/``; in every answer here they are ISO text: instants where the name of the
@@ -95,6 +96,7 @@ RESOURCES: Mapping[str, Resource] = {
     "invoice": _entity("Invoices", "InvoiceID", "InvoiceNumber"),
     "credit_note": _entity("CreditNotes", "CreditNoteID", "CreditNoteNumber"),
     "payment": _entity("Payments", "PaymentID", "Reference"),
+    "payment_void": _entity("Payments", "PaymentID", "Reference"),
     "refund": _entity("Payments", "PaymentID", "Reference"),
     "journal_entry": _entity("ManualJournals", "ManualJournalID", "Narration"),
     "gl_balance": Resource("Journals", "AccountID", "AccountCode", Guard.READ_ONLY),
@@ -107,7 +109,7 @@ class Ways:
 
     ``only``: the field and the type of those of its documents that are ours; ``alone``: takes one record a call, the
     bare object; ``unitdp``: has unit amounts, and is asked for 4 decimals; ``archived``: shows archived records only
-    when asked; ``base``: is in the base currency.
+    when asked; ``base``: is in the base currency; ``gone``: is found once it is voided or deleted, and not before.
     """
 
     paged: bool = False
@@ -116,6 +118,7 @@ class Ways:
     unitdp: bool = False
     archived: bool = False
     base: bool = False
+    gone: bool = False
 
     @property
     def precision(self) -> dict[str, str]:
@@ -130,6 +133,7 @@ WAYS: Mapping[str, Ways] = {
     "invoice": Ways(paged=True, only=("Type", "ACCREC"), unitdp=True),
     "credit_note": Ways(paged=True, only=("Type", "ACCRECCREDIT"), unitdp=True),
     "payment": Ways(paged=True, only=("PaymentType", "ACCRECPAYMENT")),
+    "payment_void": Ways(paged=True, only=("PaymentType", "ACCRECPAYMENT"), gone=True),
     "refund": Ways(paged=True, only=("PaymentType", "ARCREDITPAYMENT")),
     "journal_entry": Ways(paged=True, base=True),
 }
@@ -391,6 +395,8 @@ class Xero(BulkConnector):
     def _write_batch(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """What is new goes in one call, what is there in another; each record has its own outcome."""
         self._written(resource)
+        if resource == "payment_void":
+            return [self._voided(payload, key) for payload, key in items]
         outcomes: dict[int, Outcome] = {}
         ready: dict[str, list[tuple[int, Write]]] = {"PUT": [], "POST": []}
         held = self._held(resource, [key.value for _, key in items if _fits(key.value)])
@@ -437,6 +443,21 @@ class Xero(BulkConnector):
         if known is None or known.get("SystemAccount") != kind:
             raise self._wrong(resource, "Code", key.value, f"must be the code of the account {kind}: set it in Xero")
         return self._receipt(resource, key, known, created=False)
+
+    def _voided(self, payload: Payload, key: ExternalKey) -> Outcome:
+        """Deletes the payment that the payload names by id. ``Date``: its day, which must not be locked."""
+        path, status = f"{RESOURCES['payment'].path}/{payload['PaymentID']}", payload["Status"]
+        try:
+            if done := self.find("payment_void", key):
+                return done
+            if self._locked(day := str(payload["Date"])):
+                raise Parked(f"{SYSTEM}: the period of {day} is locked", waits_for=f"period:{day[:7]}")
+            (record,) = self._write("POST", path, {"Status": status}, {})[RESOURCES["payment"].path]
+            return self._receipt("payment_void", key, record, created=True)
+        except Refusal as refusal:
+            return self._verdict("payment_void", payload, refusal)
+        except TieoutError as error:
+            return error
 
     def takes_postings(self, day: date) -> bool:
         """Whether a day lies after both lock dates of the organisation."""
@@ -595,7 +616,7 @@ class Xero(BulkConnector):
             where = " OR ".join(f'{row.key_field}=="{key}"' for key in some)
             asked = {"InvoiceNumbers": ",".join(some)} if resource == "invoice" else {"where": where}
             for record in self._listed(resource, asked, {}):
-                key, counts = record.get(row.key_field), record.get("Status") not in GONE
+                key, counts = record.get(row.key_field), (record.get("Status") in GONE) is WAYS[resource].gone
                 if key in wanted and counts and (only is None or record.get(only[0]) == only[1]):
                     held.setdefault(key, record)
         return held

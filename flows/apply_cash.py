@@ -23,11 +23,12 @@ from core.ledger import JournalEntry, Via, reversal
 from core.money import Money, total
 from core.posting import Books, Subject, realised_entries, receipt_entries
 from core.store import Work
+from core.sync import OutboxCommand
 from core.ties import applied_within_open
 from flows import desk
 from flows.context import Hub, hub
 from flows.post import post
-from flows.receivables import final_invoice, pay_at_erp, receivables, withdraw_requests
+from flows.receivables import final_invoice, held_payment, pay_at_erp, receivables, withdraw, withdraw_requests
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 WHO = "flow apply cash"
@@ -325,10 +326,31 @@ def _reverse(hub: Hub, work: Work, made: Application, on: date, reason: str, who
     back = _made(work, receipt, Use.REVERSED, made.amount, on, made.rule, who, **more)
     kinds = (made.id, f"FX-{made.id}", f"FX-{made.id}-U")
     entries = _booked(work, *(f"{way}-{one}" for one in kinds for way in ("DOC", "JE")))
-    # The ERP's payment stands: what it booked is taken back by a journal.
-    post(hub, work, [reversal(one, on).model_copy(update={"via": Via.JOURNAL}) for one in entries])
+    if _unpaid_at_erp(hub, work, made, entries):
+        post(hub, work, [reversal(one, one.posted_on) for one in entries])
+    else:
+        # The ERP's payment stands: what it booked is taken back by a journal.
+        post(hub, work, [reversal(one, on).model_copy(update={"via": Via.JOURNAL}) for one in entries])
     _tell(hub, work, Act.CASH_REVERSED, who, back)
     return back
+
+
+def _unpaid_at_erp(hub: Hub, work: Work, made: Application, entries: Sequence[JournalEntry]) -> bool:
+    """Whether the ERP's payment of an application is undone on its own day, as if it had never been: not sent yet, or
+    voided where the ERP's mappings tell how. A month that is closed is not changed any more."""
+    days = {(one.entity, one.posted_on) for one in entries}
+    if made.invoice_id is None or any(work.periods.open_day(entity, day) != day for entity, day in days):
+        return False
+    erp = hub.system("erp")
+    if withdraw(work, work.outbox.of_record(erp, "payment", made.id)):
+        return True
+    if not any((one.system, one.record, one.resource) == (erp, "held_payment", "payment_void") for one in hub.mappings):
+        return False
+    (invoice,) = work.find(Invoice, id=made.invoice_id)
+    of = ("receipt", made.receipt_id)
+    paid = held_payment(hub, work, made.id, invoice, made.amount, made.applied_on, of)
+    work.outbox.enqueue([OutboxCommand.of(erp, "payment_void", "held_payment", paid, hub.now(), money=made.amount)])
+    return True
 
 
 def _made(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from itertools import count
@@ -99,10 +99,16 @@ def _with_requests(hub: Hub, work: Work, one: Receivable) -> Receivable:
 def withdraw_requests(hub: Hub, work: Work, invoice: Invoice) -> None:
     """Takes back what the gateway was not asked for yet, or has refused; the rest is asked for anew by ``collect``."""
     for _, commands in requests(hub, work, invoice.id):
-        for command in commands:
-            if CommandState.CANCELLED in COMMAND_TRANSITIONS[command.state] and not command.probe:
-                work.outbox.cancel(command.key)
-                work.desk.resolve(f"outbox:{command.system}/{command.resource}/{command.record_id}")
+        withdraw(work, commands)
+
+
+def withdraw(work: Work, commands: Iterable[OutboxCommand]) -> bool:
+    """Takes back the commands that were not sent yet, or were refused. Whether there was any."""
+    unsent = [one for one in commands if CommandState.CANCELLED in COMMAND_TRANSITIONS[one.state] and not one.probe]
+    for one in unsent:
+        work.outbox.cancel(one.key)
+        work.desk.resolve(f"outbox:{one.system}/{one.resource}/{one.record_id}")
+    return bool(unsent)
 
 
 def apply_credit(note: CreditNote, one: Receivable) -> CreditNote:
@@ -115,9 +121,16 @@ def pay_at_erp(
     hub: Hub, work: Work, ident: str, invoice: Invoice, amount: Money, on: date, held: tuple[str, str]
 ) -> None:
     """Intends the ERP's payment of an invoice from what we hold. ``ident``: of the act that pays; ``held``: of what."""
+    paid = held_payment(hub, work, ident, invoice, amount, on, held)
+    work.outbox.enqueue([OutboxCommand.of(hub.system("erp"), "payment", "held_payment", paid, hub.now(), money=amount)])
+
+
+def held_payment(
+    hub: Hub, work: Work, ident: str, invoice: Invoice, amount: Money, on: date, held: tuple[str, str]
+) -> HeldPayment:
     held_as, held_id = held
     books = hub.books(work, invoice.account_id)
-    paid = HeldPayment(
+    return HeldPayment(
         entity=books.entity.id,
         exchange=books.exchange(invoice.currency, on),
         id=ident,
@@ -129,4 +142,3 @@ def pay_at_erp(
         held_as=held_as,
         held_id=held_id,
     )
-    work.outbox.enqueue([OutboxCommand.of(hub.system("erp"), "payment", "held_payment", paid, hub.now(), money=amount)])

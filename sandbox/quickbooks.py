@@ -173,6 +173,8 @@ class Service:
         if operation not in ("", "update", "delete"):
             raise Refused("500", "Unsupported Operation", f"Operation {operation} is not supported.")
         carry_out = self.company.delete if operation == "delete" else self.company.save
+        if operation == "update" and request.query_params.get("include") == "void":
+            carry_out = self.company.void
         key = self._request_id(request, REQUEST_ID)
         return self._whole(self._replayed(key, lambda: {entity: carry_out(entity, given)}))
 

@@ -224,6 +224,18 @@ class Company:
         self.changed(entity, known["Id"], "Delete", stamp)
         return {"domain": "QBO", "status": "Deleted", "Id": known["Id"]}
 
+    def void(self, entity: str, given: Json) -> Json:
+        """Leaves a payment with an amount of zero, applied to nothing; what it paid is open again."""
+        if entity != "Payment":
+            raise Refused("500", "Unsupported Operation", f"Voiding of {entity} is not supported here.")
+        if not given.get("Id"):
+            raise required("Id")
+        if given.get("sparse") is not True:
+            raise required("sparse")
+        known = self._current(entity, given)
+        note = " - ".join(filter(None, ("Voided", known.get("PrivateNote"))))
+        return self.save(entity, {**given, "TotalAmt": 0, "Line": [], "PrivateNote": note})
+
     def _stamp(self, known: Json | None) -> str:
         """The present in the company's zone; a change is never before the one it follows."""
         now = self.now().astimezone(ZONE).replace(microsecond=0)

@@ -54,6 +54,7 @@ PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow
 WRITE_OFF, CASH = map(table_of, (rows.WriteOffRow, rows.ApplicationRow))
 ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
 
+BACK, SYNC = CASH.alias("back"), table_of(rows.SyncRow)
 #: What no side says.
 _NOTHING: tuple[ColumnElement[Any], ...] = tuple(cast(null(), Text).label(name) for name in ("state", "drift"))
 
@@ -159,10 +160,14 @@ def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
 
 
 def erp_payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
-    """All that the ERP has a payment for, of the month's invoices: by card, by money at the bank (which stays when it
-    is taken back), and by prepaid credit."""
+    """All that the ERP has a payment for, of the month's invoices: by card, by money at the bank (what was taken back
+    too, unless its payment was voided there or never made), and by prepaid credit."""
     cash = _side(CASH.c.id, CASH.c.currency, CASH.c.amount_minor).join(INVOICE, INVOICE.c.id == CASH.c.invoice_id)
-    cash = cash.where(CASH.c.use == "applied", billed_in(span))
+    paid, voided = (
+        exists().where(SYNC.c.record_id == CASH.c.id, SYNC.c.resource == name) for name in ("payment", "payment_void")
+    )
+    taken_back = exists().where(BACK.c.reverses == CASH.c.id)
+    cash = cash.where(CASH.c.use == "applied", billed_in(span), or_(~taken_back, and_(paid, ~voided)))
     drawn = _side(MOVEMENT.c.id, MOVEMENT.c.currency, MOVEMENT.c.amount_minor)
     drawn = drawn.join(INVOICE, INVOICE.c.id == MOVEMENT.c.document_id)
     drawn = drawn.where(MOVEMENT.c.kind == "drawn", MOVEMENT.c.line_id.is_(None), billed_in(span))

@@ -155,6 +155,9 @@ def quickbooks(url: str, folder: Path) -> None:
     sent = test_quickbooks.put(ledger, "invoice", "INV-EUR", test_quickbooks.invoice("1.00", **given))
     test_quickbooks.put(ledger, "payment", "PAY-EUR", {**test_quickbooks.payment(sent.vendor_id, "1.00"), **given})
     list(ledger.changes("gl_balance", "2026-10"))
+    (paid,) = [one.payload for one in ledger.changes("payment", None) if one.payload["PaymentRefNum"] == "PAY-EUR"]
+    void = {"Id": paid["Id"], "TxnDate": paid["TxnDate"]}
+    ledger.upsert("payment_void", void, ExternalKey("PaymentRefNum", "PAY-EUR"))
     ledger.check()
     ledger.close()
 
@@ -200,11 +203,12 @@ def xero(url: str, folder: Path) -> None:
     euros = {"CurrencyCode": "EUR", "CurrencyRate": Decimal("0.952381")}
     sent = put(ledger, "invoice", "INV-EUR", test_xero.invoice("1.00", **euros))
     paid = {**test_xero.payment(sent.vendor_id, "1.00"), "CurrencyRate": Decimal("0.909091")}
-    put(ledger, "payment", "PAY-EUR", paid)
+    made = put(ledger, "payment", "PAY-EUR", paid).vendor_id
     for resource in ledger.resources:
         for change in ledger.changes(resource, "2026-10" if resource == "gl_balance" else _just_now()):
             if resource != "gl_balance":
                 ledger.get(resource, change.vendor_id)
+    put(ledger, "payment_void", "PAY-EUR", {"PaymentID": made, "Status": "DELETED", "Date": "2026-11-01"})
     ledger.check()
     ledger.close()
 

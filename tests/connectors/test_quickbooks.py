@@ -570,6 +570,38 @@ def test_a_ledger_too_large_for_one_report_is_read_in_halves(books: QuickBooks, 
         balances(books)
 
 
+VOID = ExternalKey("PaymentRefNum", "APP-" + LONG)
+
+
+def test_a_payment_is_voided_once_whatever_gets_lost_and_counts_as_gone(books: QuickBooks, url: str) -> None:
+    """Its key is too long for the number, and QuickBooks writes before the note that carries it."""
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    paid = put(books, "payment", VOID.value, payment(document)).vendor_id
+    assert books.find("payment_void", VOID) is None
+    plant(url, kind="lose_reply")
+    told = {"Id": paid, "TxnDate": "2026-11-01"}
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_void", told, VOID)
+    found = books.find("payment_void", VOID)
+    assert found
+    assert (found.vendor_id, found.key) == (paid, VOID)
+    assert books.upsert("payment_void", told, VOID).vendor_id == paid
+    assert [one.payload for one in books.changes("payment", None)] == [None]
+    (held,) = kept(url, "payment")
+    assert (held["SyncToken"], held["TotalAmt"], held["PrivateNote"]) == ("1", 0, f"Voided - {VOID.value}")
+    assert balances(books)["1100", "2026-10"] == Decimal("100.10")
+
+
+def test_a_payment_of_closed_books_is_not_voided(books: QuickBooks, url: str) -> None:
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    paid = put(books, "payment", "PAY-1", payment(document)).vendor_id
+    configure(url, closed_through="2026-11-30")
+    with pytest.raises(Parked) as waits:
+        books.upsert("payment_void", {"Id": paid, "TxnDate": "2026-11-01"}, ExternalKey("PaymentRefNum", "PAY-1"))
+    assert waits.value.waits_for == "period:2026-11"
+    assert kept(url, "payment")[0]["TotalAmt"] == 100.1
+
+
 def in_euros(books: QuickBooks, url: str) -> Json:
     """What a transaction of the customer in euros (id 8) says, once the company has several currencies."""
     configure(url, multicurrency=True)

@@ -466,6 +466,31 @@ def test_a_manual_journal_is_in_the_currency_of_the_organisation_or_not_sent(boo
     assert not put(books, "journal_entry", "JE-1", journal(CurrencyCode="USD")).created
 
 
+def test_a_payment_is_deleted_once_whatever_gets_lost(books: Xero, url: str) -> None:
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    paid = put(books, "payment", "PAY-1", payment(document)).vendor_id
+    reference, told = ExternalKey("Reference", "PAY-1"), {"PaymentID": paid, "Status": "DELETED", "Date": "2026-11-01"}
+    assert books.find("payment_void", reference) is None
+    plant(url, kind="lose_reply")
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_void", told, reference)
+    found = books.find("payment_void", reference)
+    assert found
+    assert books.upsert("payment_void", told, reference).vendor_id == found.vendor_id == paid
+    assert books.find("payment", reference) is None
+    assert (kept(url, "payment")[0]["Status"], kept(url, "invoice")[0]["AmountDue"]) == ("DELETED", 100.1)
+
+
+def test_a_payment_of_locked_days_is_not_deleted(books: Xero, url: str) -> None:
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    paid = put(books, "payment", "PAY-1", payment(document)).vendor_id
+    configure(url, period_lock="2026-11-30")
+    told = {"PaymentID": paid, "Status": "DELETED", "Date": "2026-11-01"}
+    with pytest.raises(Parked) as waits:
+        books.upsert("payment_void", told, ExternalKey("Reference", "PAY-1"))
+    assert (waits.value.waits_for, kept(url, "payment")[0]["Status"]) == ("period:2026-11", "AUTHORISED")
+
+
 def test_a_name_that_another_customer_has_is_refused_by_field(books: Xero, url: str) -> None:
     with pytest.raises(Rejected) as refused:
         put(books, "account", "A-0002", {"Name": "customer 1"})

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from core.cash import CashReceipt
+from core.close import PeriodLock
 from core.invoicing import Invoice
+from core.ledger import JournalEntry, Via
 from core.money import Money
 from flows.apply_cash import apply_receipts, return_receipt, take_receipts
 from flows.deliver import deliver_all
@@ -20,7 +22,7 @@ from tests.connectors import contract_netsuite, contract_quickbooks, contract_xe
 from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
 
 INVOICE = "INV-2026-10-A-0001"
-DAY = date(2026, 11, 10)
+DAY, BACK = date(2026, 11, 10), date(2026, 12, 3)
 LEDGERS = {
     "netsuite": contract_netsuite.settings,
     "quickbooks": contract_quickbooks.settings,
@@ -93,16 +95,49 @@ def test_a_transfer_in_two_parts_pays_the_invoice_at_the_erp(world: Company) -> 
     assert breaks(world) == []
 
 
-def test_money_that_goes_back_is_owed_again_in_the_general_ledger(world: Company) -> None:
-    """The payment stands at the ERP, and a journal takes it back; Xero takes none for receivables, and says so."""
-    came(world, "R1", owed(world))
-    told(world)
-    return_receipt(world.hub, "R1", "R01 insufficient funds", DAY, "bank")
+def came_back(world: Company) -> list[str]:
+    """The transfer goes back to its payer; the records that the ERP did not take."""
+    return_receipt(world.hub, "R1", "R01 insufficient funds", BACK, "bank")
     tell_crm(world.hub)
     failures = deliver_all(world.hub).failures
     assert cents(world, "receivables", "application clearing", "bank") == (owed(world).minor, 0, 0)
-    if world.hub.system("erp") == "xero":
-        assert [one.record for one in failures] == ["journal_entry"]
-    else:
-        assert failures == []
+    return [one.record for one in failures]
+
+
+def test_money_that_goes_back_is_owed_again_at_the_erp(world: Company) -> None:
+    """QuickBooks voids the payment and Xero deletes it, both on its own day; at NetSuite it stands, and a journal takes
+    it back."""
+    came(world, "R1", owed(world))
+    told(world)
+    assert due(world) == 0
+    assert came_back(world) == []
+    assert due(world) == (0 if world.hub.system("erp") == "netsuite" else owed(world).amount)
+    assert breaks(world) == []
+    with world.hub.database.reading() as work:
+        (taken,) = work.find(JournalEntry, event="cash applied reversed", via=Via.DOCUMENT) or [None]
+        assert (taken and taken.posted_on) == (None if world.hub.system("erp") == "netsuite" else DAY)
+    came(world, "R2", owed(world), f"again {INVOICE}")
+    if world.hub.system("erp") != "netsuite":
+        told(world)
+        assert (due(world), breaks(world)) == (0, [])
+
+
+def test_money_that_goes_back_before_the_erp_heard_of_it_leaves_nothing_there(world: Company) -> None:
+    came(world, "R1", owed(world))
+    assert came_back(world) == []
+    erp = world.hub.system("erp")
+    assert world.running.emulators[erp].shelf.all("payment" if erp != "netsuite" else "customerPayment") == []
+    assert (due(world), breaks(world)) == (owed(world).amount, [])
+
+
+def test_what_is_taken_back_after_its_month_was_closed_leaves_that_month_as_it_was(world: Company) -> None:
+    """A journal on the day of the return puts the amount back; Xero takes none for receivables, and says so."""
+    came(world, "R1", owed(world))
+    told(world)
+    with world.hub.database.work() as work:
+        work.add([PeriodLock(id="L", entity="main", month="2026-11", close_id="C", locked_at=world.hub.now())])
+    failed = came_back(world)
+    assert due(world) == 0
+    assert failed == (["journal_entry"] if world.hub.system("erp") == "xero" else [])
+    if not failed:
         assert breaks(world) == []

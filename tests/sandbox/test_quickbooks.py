@@ -339,6 +339,19 @@ def test_deleting_a_payment_opens_its_invoice_again(company: Client) -> None:
     assert trial_balance(company) == {"1": -10, "3": 10}
 
 
+def test_a_voided_payment_stays_with_nothing_and_opens_its_invoice_again(company: Client) -> None:
+    document = company.save("Invoice", sale())
+    paid = company.save("Payment", pay(document["Id"], PrivateNote="by wire"))
+    asked = {"operation": "update", "include": "void"}
+    assert company.refused("Payment", {"Id": paid["Id"], "SyncToken": "0"}, **asked) == "2020"
+    void = company.save("Payment", {"Id": paid["Id"], "SyncToken": "0", "sparse": True}, **asked)
+    assert (void["TotalAmt"], void["Line"], void["PrivateNote"]) == (0, [], "Voided - by wire")
+    assert company.http.get(f"{BASE}/invoice/{document['Id']}").json()["Invoice"]["Balance"] == 10
+    assert trial_balance(company) == {"1": -10, "2": 0, "3": 10}
+    answer = company.http.post(f"{BASE}/invoice", params=asked, json={"Id": document["Id"], "SyncToken": "2"})
+    assert answer.json()["Fault"]["Error"][0]["code"] == "500"
+
+
 def test_a_company_without_receivables_makes_its_own(url: str) -> None:
     client = Client(url)
     client.save("Account", {"Name": "Sales", "AccountType": "Income"})
