@@ -82,6 +82,16 @@ class Order(Noun):
         order_equals_lines(self.id, self.total, [line.amount for line in self.lines])
         return self
 
+    def quoted_as(self, before: Order | None) -> Order:
+        """The order with the quote that it was taken in from: a quote that sales makes later changes nothing of it."""
+        if before is None:
+            return self
+        lines_of = {line.id: line.quote_line_id for line in before.lines}
+        lines = tuple(
+            line.model_copy(update={"quote_line_id": lines_of.get(line.id, line.quote_line_id)}) for line in self.lines
+        )
+        return self.model_copy(update={"quote_id": before.quote_id, "lines": lines})
+
 
 class OrderProgress(Noun):
     """What we tell the CRM about an order. ``id`` is the order's; amounts are totals over its invoices, with tax.

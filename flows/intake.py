@@ -201,7 +201,7 @@ def _is_held(work: Work, order: Order) -> bool:
     held, account = work.get(Order, order.id), work.get(Account, order.account.id)
     known_then = {} if held is None else {"changed_at": held.changed_at, "account": held.account}
     same = account is not None and account.model_copy(update={"entity": None}) == order.account
-    return same and held == order.model_copy(update=known_then)
+    return same and held == order.quoted_as(held).model_copy(update=known_then)
 
 
 def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str], DeskEntry | None]:
@@ -212,6 +212,7 @@ def take_order(hub: Hub, event: InboxEvent, order: Order) -> tuple[dict[str, str
     now = hub.now()
     with hub.database.work() as work:
         known = work.get(Order, order.id)
+        order = order.quoted_as(known)
         if known is not None and known.lines != order.lines:
             raise Rejected(
                 f"order {order.id} changed after it was activated; a change to a running contract needs an amendment",

@@ -12,6 +12,8 @@ import pytest
 
 from app.demo.company import Customer, Place
 from core.catalog import PriceBook
+from core.orders import Order
+from flows import deliver, intake
 from sandbox.hubspot import ACCESS_TOKEN
 from tests.connectors import contract_hubspot
 from tests.flows.test_month_with_dynamics import assert_every_amount_leads_to_its_quote
@@ -36,7 +38,7 @@ class SalesPerson:
     def close(self) -> None:
         self._http.close()
 
-    def _make(self, kind: str, properties: dict[str, Any], parent: str = "", number: int = 0) -> str:
+    def make(self, kind: str, properties: dict[str, Any], parent: str = "", number: int = 0) -> str:
         types = [{"associationCategory": "HUBSPOT_DEFINED", "associationTypeId": number}]
         body: dict[str, Any] = {"properties": {name: value for name, value in properties.items() if value is not None}}
         if parent:
@@ -47,7 +49,7 @@ class SalesPerson:
 
     def sell(self, customers: Sequence[Customer], book: PriceBook) -> None:
         products = {
-            charge.code: self._make("products", {"name": charge.name, "hs_sku": charge.code}) for charge in book.charges
+            charge.code: self.make("products", {"name": charge.name, "hs_sku": charge.code}) for charge in book.charges
         }
         for one in customers:
             about = {
@@ -58,11 +60,11 @@ class SalesPerson:
                 "tieout_payment_terms_days": str(one.terms),
                 "tieout_tax_exemption": one.exemption,
             }
-            company = self._make("companies", about | _address(one.place))
-            self._make("contacts", {"email": one.email}, company, COMPANY_OF_CONTACT)
+            company = self.make("companies", about | _address(one.place))
+            self.make("contacts", {"email": one.email}, company, COMPANY_OF_CONTACT)
             for site in one.sites:
                 there = {"name": site.name, "tieout_site_code": site.code} | _address(site.place)
-                self._make("companies", there, company, PARENT_OF_SITE)
+                self.make("companies", there, company, PARENT_OF_SITE)
             for deal in one.deals:
                 sold = {
                     "dealname": deal.name,
@@ -73,9 +75,10 @@ class SalesPerson:
                     "tieout_service_start": "2026-10-01",
                     "tieout_term_months": "12",
                 }
-                ident = self._make("deals", sold, company, CUSTOMER_OF_DEAL)
-                self._quote(ident, "REJECTED")
-                quote = self._quote(ident, "APPROVAL_NOT_NEEDED")
+                ident = self.make("deals", sold, company, CUSTOMER_OF_DEAL)
+                self.quote(ident, "REJECTED")
+                quote = self.quote(ident)
+                self.quotes[quote] = set()
                 for line in deal.lines:
                     bought = {
                         "hs_product_id": products[line.charge_code],
@@ -84,17 +87,18 @@ class SalesPerson:
                         "tieout_site_code": line.site_code,
                         "hs_recurring_billing_start_date": line.starts,
                     }
-                    self._make("line_items", bought, ident, DEAL_OF_LINE)
-                    self.quotes[quote].add(self._make("line_items", bought, quote, QUOTE_OF_LINE))
+                    self.make("line_items", bought, ident, DEAL_OF_LINE)
+                    self.quotes[quote].add(self.make("line_items", bought, quote, QUOTE_OF_LINE))
                 won = {"properties": {"dealstage": "closedwon"}}
                 self._http.patch(f"/crm/v3/objects/deals/{ident}", json=won).raise_for_status()
 
-    def _quote(self, deal: str, status: str) -> str:
+    def quote(self, deal: str, status: str = "APPROVAL_NOT_NEEDED") -> str:
         about = {"hs_title": "Offer", "hs_expiration_date": "2026-12-31", "hs_status": status}
-        ident = self._make("quotes", about, deal, DEAL_OF_QUOTE)
-        if status == "APPROVAL_NOT_NEEDED":
-            self.quotes[ident] = set()
-        return ident
+        return self.make("quotes", about, deal, DEAL_OF_QUOTE)
+
+    def rename(self, deal: str, name: str) -> None:
+        body = {"properties": {"dealname": name}}
+        self._http.patch(f"/crm/v3/objects/deals/{deal}", json=body).raise_for_status()
 
 
 def _address(place: Place) -> dict[str, Any]:
@@ -139,6 +143,32 @@ def test_a_month_ties_out_with_hubspot_as_the_crm(stack: Company) -> None:
     shown = {deal["properties"]["dealname"]: deal["properties"]["tieout_invoiced"] for deal in deals}
     assert shown["A-0003 conferencing"] == "72.00"
     assert_every_amount_leads_to_its_quote(stack, stack.quotes)  # type: ignore[attr-defined]
+
+
+def test_a_quote_that_sales_makes_after_the_deal_was_won_changes_nothing(stack: Company) -> None:
+    """The contract runs on; its amounts lead to the quote that it was taken in from."""
+    stack.month()
+    quotes: dict[str, set[str]] = stack.quotes  # type: ignore[attr-defined]
+    with stack.hub.database.reading() as work:
+        held = work.find(Order)
+    sales = SalesPerson(stack.running.urls["hubspot"])
+    for order in held:
+        again = sales.quote(order.id)
+        for line in order.lines:
+            shown = stack.running.emulators["hubspot"].shelf.get("line_items", line.id) or {}
+            said = {
+                name: shown["properties"].get(name)
+                for name in ("hs_product_id", "quantity", "price", "tieout_site_code")
+            }
+            sales.make("line_items", said, again, QUOTE_OF_LINE)
+        sales.rename(order.id, f"{order.name}, renewed offer")
+    sales.close()
+    intake.take_in(stack.hub)
+    deliver.deliver_all(stack.hub)
+    with stack.hub.database.reading() as work:
+        assert (work.desk.open(), work.find(Order)) == ([], held)
+    assert stack.breaks() == []
+    assert_every_amount_leads_to_its_quote(stack, quotes)
 
 
 def test_a_lost_reply_and_a_limit_in_the_month_leave_nothing_behind(stack: Company) -> None:
