@@ -220,8 +220,11 @@ def _system(name: str, table: Any, path: Path, environ: Mapping[str, str]) -> Ba
         known = ", ".join(kind.model_fields)
         raise Misconfigured(f"{path}: systems.{name}.{unknown[0]} is no setting of {name}; it has {known}", system=name)
     values = {field: _resolve(value, f"systems.{name}.{field}", path, environ) for field, value in table.items()}
+    files = {field: about.default for field, about in kind.model_fields.items() if about.annotation is Path}
     try:
-        return kind(**values)
+        return kind(
+            **values | {field: path.resolve().parent / values.get(field, file) for field, file in files.items()}
+        )
     except ValidationError as error:
         raise Misconfigured(f"{path}: systems.{name}.{_first(error)}", system=name) from None
 

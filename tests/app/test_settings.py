@@ -75,6 +75,23 @@ def test_relative_paths_lie_beside_the_file_wherever_the_process_runs(
     assert settings.database_url == f"sqlite:///{tmp_path / 'etc' / '.tieout' / 'tieout.db'}"
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [("", ".tieout/xero-tokens.json"), ('token_file = "tokens.json"', "tokens.json"), ('token_file = "/t/x"', "/t/x")],
+)
+def test_tokens_lie_beside_the_file_so_that_every_process_finds_the_newest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, where: str
+) -> None:
+    """A refresh token that was used is worth nothing any more: two places would lock the hub out."""
+    monkeypatch.chdir("/")
+    path = tmp_path / "tieout.toml"
+    given = {"tenant_id": "45e4708e-d862-4111-ab3a-dd8cd03913e1", "client_id": "x", "client_secret": "x"}
+    told = [f'{name} = "{value}"' for name, value in {**given, "refresh_token": "x"}.items()]
+    path.write_text("\n".join(["[systems.xero]", *told, line]))
+    xero = load(path, {}).systems["xero"]
+    assert xero.token_file == tmp_path / where  # type: ignore[attr-defined]
+
+
 def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     path = tmp_path / "tieout.toml"
     path.write_text('database_url = "sqlite:////one.db"\nwebhook_port = 1\n')
