@@ -15,6 +15,7 @@ from core.close import PeriodLock
 from core.invoicing import Invoice
 from core.ledger import JournalEntry, Via
 from core.money import Money
+from core.ports import ExternalKey, Receipt
 from flows.apply_cash import apply_receipts, return_receipt, take_receipts
 from flows.deliver import deliver_all
 from flows.write_back import tell_crm
@@ -141,3 +142,18 @@ def test_what_is_taken_back_after_its_month_was_closed_leaves_that_month_as_it_w
     assert failed == (["journal_entry"] if world.hub.system("erp") == "xero" else [])
     if not failed:
         assert breaks(world) == []
+
+
+def test_a_payment_that_somebody_voids_by_hand_is_named_as_that(world: Company) -> None:
+    if world.hub.system("erp") == "netsuite":
+        pytest.skip("SuiteTalk shows no void of a payment")
+    came(world, "R1", owed(world))
+    told(world)
+    erp = world.hub.connector(world.hub.system("erp"))
+    with world.hub.database.reading() as work:
+        (proof,) = work.outbox.proofs(erp.system, "payment")
+    payload = {"PaymentID": proof.vendor_id, "Status": "DELETED", "Id": proof.vendor_id}
+    payload |= {"Date": str(DAY), "TxnDate": str(DAY)}
+    key = ExternalKey(erp.resources["payment_void"].key_field, proof.record_id)
+    assert isinstance(erp.upsert("payment_void", payload, key), Receipt)
+    assert ("payments = ERP payments", "payment_voided") in breaks(world)
