@@ -27,7 +27,7 @@ from core.store.sides import CHARGED, KNOWN, RETURNED, Total
 from core.sync import CommandState, DeskState
 from core.ties import Break, Figure, TieLine
 from flows.context import Hub
-from flows.figures import Reading, Sighting, see
+from flows.figures import CHANGED, OVERLAP, WHOLE, Reading, Sighting, advance, see, since_last
 from flows.report import counted
 
 N = TypeVar("N", bound=Noun)
@@ -105,7 +105,7 @@ class Comparing:
     def _see(self, system: str, resource: str) -> Sighting:
         """Sees a resource again, once a tie-out."""
         if (system, resource) not in self.read:
-            seen = Sighting() if self.as_of else see(self.hub, system, resource, self.reading)
+            seen = Sighting(self.as_of) if self.as_of else see(self.hub, system, resource, self.reading)
             self.read[system, resource] = seen
         return self.read[system, resource]
 
@@ -128,9 +128,15 @@ class Comparing:
         besides: Collection[str] = (),
     ) -> None:
         """Compares two sides in the database, and judges each record on which they differ, but those ``besides``."""
+        kept = None
+        if known is not None and tie.record in _TOLD_WITH and self.reading is Reading.CHANGED and self.as_of is None:
+            kept = self._keep(tie, left, right, known)
         with self.hub.database.reading() as work:
-            shown = sides.summed(right) if tie.many else right
-            compared = work.sides.compare(left, shown, known, tie.final, besides)
+            if kept is not None:
+                compared = work.sides.kept(kept)
+            else:
+                shown = sides.summed(right) if tie.many else right
+                compared = work.sides.compare(left, shown, known, tie.final, besides)
             keys = [*compared.differing, *compared.unknown]
             theirs: Mapping[str, Sequence[Seen]] = {}
             if tie.resource:
@@ -143,6 +149,23 @@ class Comparing:
         self._total(tie, compared.ours, compared.theirs)
         for key in keys:
             self._judge(tie, key, compared.differing.get(key), theirs.get(key, ()))
+
+    def _keep(self, tie: Tie, left: sides.Query, right: sides.Query, known: sides.Query) -> sides.Place:
+        """Compares what changed since the last time, or all when that is due, and keeps what both sides say."""
+        place = sides.Place(tie.system, tie.name, self.period if tie.monthly else "")
+        now = self.hub.now()
+        with self.hub.database.work() as work:
+            keys, since = None, since_last(self.hub, work, place.system, place.name)
+            if since is not None:
+                at = min(datetime.fromisoformat(since), self.read[tie.system, tie.resource].began - OVERLAP)
+                changed = work.figures.changed(tie.system, tie.resource, at)
+                changed |= work.outbox.intended(_TOLD_WITH[tie.record], at)
+                keys = sorted(changed.union(work.sides.differing(place)))
+            work.sides.keep(place, left, right, known, tie.final, keys)
+            if keys is None:
+                advance(work, place.system, f"{WHOLE}{place.name}", now, now)
+            advance(work, place.system, f"{CHANGED}{place.name}", now - OVERLAP, now)
+        return place
 
     def _compare_sums(self, tie: Tie, left: Mapping[str, Money], right: Mapping[str, Money]) -> None:
         """Compares two sides that are small enough to be held."""
@@ -176,6 +199,8 @@ class Comparing:
             alive = [_together(alive)]
         drift = [found for one in alive for found in one.drift]
         found = differing(tie.record, ours, [one.figure for one in alive], drift, tie.final)
+        if not found:  # it was put right while it was looked at
+            return
         why = ""
         explained: str | None = None
         match found[0].facet:
@@ -318,6 +343,17 @@ _WRITTEN = frozenset(
     ]
 )
 _THEIRS = frozenset(["order"])
+#: Records of ours that never come or change without an intent of the same key, and the resource it is of: by that a
+#: tie finds what changed.
+_TOLD_WITH = {
+    "invoice": "invoice",
+    "tax_document": "invoice",
+    "credit_note": "credit_note",
+    "tax_credit": "credit_note",
+    "payment": "payment",
+    "erp_refund": "refund",
+    "journal_entry": "journal_entry",
+}
 #: Records of which the table knows no void.
 _VOIDABLE = {"order_progress": False}
 #: What a document that nobody here knows is called where it has a name of its own.

@@ -33,8 +33,9 @@ class Reading(StrEnum):
 
 @dataclass
 class Sighting:
-    """One reading of one resource. ``unread``: vendor id to why its document is no figure."""
+    """One reading of one resource, from when on. ``unread``: vendor id to why its document is no figure."""
 
+    began: datetime
     seen: int = 0
     changed: int = 0
     reading: Reading = Reading.WHOLE
@@ -46,9 +47,9 @@ def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -
     if hub.connector(system).resources[resource].guard is Guard.COMMIT:
         return _remember(hub, system, resource)
     since = _cursor(hub, system, resource) if wanted is Reading.CHANGED else None
-    read = Sighting(reading=Reading.CHANGED if since else Reading.WHOLE)
-    mapping = hub.reading(system, "figure", resource)
     began, newest, present = hub.now(), since, set[str]()
+    read = Sighting(began, reading=Reading.CHANGED if since else Reading.WHOLE)
+    mapping = hub.reading(system, "figure", resource)
     batch: dict[str, Figure] = {}
     gone: list[str] = []
     for change in hub.connector(system).changes(resource, since):
@@ -76,20 +77,20 @@ def see(hub: Hub, system: str, resource: str, wanted: Reading = Reading.WHOLE) -
             gone += work.figures.digests(system, resource).keys() - present
         work.figures.close(system, resource, gone, began)
         if read.reading is Reading.WHOLE:
-            _advance(work, system, f"{WHOLE}{resource}", began, began)
+            advance(work, system, f"{WHOLE}{resource}", began, began)
         if newest and not read.unread:
-            _advance(work, system, f"{CHANGED}{resource}", datetime.fromisoformat(newest) - OVERLAP, began)
+            advance(work, system, f"{CHANGED}{resource}", datetime.fromisoformat(newest) - OVERLAP, began)
     return read
 
 
 #: The resource whose figures are one ledger account in one month.
 GL = "gl_balance"
 
-#: How the cursors of readings are called: of what changed, and when all was read last.
+#: How the cursors are called: of what was read or compared as it changed, and when all was last.
 CHANGED, WHOLE = "tie-out/", "tie-out-whole/"
 
 
-def _advance(work: Work, system: str, name: str, position: datetime, at: datetime) -> None:
+def advance(work: Work, system: str, name: str, position: datetime, at: datetime) -> None:
     """Moves a cursor, never back: clocks may differ."""
     stands, new = work.outbox.watermark(system, name), position.isoformat()
     if stands is None or new > stands:
@@ -101,8 +102,12 @@ def _cursor(hub: Hub, system: str, resource: str) -> str | None:
     if not hub.connector(system).resources[resource].tells_deletions:
         return None
     with hub.database.reading() as work:
-        whole = work.outbox.watermark(system, f"{WHOLE}{resource}")
-        since = work.outbox.watermark(system, f"{CHANGED}{resource}")
+        return since_last(hub, work, system, resource)
+
+
+def since_last(hub: Hub, work: Work, system: str, name: str) -> str | None:
+    """Where to go on with what is cut by a cursor of this name; None when all of it is due again."""
+    whole, since = (work.outbox.watermark(system, f"{cursor}{name}") for cursor in (WHOLE, CHANGED))
     due = timedelta(hours=hub.settings.tie_out.whole_after_hours)
     return None if whole is None or hub.now() - datetime.fromisoformat(whole) >= due else since
 
@@ -156,7 +161,7 @@ def _remember(hub: Hub, system: str, resource: str) -> Sighting:
         gone = work.figures.digests(system, resource).keys() - {one.vendor_id for one in figures}
         work.figures.close(system, resource, list(gone), at)
         changed = work.figures.keep(system, resource, [Seen(one) for one in figures], at)
-    return Sighting(seen=len(figures), changed=changed)
+    return Sighting(at, seen=len(figures), changed=changed)
 
 
 def _figure(document: TaxDocument, resource: str, status: TaxStatus) -> Figure:

@@ -663,6 +663,11 @@ class Outbox(StoredTable):
         query = select(SYNC).where(SYNC.c.vendor_id == vendor_id).order_by(SYNC.c.system, SYNC.c.resource)
         return [_SYNC.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
 
+    def intended(self, resource: str, since: datetime) -> set[str]:
+        """The records of which something was intended from an instant on, at whichever system."""
+        query = select(OUTBOX.c.record_id).where(OUTBOX.c.resource == resource, OUTBOX.c.created_at >= since)
+        return set(self._connection.execute(query).scalars())
+
     def watermark(self, system: str, resource: str) -> str | None:
         query = select(WATERMARK.c.position).where(WATERMARK.c.system == system, WATERMARK.c.resource == resource)
         return cast("str | None", self._connection.execute(query).scalar())

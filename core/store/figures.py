@@ -130,6 +130,12 @@ class Figures(StoredTable):
             self._connection.execute(FIGURE.delete().where(same, FIGURE.c.seen_from >= at), gone)
             self._connection.execute(update(FIGURE).where(same).values(seen_until=at), gone)
 
+    def changed(self, system: str, resource: str, since: datetime) -> set[str]:
+        """Our keys of the documents that came, changed or went from an instant on."""
+        query = select(FIGURE.c.key).where(of(system, resource))
+        moments = FIGURE.c.seen_from, FIGURE.c.seen_until
+        return {key for at in moments for key in self._connection.execute(query.where(at >= since)).scalars()}
+
     def under(
         self, system: str, resource: str, keys: Sequence[str], as_of: datetime | None = None
     ) -> Mapping[str, list[Seen]]:

@@ -732,6 +732,7 @@ class OutboxRow(SQLModel, table=True):
     created_at: datetime = _instant()
     __table_args__ = (
         Index("ix_outbox_system_state_lane_due_at", "system", "state", "lane", "due_at"),
+        Index("ix_outbox_resource_created_at", "resource", "created_at"),
         UniqueConstraint("system", "resource", "record_id", "sequence"),
     )
 
@@ -856,7 +857,32 @@ class FigureRow(SQLModel, table=True):
     rate: str | None = None
     parts: str = _text()
     drift: str | None = _text(nullable=True)
-    __table_args__ = (Index("ix_figure_system_resource_key", "system", "resource", "key"),)
+    __table_args__ = (
+        Index("ix_figure_system_resource_key", "system", "resource", "key"),
+        Index("ix_figure_system_resource_seen_from", "system", "resource", "seen_from"),
+        Index("ix_figure_system_resource_seen_until", "system", "resource", "seen_until"),
+    )
+
+
+class ComparedRow(SQLModel, table=True):
+    """What both sides of a tie said of one record when it was compared last; ``currency`` without an amount: of theirs,
+    which nobody here knows. ``period``: empty for a tie that is the same whichever month is looked at."""
+
+    __tablename__ = "compared"
+    system: str = Field(primary_key=True)
+    tie: str = Field(primary_key=True)
+    period: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    currency: str = Field(primary_key=True)
+    amount: int | None = _minor(nullable=True)
+    beside: int | None = _minor(nullable=True)
+    their_currency: str | None = None
+    their_amount: int | None = _minor(nullable=True)
+    their_beside: int | None = _minor(nullable=True)
+    final: int | None = _minor(nullable=True)
+    not_final: int = _minor()
+    drift: str | None = _text(nullable=True)
+    number: int = _minor()
 
 
 class AuditRow(SQLModel, table=True):

@@ -22,8 +22,10 @@ from sqlalchemy import (
     and_,
     case,
     cast,
+    delete,
     exists,
     func,
+    insert,
     literal,
     null,
     or_,
@@ -52,9 +54,10 @@ INVOICE, LINE, RATED = map(table_of, (rows.InvoiceRow, rows.InvoiceLineRow, rows
 NOTE, NOTE_LINE, ADJUSTMENT = map(table_of, (rows.CreditNoteRow, rows.CreditNoteLineRow, rows.AdjustmentRow))
 PAYMENT, SETTLEMENT, REFUND = map(table_of, (rows.PaymentRow, rows.SettlementRow, rows.RefundRow))
 WRITE_OFF, CASH = map(table_of, (rows.WriteOffRow, rows.ApplicationRow))
-ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
-
 BACK, SYNC = CASH.alias("back"), table_of(rows.SyncRow)
+ENTRY, BOOKED = map(table_of, (rows.JournalEntryRow, rows.JournalLineRow))
+COMPARED = table_of(rows.ComparedRow)
+
 #: What no side says.
 _NOTHING: tuple[ColumnElement[Any], ...] = tuple(cast(null(), Text).label(name) for name in ("state", "drift"))
 
@@ -374,27 +377,92 @@ def _side_of(currency: str, amount: Any, beside: Any) -> Side:
     return Side(currency, Money(int(amount), currency), None if beside is None else Money(int(beside), currency))
 
 
+def _among(side: Query, keys: Sequence[str]) -> Query:
+    """What a side says of the records with these keys."""
+    whole = side.subquery("whole")
+    return select(whole).where(whole.c.key.in_(keys))
+
+
+def _both(ours: Query, theirs: Query, final: str) -> Query:
+    """By record of ours, what both sides say of it."""
+    our, their = ours.subquery("ours"), theirs.subquery("theirs")
+    is_final = func.lower(their.c.state) == final if final else true()
+    return (
+        select(
+            our.c.key,
+            our.c.currency,
+            func.min(our.c.amount).label("amount"),
+            func.min(our.c.beside).label("beside"),
+            func.min(their.c.currency).label("their_currency"),
+            func.sum(their.c.amount).label("their_amount"),
+            func.sum(their.c.beside).label("their_beside"),
+            func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
+            func.sum(case((or_(their.c.key.is_(None), is_final), 0), else_=1)).label("not_final"),
+            func.max(their.c.drift).label("drift"),
+            func.count(their.c.key).label("number"),
+        )
+        .select_from(our.outerjoin(their, their.c.key == our.c.key))
+        .group_by(our.c.key, our.c.currency)
+    )
+
+
 def _strange(ours: Query, theirs: Query, known: Query | None, final: str) -> Query:
-    """Key, currency, amount, amount beside, number and final amount of what is none of ours, and counts for something.
+    """The same of what is none of ours, and counts for something.
 
     ``known``: all keys that are ours, those of other months too; None: those of ``ours``.
     """
     their = theirs.subquery("theirs")
     is_final = func.lower(their.c.state) == final if final else true()
     amount, beside = func.sum(their.c.amount), func.sum(their.c.beside)
+    nothing, currency = cast(null(), BigInteger), func.min(their.c.currency)
     return (
         select(
             their.c.key,
-            func.min(their.c.currency),
-            amount,
-            beside,
-            func.count(),
-            func.sum(case((is_final, their.c.amount), else_=0)),
+            currency.label("currency"),
+            nothing.label("amount"),
+            nothing.label("beside"),
+            currency.label("their_currency"),
+            amount.label("their_amount"),
+            beside.label("their_beside"),
+            func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
+            literal(0).label("not_final"),
+            cast(null(), Text).label("drift"),
+            func.count().label("number"),
         )
         .where(their.c.key.not_in(select(ours.subquery("ours").c.key) if known is None else known))
         .group_by(their.c.key)
         .having(or_(amount != 0, func.coalesce(beside, 0) != 0))
     )
+
+
+def _differs(both: Any) -> ColumnElement[bool]:
+    """Whether the sides say otherwise of a record of ours."""
+    return or_(
+        and_(both.c.number == 0, or_(both.c.amount != 0, func.coalesce(both.c.beside, 0) != 0)),
+        both.c.number > 1,
+        both.c.their_amount != both.c.amount,
+        both.c.their_currency != both.c.currency,
+        both.c.their_beside != both.c.beside,
+        both.c.not_final > 0,
+        both.c.drift.is_not(None),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where it is kept what a tie said: of which system, how it is called, of which month (empty: of all)."""
+
+    system: str
+    tie: str
+    period: str
+
+    @property
+    def rows(self) -> ColumnElement[bool]:
+        return and_(COMPARED.c.system == self.system, COMPARED.c.tie == self.tie, COMPARED.c.period == self.period)
+
+    @property
+    def name(self) -> str:
+        return f"{self.tie}/{self.period}"
 
 
 class Sides:
@@ -416,35 +484,43 @@ class Sides:
         ``known``: ids of which none is strange, all of ours among them (None: ours alone), and ``besides`` them these;
         ``final``: the state, in small letters, that theirs must have (empty: any).
         """
-        our, their = ours.subquery("ours"), theirs.subquery("theirs")
-        is_final = func.lower(their.c.state) == final if final else true()
-        both = (
-            select(
-                our.c.key,
-                our.c.currency,
-                func.min(our.c.amount).label("amount"),
-                func.min(our.c.beside).label("beside"),
-                func.min(their.c.currency).label("their_currency"),
-                func.sum(their.c.amount).label("their_amount"),
-                func.sum(their.c.beside).label("their_beside"),
-                func.sum(case((is_final, their.c.amount), else_=0)).label("final"),
-                func.sum(case((or_(their.c.key.is_(None), is_final), 0), else_=1)).label("not_final"),
-                func.max(their.c.drift).label("drift"),
-                func.count(their.c.key).label("number"),
-            )
-            .select_from(our.outerjoin(their, their.c.key == our.c.key))
-            .group_by(our.c.key, our.c.currency)
-            .subquery("both_sides")
-        )
-        differs = or_(
-            and_(both.c.number == 0, or_(both.c.amount != 0, func.coalesce(both.c.beside, 0) != 0)),
-            both.c.number > 1,
-            both.c.their_amount != both.c.amount,
-            both.c.their_currency != both.c.currency,
-            both.c.their_beside != both.c.beside,
-            both.c.not_final > 0,
-            both.c.drift.is_not(None),
-        )
+        return self._compared(_both(ours, theirs, final), _strange(ours, theirs, known, final), besides)
+
+    def keep(
+        self,
+        place: Place,
+        ours: Select[Any],
+        theirs: Select[Any],
+        known: Select[Any] | None,
+        final: str = "",
+        keys: Sequence[str] | None = None,
+    ) -> None:
+        """Keeps what both sides say, of the records with these keys (None: of all); the arguments of ``compare``."""
+        for part in [None] if keys is None else chunks(keys):
+            mine, seen, gone = ours, theirs, place.rows
+            if part is not None:
+                mine, seen, gone = _among(ours, part), _among(theirs, part), and_(gone, COMPARED.c.key.in_(part))
+            self._connection.execute(delete(COMPARED).where(gone))
+            for said in (_both(mine, seen, final), _strange(mine, seen, known, final)):
+                row = said.subquery("said")
+                told = select(literal(place.system), literal(place.tie), literal(place.period), *row.c)
+                names = ["system", "tie", "period", *row.c.keys()]
+                self._connection.execute(insert(COMPARED).from_select(names, told))
+
+    def kept(self, place: Place) -> Compared:
+        """What was kept."""
+        is_ours = COMPARED.c.amount.is_not(None)
+        both, strange = (select(COMPARED).where(place.rows, one) for one in (is_ours, ~is_ours))
+        return self._compared(both, strange)
+
+    def differing(self, place: Place) -> list[str]:
+        """The keys of the records on which the sides were kept as not the same."""
+        query = select(COMPARED.c.key).where(place.rows, or_(COMPARED.c.amount.is_(None), _differs(COMPARED)))
+        return list(self._connection.execute(query).scalars())
+
+    def _compared(self, ours: Query, strange: Query, besides: Collection[str] = ()) -> Compared:
+        """The sums of what both sides say, and what differs; the queries have the columns of what is kept."""
+        both, other = ours.subquery("both_sides"), strange.subquery("strange")
         same = both.c.their_currency == both.c.currency
         listed = _LISTED[self._connection.dialect.name](both.c.key, both.c.amount, both.c.beside)
         sums = select(
@@ -453,7 +529,7 @@ class Sides:
             func.count(),
             *(_sum(case((same, one), else_=0)) for one in (both.c.their_amount, both.c.their_beside, both.c.final)),
             _sum(case((both.c.number > 0, 1), else_=0)),
-            listed.filter(differs),
+            listed.filter(_differs(both)),
         ).group_by(both.c.currency)
         mine: dict[str, Total] = {}
         seen: dict[str, Total] = {}
@@ -465,7 +541,8 @@ class Sides:
             for key, *minors in json.loads(told) if isinstance(told, str) else told or ():
                 differing[key] = _side_of(currency, *minors)
         unknown = []
-        for row in self._connection.execute(_strange(ours, theirs, known, final)):
+        about = other.c.key, other.c.currency, other.c.their_amount, other.c.their_beside, other.c.number, other.c.final
+        for row in self._connection.execute(select(*about)):
             key, currency, *found = tuple(row)
             if key not in besides:
                 unknown.append(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -144,6 +145,30 @@ def test_only_what_changed_is_read_where_the_system_tells_of_it(closed: Company)
         assert kinds() == ["charge_text"]
     closed.running.emulators["stripe"].shelf.drop("event", "evt_by_hand")
     assert [one.kind for one in closed.tie_out()[1]] == []
+
+
+def test_what_did_not_change_is_compared_again_only_when_everything_is(
+    closed: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change in our own database that nothing tells of is found by the next tie-out that compares all, as a close
+    does; what changed at another system, and what differed before, is found at once."""
+    monkeypatch.setattr("flows.comparing.OVERLAP", timedelta(0))
+
+    def found(reading: Reading) -> list[tuple[str, str]]:
+        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, "netsuite", reading=reading)
+        assert {line.tie for line in lines if not line.closes} == {one.tie for one in breaks if one.system}
+        return [(one.kind, one.subject) for one in breaks]
+
+    with closed.undone():
+        assert found(Reading.CHANGED) == []
+        with sqlite3.connect(closed.hub.settings.database_url.removeprefix("sqlite:///")) as ours:
+            more = "subtotal_minor = subtotal_minor + 1, total_minor = total_minor + 1"
+            ours.execute(f"UPDATE invoice SET {more} WHERE id = ?", [INVOICE])  # noqa: S608
+        with deleted_erp_payment(closed):
+            whole = [("invoice_amount", INVOICE), ("payment_deleted", PAYMENT)]
+            assert [found(one) for one in (Reading.WHOLE, Reading.CHANGED)] == [whole, whole[1:]]
+        assert found(Reading.WHOLE) == whole[:1]
+        assert found(Reading.CHANGED) == []
 
 
 def test_a_ledger_tells_what_was_changed_and_what_was_deleted_in_it(closed: Company) -> None:

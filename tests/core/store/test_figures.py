@@ -113,7 +113,14 @@ def test_each_side_is_the_same_as_itself_on_every_database(database: Database, n
         sums = work.sides.sums(side)
         assert {key: one.amount for key, one in work.sides.of(side, list(sums)).items()} == sums
         assert work.sides.among(side, [*sums, "nobody"]) == set(sums)
+    with database.work() as work:
+        for keys in (None, list(sums)):
+            work.sides.keep(PLACE, side, side, None, keys=keys)
+            assert work.sides.kept(PLACE) == work.sides.compare(side, side, None)
 
+
+#: Where it is kept what a tie said.
+PLACE = sides.Place("erp", "a tie", "2026-10")
 
 SAME = figure()
 #: What the other system shows of our one invoice; keys that differ, keys that nobody knows, and the sum of theirs.
@@ -143,6 +150,25 @@ def test_only_what_differs_is_named(
     assert found.ours["USD"].amount == INVOICE.total.minor
     assert sum(one.amount for one in found.theirs.values()) == amount.minor
     assert drift == [list(one.drift) if isinstance(one, Seen) else [] for one in theirs if differing]
+
+
+def test_what_is_kept_says_what_comparing_all_says_when_what_changed_was_compared(database: Database) -> None:
+    """One sight after another: whatever changed between them, and what differed before, is compared; nothing else."""
+    ours, theirs = sides.invoices(OCTOBER), figures.side("erp", "invoice")
+    with database.work() as work:
+        work.sides.keep(PLACE, ours, theirs, sides.KNOWN["invoice"])
+        assert work.sides.kept(PLACE).both == ({}, {})
+        work.put(INVOICE)
+        work.sides.keep(PLACE, ours, theirs, sides.KNOWN["invoice"], keys=[OURS, "nobody"])
+    for days, (seen, *_) in enumerate([*CASES, *reversed(CASES)]):
+        see(database, *seen, days=days)
+        with database.work() as work:
+            changed = work.figures.changed("erp", "invoice", NOON + timedelta(days=days))
+            keys = sorted(changed.union(work.sides.differing(PLACE)))
+            work.sides.keep(PLACE, ours, theirs, sides.KNOWN["invoice"], keys=keys)
+            assert work.sides.kept(PLACE) == work.sides.compare(ours, theirs, sides.KNOWN["invoice"])
+            elsewhere = sides.Place("erp", "a tie", "2026-11")
+            assert work.sides.kept(elsewhere).both == ({}, {})
 
 
 def test_a_document_that_is_not_final_differs_and_does_not_count(database: Database) -> None:
