@@ -170,7 +170,8 @@ def test_a_field_of_an_opportunity_that_sales_changed_stays_theirs(tmp_path: Pat
         stage.shelf.keep("Opportunity", ident, won | {"CloseDate": "2026-10-01", "OwnerId": "005"})
 
         def progress(subscription: str, invoiced: str) -> OrderProgress:
-            money = {"invoiced": Money.of(invoiced, "USD"), "paid": Money.zero("USD")}
+            zero = Money.zero("USD")
+            money = {"invoiced": Money.of(invoiced, "USD"), "credited": zero, "paid": zero}
             told = {"id": ident, "status": "invoiced", "currency": "USD", "subscription_id": subscription}
             return OrderProgress.model_validate(told | money)
 
