@@ -182,12 +182,11 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.told,
 )
 #: Those of which both sides can be said for an instant in the past.
-_LOOKING_BACK = tuple(step for step in STEPS if step not in (TieOut.usage, TieOut.billed, TieOut.credits))
+_LOOKING_BACK = tuple(step for step in STEPS if step not in (TieOut.usage, TieOut.billed))
 #: The ties that are left out of a look at the past, and why.
 LEFT_OUT: Mapping[str, str] = {
     "usage received, metered and rated": "a month that is rated again replaces what was rated before",
     "rated = invoiced": "a month that is rated again replaces what was rated before",
-    "credits granted = drawn + expired + left": "of a credit is kept what is left now",
 }
 
 

@@ -245,12 +245,15 @@ class UsageTies(Comparing):
         self._compare_sums(Tie("invoices = billing system", "hub", system, "billed", system), ours, theirs)
 
     def credits(self) -> None:
-        """Each credit granted, against what was drawn, expired, voided and is left of it, through all months."""
+        """Each credit granted, against what was drawn, expired, voided and is left of it, through all months.
+
+        Of a credit granted by an instant it is the same sum: what moved of it later was left then.
+        """
         moved: dict[str, Money] = {}
         for one in self._held(CreditMovement):
             if one.kind.sign:
                 add(moved, one.grant_id, one.amount if one.kind.sign < 0 else -one.amount)
-        grants = {one.id: one for one in self._held(CreditGrant)}
+        grants = {one.id: one for one in self._held(CreditGrant) if self.until is None or one.granted_on <= self.until}
         given = {ident: one.amount for ident, one in grants.items()}
         kept = {ident: moved.get(ident, Money.zero(one.currency)) + one.left for ident, one in grants.items()}
         if grants and self._wanted("hub"):

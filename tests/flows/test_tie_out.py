@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from core.money import Money
 from core.ties import Break
 from flows import breaks, tie_out
+from flows.credits import grant_credit
 from flows.figures import Reading, see
 from tests.flows.world import PERIOD, Company
 
@@ -199,6 +200,20 @@ def test_what_no_system_tells_is_found_when_everything_is_read_again_once_a_day(
     assert see(world.hub, "netsuite", "gl_balance", Reading.CHANGED).reading is Reading.WHOLE
     world.time.sleep(24 * 3600)
     assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.WHOLE
+
+
+def test_credit_that_was_granted_later_did_not_stand_yet(closed: Company) -> None:
+    """What moved of a credit since then was left of it then, so both sides are the same at every instant."""
+
+    def credits(day: int) -> list[tuple[Decimal, Decimal]]:
+        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, "hub", datetime(2026, 11, day, tzinfo=UTC))
+        assert breaks == []
+        return [(line.left, line.right) for line in lines if line.tie.startswith("credits granted")]
+
+    with closed.undone():
+        for day in (10, 20):
+            grant_credit(closed.hub, "A-0003", Money.of(day, "USD"), "Sorry", "ann", date(2026, 11, day))
+        assert [credits(day) for day in (9, 10, 20)] == [[], [(10, 10)], [(30, 30)]]
 
 
 def test_a_month_is_looked_at_as_it_stood_without_asking_anybody(closed: Company) -> None:
