@@ -49,7 +49,7 @@ class Company:
 
 
 def company(rng: Random, *, uses: bool, poor: bool = False) -> Company:
-    """``uses``: whether some of the companies have usage; ``poor``: whether most have somebody whose card is declined."""
+    """``uses``: whether some of the companies have usage; ``poor``: whether most have a declined card."""
     numbers = [f"A-{number:04}" for number in range(1, rng.choice((1, 1, 2, 2, 3)) + 1)]
     if rng.random() < (0.8 if poor else 0.25):
         numbers[-1] = rng.choice(DECLINED)

@@ -60,7 +60,9 @@ class Fiber:
     def _enter(self, switch: Callable[[], Any]) -> None:
         self._fiber.parent = getcurrent()
         self.running = True
+        _RUNNING.append(self)
         switch()
+        _RUNNING.pop()
         self.running = False
 
     def hand_over(self, at: str) -> None:
@@ -68,3 +70,13 @@ class Fiber:
         self.at = at
         assert self._fiber.parent is not None
         self._fiber.parent.switch()
+
+
+_RUNNING: list[Fiber] = []
+
+
+def hand_over(at: str) -> bool:
+    """Gives control to the scheduler, from within a fiber; False when none runs."""
+    if _RUNNING:
+        _RUNNING[-1].hand_over(at)
+    return bool(_RUNNING)

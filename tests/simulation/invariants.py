@@ -39,9 +39,13 @@ SHELVES: Mapping[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], Any]]
     ("netsuite", "product"): ("serviceSaleItem", lambda one: one.get("externalId")),
     ("netsuite", "credit_note"): ("creditMemo", lambda one: one.get("externalId")),
     ("stripe", "refund"): ("refund", lambda one: one["metadata"].get("tieout_id")),
+    ("quickbooks", "account"): ("customer", lambda one: one["DisplayName"]),
     ("avalara", "tax_document"): ("transaction", lambda one: one["code"] if one["type"] == "SalesInvoice" else None),
     ("avalara", "tax_credit"): ("transaction", lambda one: one["code"] if one["type"] == "ReturnInvoice" else None),
 }
+
+#: Where books keep a customer's own name.
+NAMED = {"netsuite": "companyName", "quickbooks": "CompanyName"}
 
 
 def cents(amount: Any) -> int:
@@ -167,11 +171,16 @@ def acknowledged_is_stored(run: Run) -> None:
 
 def one_object_per_record(run: Run) -> None:
     """I1: at most one object of a system carries a key of ours."""
-    for (system, _), (kind, key_of) in SHELVES.items():
+    for (system, _), (kind, key_of) in _shelves(run):
         counts = Counter(key for one in run.vendors.shelves[system].all(kind) if (key := key_of(one)))
         for key, number in counts.items():
             if number > 1:
                 raise Violation("I1 one object per record", f"{system} has {number} {kind} for {key}")
+
+
+def _shelves(run: Run) -> list[tuple[tuple[str, str], tuple[str, Callable[[Mapping[str, Any]], Any]]]]:
+    """Those of the systems that take part."""
+    return [(resource, shelf) for resource, shelf in SHELVES.items() if resource[0] in run.vendors.shelves]
 
 
 def charged_at_most_once(run: Run) -> None:
@@ -189,7 +198,7 @@ def charged_at_most_once(run: Run) -> None:
 def every_object_was_intended(run: Run) -> None:
     """I12: each object that carries a key of ours has an intent that was stored before; its own accounts aside."""
     intents = {tuple(row) for row in run.sql.execute("SELECT system, resource, record_id FROM outbox")}
-    for (system, resource), (kind, key_of) in SHELVES.items():
+    for (system, resource), (kind, key_of) in _shelves(run):
         for one in run.vendors.shelves[system].all(kind):
             key = key_of(one)
             if key and "_system" not in one and (system, resource, key) not in intents:
@@ -313,7 +322,7 @@ def amendments_stand(run: Run) -> None:
 
 def every_customer_is_told(run: Run) -> None:
     """I9: each customer of the hub was intended for the gateway and for the ERP."""
-    for system in ("stripe", "netsuite"):
+    for system in ("stripe", run.books):
         told = run.ids(f"SELECT record_id FROM outbox WHERE system = '{system}' AND resource = 'account'")  # noqa: S608
         if untold_to := run.ids("SELECT id FROM account") - told:
             raise Violation("I9 every customer is told", f"{system} {sorted(untold_to)}")
@@ -459,12 +468,11 @@ def newest_name_wins(run: Run) -> None:
     for ident, name in run.sql.execute("SELECT id, name FROM account"):
         if "polling" in run.nets:
             _same("I9 the hub has the newest name", ident, run.names[ident], name)
-        for system in ("stripe", "netsuite"):
+        for system, named in (("stripe", "name"), (run.books, NAMED[run.books])):
             kind, key_of = SHELVES[system, "account"]
-            field = "name" if system == "stripe" else "companyName"
             for one in run.vendors.shelves[system].all(kind):
                 if key_of(one) == ident:
-                    _same(f"I9 {system} shows the hub's newest name", ident, name, one[field])
+                    _same(f"I9 {system} shows the hub's newest name", ident, name, one[named])
 
 
 def no_secret_is_told(run: Run) -> None:

@@ -212,6 +212,66 @@ _PAID: Mapping[str, tuple[Edit, ...]] = {
     "a month is drafted again": (("flows.bill:_drafts", "if account_id not in known:", "if True:"),),
 }
 
+#: Bugs that need a system whose refresh tokens change when they are used.
+_ROTATING: Mapping[str, tuple[Edit, ...]] = {
+    "two processes renew a session at once": (
+        ("connectors.auth:TokenFile.locked", "fcntl.flock(lock, fcntl.LOCK_EX)", "pass"),
+    ),
+    "renewed tokens are used before they are kept": (
+        ("connectors.auth:RefreshedSession.tokens", "self._file.save(kept)", "pass"),
+    ),
+}
+
+#: Bugs that need a month to be closed.
+_CLOSE = "flows.close"
+_CLOSED: Mapping[str, tuple[Edit, ...]] = {
+    "a close books what nobody has approved": (
+        (f"{_CLOSE}:_book", " != close or not _asked(hub, work, close).answered", " != close and now.state is close"),
+    ),
+    "a close books other journals than were approved": (
+        (f"{_CLOSE}:_book", "if found.value != close.digest:", "if 0:"),
+    ),
+    "an answer counts for journals that were not shown": (
+        (f"{_CLOSE}:decide", "        check_shown(close, shown)\n", ""),
+    ),
+    "an approval outlives a refusal": (
+        (f"{_CLOSE}:_asked", "one.id == decision_id(close, since, one.who)", "one.digest == close.digest"),
+    ),
+    "one person is enough where two must approve": ((f"{_CLOSE}:_asked", "2 if two else 1", "1"),),
+    "who is no approver approves": (("core.close:check_approver", "if approvers and who not in approvers:", "if 0:"),),
+    "a stage is done again by another run": (
+        (f"{_CLOSE}:_preview", "if (now := _again(work, close)) != close:", "if (now := close) != close:"),
+    ),
+    "a month is locked though something is due": (
+        (f"{_CLOSE}:lock", "if any(True for _ in _due(hub, work, close)):", "if 0:"),
+    ),
+    "a month is locked though the general ledger shows it otherwise": (
+        (f"{_CLOSE}:verify", "if any(one.wrong for one in compared):", "if 0:"),
+        ("flows.close_books:Closing.run", "if any(one.wrong for one in compared):", "if 0:"),
+    ),
+    "a locked month takes journals": (
+        ("flows.post:post", "one.late(work.periods.open_day(one.entity, one.posted_on))", "one"),
+    ),
+    "what comes late does not name its month": (
+        ("core.ledger:JournalEntry.late", 'self.origin or f"{self.posted_on:%Y-%m}"', "None"),
+    ),
+    "two runs write one pack": (("flows.pack:write", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+    "a unit of work waits for the general ledger": (
+        (f"{_CLOSE}:TakesPostings.__call__", "raise _Unasked(day)", "self._said[day] = self._ask(day)"),
+    ),
+    "a journal of a close is never pushed": ((f"{_CLOSE}:_intend", "work.outbox.enqueue(", "list("),),
+}
+
+#: Bugs that need invoices to be given up.
+_GIVEN_UP: Mapping[str, tuple[Edit, ...]] = {
+    "who proposed a write-off approves it": (("flows.write_off:approve", "if who == proposed.proposed_by:", "if 0:"),),
+    "the ERP never hears of a write-off": (("flows.write_off:_book", "work.outbox.enqueue(", "list("),),
+    "a write-off is not booked": (("flows.write_off:_book", "post(hub, work,", "(lambda *_: None)(hub, work,"),),
+    "a write-off above the limit needs nobody else": (
+        ("flows.write_off:_needs_second", "whole.amount > limit", "made.amount.amount > limit + 10**9"),
+    ),
+}
+
 #: Bugs that show only where real processes are killed.
 _KILLED: Mapping[str, tuple[Edit, ...]] = {
     "a webhook is acknowledged before it is committed": (
@@ -222,7 +282,7 @@ _KILLED: Mapping[str, tuple[Edit, ...]] = {
 
 @dataclass(frozen=True)
 class Plant:
-    """A bug, and the smallest world that can show it: a reach of layer 1, or ``killed`` for layer 2."""
+    """A bug, and the smallest world that can show it: see ``worlds_of``; ``killed``: layer 2."""
 
     edits: tuple[Edit, ...]
     world: str
@@ -234,6 +294,14 @@ class Plant:
 #: Name of a bug to what plants it.
 PLANTS: Mapping[str, Plant] = {
     name: Plant(edits, world)
-    for world, catalogue in {"told": _TOLD, "sold": _SOLD, "paid": _PAID, "killed": _KILLED}.items()
+    for world, catalogue in {
+        "told": _TOLD,
+        "sold": _SOLD,
+        "rotating": _ROTATING,
+        "paid": _PAID,
+        "closed": _CLOSED,
+        "write-offs": _GIVEN_UP,
+        "killed": _KILLED,
+    }.items()
     for name, edits in catalogue.items()
 }

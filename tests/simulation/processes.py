@@ -128,7 +128,7 @@ class Month:
         self.rng = Random(f"{self.seed}/processes")
         self.paid = self.rng.random() < 0.2
         self.reach = "paid" if self.paid else "told"
-        self.nets = {"polling", "desk retry"}
+        self.nets, self.books = {"polling", "desk retry"}, "netsuite"
         self.company: Company = company(Random(f"{self.seed}/company"), uses=self.paid)
         self.bad_wire = self.rng.random() < 0.4
         self.ahead.value = 0.0

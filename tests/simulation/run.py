@@ -45,13 +45,14 @@ from flows import bill, collect, deliver, ingest, intake, prepare, rate, recogni
 from flows.context import Hub
 from flows.credit import Leftover, credit_invoice
 from flows.settings import ClosePolicy, Settings, WriteOffPolicy
-from sandbox import avalara, netsuite, salesforce, stripe_gateway
+from sandbox import avalara, netsuite, quickbooks, salesforce, stripe_gateway
 from tests.simulation import vendors as simulated
 from tests.simulation.closing import Finance
 from tests.simulation.company import Company, Seller, UsageFile, as_account, as_entered, company
 from tests.simulation.fibers import Crash, Fiber, Violation
 from tests.simulation.giving_up import Clerks
-from tests.simulation.vendors import RATES, START, URLS, Posted, Vendors, Wire, ask
+from tests.simulation.vendors import OTHER_BOOKS, RATES, START, URLS, Posted, Vendors, Wire, ask
+from tests.simulation.vendors import SYSTEMS as VENDORS
 
 ROOT = Path(__file__).parents[2]
 PERIOD = "2026-10"
@@ -81,6 +82,17 @@ KEYS: Mapping[str, Mapping[str, Any]] = {
         "token_secret": netsuite.TOKEN_SECRET,
     },
 }
+#: Of the other books; how many seconds a session lives there, and in how many of the smallest worlds it takes part.
+OTHER_KEYS: Mapping[str, Any] = {
+    "realm_id": quickbooks.REALM,
+    "client_id": quickbooks.CLIENT_ID,
+    "client_secret": quickbooks.CLIENT_SECRET,
+    "refresh_token": quickbooks.REFRESH_TOKEN,
+    "login_url": f"https://{OTHER_BOOKS}.example",
+    "base_url": f"https://{OTHER_BOOKS}.example",
+}
+LIFETIMES = (90, 150, 3600)
+ROTATING = 0.15
 SECRETS = ("sandbox-token-secret", "sandbox-consumer-secret", salesforce.CLIENT_SECRET, avalara.LICENSE_KEY, TOKEN)
 
 #: What becomes of invoices in a seed: nothing more, a customer's bank takes payments back, parts are credited, or what
@@ -111,6 +123,8 @@ LATE_STARTS = (26,) * 14
 CLOSING = (*("close",) * 12, *("answer",) * 6, *("let pass",) * 2, *("recognise",) * 2, "credit")
 #: A close has many steps, so what else may happen between two of them is rarer, and the faults last longer.
 RARER, LONGER = 6, 3
+#: How many of the paid months are closed.
+CLOSED = 0.5
 #: How often a close dies at each of its points, in the seeds where it does.
 CLOSE_DIES = 0.15
 SHORT_STARTS = (0, 0, 0, 1, 2, 3)
@@ -162,7 +176,7 @@ def posting_rules() -> PostingRules:
 def mappings() -> MappingBook:
     """The mapping files of the systems that take part."""
     with tempfile.TemporaryDirectory() as folder:
-        for part in (*URLS, "tables"):
+        for part in (*URLS, OTHER_BOOKS, "tables"):
             shutil.copytree(ROOT / "mappings" / part, Path(folder, part))
         return load_book(Path(folder))
 
@@ -216,6 +230,17 @@ class InlineWriter(GroupCommit):
 def reach_of(seed: int) -> str:
     """How far the month goes in a seed."""
     return Random(f"{seed}/reach").choices(list(REACH), SHARES)[0]
+
+
+def worlds_of(seed: int) -> set[str]:
+    """What kind of world a seed is: how far its month goes, and what else befalls a paid one."""
+    reach = reach_of(seed)
+    if reach == "told" and Random(f"{seed}/books").random() < ROTATING:
+        return {reach, "rotating"}
+    if reach != "paid":
+        return {reach}
+    closed = Random(f"{seed}/close").random() < CLOSED
+    return {"paid", Random(f"{seed}/aftermath").choice(AFTERMATHS), *(["closed"] if closed else [])}
 
 
 @dataclass
@@ -491,7 +516,9 @@ class Run:
         self.company: Company = company(
             self.stream("company"), uses=self.reach in ("billed", "paid"), poor=self.clerks is not None
         )
-        self.vendors = Vendors(lambda: self.now)
+        self.books = OTHER_BOOKS if "rotating" in worlds_of(self.seed) else "netsuite"
+        self.systems = dict.fromkeys((*VENDORS, self.books))
+        self.vendors = Vendors(lambda: self.now, self.systems)
         if not self.database_url:
             (self.folder / "tieout.db").write_bytes(template())
         self.settings = Settings(
@@ -499,7 +526,7 @@ class Run:
             state_folder=self.folder,
             price_book=ROOT / "app" / "demo" / "northwind.yaml",
             mappings_folder=ROOT / "mappings",
-            systems={name: SYSTEMS[name].settings_type()(base_url=URLS[name], **KEYS[name]) for name in KEYS},
+            systems={name: SYSTEMS[name].settings_type()(**self._keys(name)) for name in self.systems},
             close=self.finance.policy if self.finance else ClosePolicy(),
             write_offs=self.clerks.policy if self.clerks else WriteOffPolicy(),
         )
@@ -530,8 +557,8 @@ class Run:
         return "nothing" if chosen == "disputes" and may_be_lost else chosen
 
     def _finance(self, rng: Random) -> Finance | None:
-        """Who closes the month, in every other seed; then what is earned is often left to the close."""
-        if rng.random() < 0.5:
+        """Who closes the month; then what is earned is often left to the close."""
+        if rng.random() >= CLOSED:
             return None
         self.rates = {name: RATES[name][0] for name in self.rates}
         if rng.random() < 0.4:
@@ -539,6 +566,11 @@ class Run:
         if rng.random() < 0.5:
             self.left_out |= {"recognise"}
         return Finance(self, PERIOD, rng)
+
+    def _keys(self, system: str) -> Mapping[str, Any]:
+        if system == OTHER_BOOKS:
+            return {**OTHER_KEYS, "token_file": self.folder / "tokens.json"}
+        return {"base_url": URLS[system], **KEYS[system]}
 
     def ident(self) -> str:
         return f"{next(self._ids):032x}"
@@ -568,6 +600,10 @@ class Run:
     def simulate(self) -> None:
         """Faults, then rest. Raises Violation."""
         people = self.company.customers
+        if self.books == OTHER_BOOKS:
+            lives = json.dumps({"lifetime": self.stream("lifetime").choice(LIFETIMES)}).encode()
+            url = f"{OTHER_KEYS['base_url']}/_sandbox/quickbooks"
+            ask(self.vendors.emulators[OTHER_BOOKS], "POST", url, {}, lives)
         if self.reach == "told":
             self.seller_has_open_deals = False
         else:
@@ -691,7 +727,7 @@ class Run:
             "settle": intake.book_settlements,
             "recognise": lambda hub: recognise.recognise_through(hub, PERIOD),
             "write back": write_back.tell_crm,
-            **{f"deliver {system}": partial(_deliver, system=system) for system in URLS},
+            **{f"deliver {system}": partial(_deliver, system=system) for system in self.systems},
         }
         if "rate" not in self.left_out and self._sold_and_metered():
             jobs["rate"] = lambda hub: rate.rate_period(hub, PERIOD)
@@ -861,6 +897,8 @@ class Run:
             acts.append(lambda: self._amend(rng))
         if "human_edit" in self.fault_set and self.names:
             acts.append(lambda: self._edit(rng))
+        if "human_edit" in self.fault_set and self.finance:
+            acts += [self.finance.move_a_journal] * 2
         if "period_closed" in self.fault_set:
             acts.append(self._turn_period)
         return rng.choice(acts)()
@@ -892,6 +930,16 @@ class Run:
         self.seller.change_account(number, Name=self.names[number])
         self.seller.rename_deals(number, self.names[number])
         return f"edit {number}"
+
+    def _edit_twice(self, rng: Random) -> str:
+        """Two changes within a second, the first of which is taken in, and no webhook tells of the second."""
+        told = self._edit(rng)
+        if "polling" in self.nets:
+            intake.take_in(self.processes[0].hub)
+            post = list(self.vendors.post)
+            told = f"{told}, {self._edit(rng)}"
+            self.vendors.post[:] = post
+        return told
 
     def _amend(self, rng: Random) -> str:
         """A customer wants another number of endpoints for the month's last days, when all that was sold has begun."""
@@ -937,7 +985,7 @@ class Run:
         """Makes a customer, or its new name, known to gateway and ERP, as an order does."""
         self.names[customer.number] = name.format(customer.number)
         account = as_account(customer, self.names[customer.number])
-        wanted = [("stripe", "account"), ("stripe", "payment_method"), ("netsuite", "account")]
+        wanted = [("stripe", "account"), ("stripe", "payment_method"), (self.books, "account")]
         with self.database.work() as work:
             work.put(account)
             work.outbox.enqueue(OutboxCommand.of(*where, "account", account, self.now) for where in wanted)
@@ -973,12 +1021,16 @@ class Run:
         self._set_period()
         self._win_everything()
         self._cure()
+        if self.finance:
+            self.finance.move_back()
         began = self.now
         for number in range(MOST_ROUNDS):
             if self.aftermath == "disputes" and number < BANKS_ROUNDS:
                 self._note(self._bank(rng) if number < BANKS_ROUNDS - 1 else self._bank_decides(rng))
             if "human_edit" in self.fault_set and 0 < number < LAST_EDITS:
-                self._note(self._edit(rng))
+                self._note(self._edit_twice(rng))
+            if "session_ended" in self.fault_set and number < LAST_EDITS:
+                self.vendors.end_sessions()
             before = self.stands()
             retry = "desk retry" in self.nets and number < OPERATORS_TRIES and self._open_desk() > 0
             self.round(retry)
@@ -1020,7 +1072,7 @@ class Run:
 
     def month(self, retry: bool) -> Iterator[tuple[str, Callable[[Hub], Any]]]:
         """The jobs in their order; each is asked for when the one before has ended."""
-        deliveries = [f"deliver {system}" for system in URLS]
+        deliveries = [f"deliver {system}" for system in self.systems]
         names = [*(["retry"] if retry else []), "prepare", "intake", "ingest", "rate", "bill", *deliveries]
         if self.reach in ("billed", "paid"):
             names += ["finalise", "collect", *deliveries]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import fcntl
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from dataclasses import replace as changed
@@ -17,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Protocol
 from unittest.mock import patch
+from urllib.parse import parse_qs
 
 import duckdb
 import httpx
@@ -29,8 +31,11 @@ from sandbox import netsuite as netsuite_emulator
 from sandbox import netsuite_schema, salesforce
 from sandbox.emulator import Emulator, Fault, Json, Shelf, read_json, write_json
 from sandbox.server import emulators
+from tests.simulation.fibers import Violation, hand_over
 
 SYSTEMS = ("salesforce", "avalara", "stripe", "netsuite")
+#: In some worlds customers are told here instead of NetSuite: its refresh tokens change whenever they are used.
+OTHER_BOOKS = "quickbooks"
 URLS = {name: f"https://{name}.example" for name in SYSTEMS}
 START = datetime(2026, 11, 1, 9, tzinfo=UTC)
 
@@ -140,12 +145,14 @@ class Posted:
 class Vendors:
     """All emulators, their shelves, and the webhooks they have sent and nobody has received yet."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], systems: Iterable[str] = SYSTEMS) -> None:
         self.now = now
-        shelves = {name: MemoryShelf(now) for name in SYSTEMS}
+        shelves = {name: MemoryShelf(now) for name in systems}
         self.shelves = {name: Shown(shelf) for name, shelf in shelves.items()}
         self.emulators: dict[str, Emulator] = {name: _build(name)(shelf) for name, shelf in shelves.items()}
         self.post: list[Posted] = []
+        self.used: set[str] = set()
+        """Refresh tokens that were changed for others."""
         for name in ("salesforce", "stripe"):
             self.emulators[name].webhooks.carry = self._carrier(name)
 
@@ -153,6 +160,11 @@ class Vendors:
         return lambda kind, event, body, content_type: self.post.append(
             Posted(system, kind, event, body, content_type, self.now())
         )
+
+    def end_sessions(self) -> None:
+        for system, kind in SESSIONS.items():
+            if system in self.shelves:
+                self.shelves[system]._kinds.pop(kind, None)
 
     @property
     def version(self) -> int:
@@ -243,6 +255,8 @@ RATES: Mapping[str, tuple[int, ...]] = {
     "slow": (20, 60),
     "session_ended": (60, 250),
 }
+#: Where a system keeps the sessions that it may end.
+SESSIONS = {"salesforce": "_session", OTHER_BOOKS: "_token"}
 STATUSES = (500, 502, 503)
 SLOW_SECONDS = (5, 29, 100, 299, 900)
 WAITS = (0, 1, 7, 31, 120)
@@ -281,8 +295,8 @@ class Wire(httpx.BaseTransport):
                 return self._vendors_own(system, request, Fault("error", status=self.rng.choice(STATUSES)))
             case "rate_limited":
                 return self._vendors_own(system, request, Fault("rate_limit", seconds=self.rng.choice(WAITS)))
-            case "session_ended" if system == "salesforce":
-                self.vendors.shelves[system]._kinds.pop("_session", None)
+            case "session_ended" if system in SESSIONS:
+                self.vendors.shelves[system]._kinds.pop(SESSIONS[system], None)
             case "slow":
                 self.pass_by(self.rng.choice(SLOW_SECONDS))
         emulator = self.vendors.emulators[system]
@@ -299,7 +313,16 @@ class Wire(httpx.BaseTransport):
                 return self._vendors_own(system, request, Fault("error_after", status=self.rng.choice(STATUSES)))
             case "garbage":
                 return httpx.Response(200, content=b'{"trunc', request=request)
+        if system == OTHER_BOOKS:
+            self._used_once(body)
         return httpx.Response(answer.status, headers=answer.headers, content=answer.body, request=request)
+
+    def _used_once(self, body: bytes) -> None:
+        """Violation for a refresh token whose answer has come back before: who has that answer has the next token."""
+        for token in parse_qs(body.decode()).get("refresh_token", ()):
+            if token in self.vendors.used:
+                raise Violation("a refresh token is used once", "quickbooks")
+            self.vendors.used.add(token)
 
     def _waited(self, request: httpx.Request, began: datetime) -> bool:
         """Whether the client has given up by now; it sleeps with its process, so a frozen process gives up late."""
@@ -387,6 +410,21 @@ async def _in_this_thread(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
+def _flock(file: Any, operation: int) -> None:
+    """Whoever would wait for a lock lets the others go on: all processes of a run are fibers of this one."""
+    while True:
+        try:
+            _lock(file, operation | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if operation & fcntl.LOCK_NB or not hand_over("a lock"):
+                raise
+        else:
+            return
+
+
+_lock = fcntl.flock
+
+
 @contextmanager
 def held_still() -> Iterator[None]:
     """Keeps what vendors describe of themselves over all runs, and takes the emulator's worker threads away."""
@@ -396,6 +434,7 @@ def held_still() -> Iterator[None]:
             (netsuite_connector.Contract, "load", staticmethod(_contract)),
             (netsuite_emulator, "run_in_threadpool", _in_this_thread),
             (usage_store, "session", _usage_session),
+            (fcntl, "flock", _flock),
             (salesforce_connector.SalesforceConnector, "_fields", _fields),
         ):
             until_then.enter_context(patch.object(owner, name, other))
