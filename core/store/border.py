@@ -234,6 +234,42 @@ def _ready() -> Select[tuple[str]]:
     return _urgent_first(ready).limit(bindparam("of_most")).with_for_update(of=OUTBOX, skip_locked=True)
 
 
+@cache
+def _stands() -> Select[Any]:
+    """The cursor of a resource."""
+    return select(WATERMARK.c.position).where(
+        WATERMARK.c.system == bindparam("of_system"), WATERMARK.c.resource == bindparam("of_resource")
+    )
+
+
+@cache
+def _newest_applied() -> Select[Any]:
+    """When the newest applied event of an object occurred."""
+    return select(func.max(INBOX.c.occurred_at)).where(
+        INBOX.c.system == bindparam("of_system"),
+        INBOX.c.resource == bindparam("of_resource"),
+        INBOX.c.vendor_id == bindparam("of_vendor"),
+        INBOX.c.state == InboxState.APPLIED,
+    )
+
+
+@cache
+def _ended() -> Update:
+    """Ends the lease of an event, if it is still the caller's."""
+    return (
+        update(INBOX)
+        .where(INBOX.c.system == bindparam("of_system"), INBOX.c.event_id == bindparam("of_event"))
+        .where(INBOX.c.state == InboxState.APPLYING, INBOX.c.attempts == bindparam("of_attempts"))
+        .values(state=bindparam("of_state"), lease_until=None)
+    )
+
+
+@cache
+def _awake() -> Update:
+    """Makes parked events ready again."""
+    return update(INBOX).where(INBOX.c.state == InboxState.PARKED).values(state=InboxState.RECEIVED)
+
+
 def _received(event: InboxEvent, body: bytes) -> Columns:
     return {**_INBOX.columns(event), "lease_until": None, "body": body}
 
@@ -300,8 +336,7 @@ class Inbox(StoredTable):
 
     def wake(self) -> int:
         """Makes parked events ready again; gives how many."""
-        parked = INBOX.c.state == InboxState.PARKED
-        return self._connection.execute(update(INBOX).where(parked).values(state=InboxState.RECEIVED)).rowcount
+        return self._connection.execute(_awake()).rowcount
 
     def replay(self, system: str, event_id: str) -> bool:
         """Makes a rejected or applied event ready again. False when it is in another state."""
@@ -386,13 +421,8 @@ class Inbox(StoredTable):
 
     def newest_applied(self, system: str, resource: str, vendor_id: str) -> datetime | None:
         """When the newest applied event of an object occurred, or None."""
-        query = select(func.max(INBOX.c.occurred_at)).where(
-            INBOX.c.system == system,
-            INBOX.c.resource == resource,
-            INBOX.c.vendor_id == vendor_id,
-            INBOX.c.state == InboxState.APPLIED,
-        )
-        return cast("datetime | None", self._connection.execute(query).scalar())
+        of_object = {"of_system": system, "of_resource": resource, "of_vendor": vendor_id}
+        return cast("datetime | None", self._connection.execute(_newest_applied(), of_object).scalar())
 
     def settle(self, event: InboxEvent, state: InboxState) -> bool:
         """Ends the caller's lease. False when it was taken over: the later holder settles the event.
@@ -401,13 +431,8 @@ class Inbox(StoredTable):
         """
         if state not in INBOX_TRANSITIONS[InboxState.APPLYING]:
             raise TieBroken("inbox state follows its graph", subject=event.event_id, left=event.state, right=state)
-        moved = self._connection.execute(
-            update(INBOX)
-            .where(INBOX.c.system == event.system, INBOX.c.event_id == event.event_id)
-            .where(INBOX.c.state == InboxState.APPLYING, INBOX.c.attempts == event.attempts)
-            .values(state=state, lease_until=None)
-        )
-        return bool(moved.rowcount)
+        lease = {"of_system": event.system, "of_event": event.event_id, "of_attempts": event.attempts}
+        return bool(self._connection.execute(_ended(), {**lease, "of_state": state}).rowcount)
 
     def counts(self) -> dict[str, int]:
         """Events per state."""
@@ -669,8 +694,8 @@ class Outbox(StoredTable):
         return set(self._connection.execute(query).scalars())
 
     def watermark(self, system: str, resource: str) -> str | None:
-        query = select(WATERMARK.c.position).where(WATERMARK.c.system == system, WATERMARK.c.resource == resource)
-        return cast("str | None", self._connection.execute(query).scalar())
+        stands = self._connection.execute(_stands(), {"of_system": system, "of_resource": resource})
+        return cast("str | None", stands.scalar())
 
     def move_watermark(self, mark: Watermark) -> None:
         """Moves a cursor. An instant never moves back: TieBroken; cursors of a vendor's own form have no order."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from enum import Enum
+from functools import cache, cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -14,7 +15,19 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from sqlalchemy import Connection, Table, create_engine, delete, event, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    bindparam,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from core.accounts import Account, BillingTerms, ZoneChange
@@ -304,7 +317,7 @@ class Work:
         """Stores a noun, in place of what was stored under its id."""
         shape = SHAPES[type(noun)]
         table, ident = _table(shape), _id(noun)
-        if self._connection.execute(select(table.c.id).where(table.c.id == ident)).first() is None:
+        if self._connection.execute(_held(table), {"of_id": ident}).first() is None:
             self._insert(shape, [noun], extra)
             return
         self._connection.execute(update(table).where(table.c.id == ident), {**shape.columns(noun), **extra})
@@ -382,12 +395,10 @@ class Work:
             if isinstance(value, (list, tuple)) and len(value) > CHUNK:
                 parts = [self.find(kind, **{**equal, name: part}) for part in chunks(value)]
                 return sorted((noun for part in parts for noun in part), key=_id)
-        query = select(table)
-        for name, value in equal.items():
-            column = table.c[name]
-            query = query.where(column.in_(value) if isinstance(value, (list, tuple)) else column == value)
+        query = _found(table, tuple((name, _Bound.of(value)) for name, value in equal.items()))
+        rows_ = self._connection.execute(query, {f"of_{name}": value for name, value in equal.items()}).mappings()
         # Sorted here, since databases collate text differently.
-        found = sorted(self._connection.execute(query).mappings(), key=lambda row: str(row["id"]))
+        found = sorted(rows_, key=lambda row: str(row["id"]))
         children = {name: self._children(child, [row["id"] for row in found]) for name, child in shape.children.items()}
         return [
             shape.noun_of(cast(Any, row), {name: by_parent.get(row["id"], []) for name, by_parent in children.items()})
@@ -422,8 +433,7 @@ class Work:
         table = _table(shape)
         by_parent: dict[str, list[Any]] = {}
         for part in chunks(parents):
-            query = select(table).where(table.c.parent_id.in_(part)).order_by(table.c.sequence)
-            for row in self._connection.execute(query).mappings():
+            for row in self._connection.execute(_children_of(table), {"of_parents": part}).mappings():
                 by_parent.setdefault(row["parent_id"], []).append(row)
         return by_parent
 
@@ -476,6 +486,46 @@ def _copy(connection: Connection, table: Table, values: ByColumn) -> None:
 
 #: How each database is given many rows.
 _MANY = {"sqlite": _together, "postgresql": _copy}
+
+
+class _Bound(Enum):
+    """What the column of a query is compared with."""
+
+    NOTHING, ONE, ANY = range(3)
+
+    @classmethod
+    def of(cls, value: Any) -> _Bound:
+        return cls.NOTHING if value is None else cls.ANY if isinstance(value, (list, tuple)) else cls.ONE
+
+
+# Statements that run often are made once: making one costs more than running it.
+
+
+@cache
+def _found(table: Table, bounds: tuple[tuple[str, _Bound], ...]) -> Select[Any]:
+    """The rows whose columns equal what is bound as ``of_<column>``."""
+    query = select(table)
+    for name, bound in bounds:
+        column, value = table.c[name], f"of_{name}"
+        match bound:
+            case _Bound.NOTHING:
+                query = query.where(column.is_(None))
+            case _Bound.ONE:
+                query = query.where(column == bindparam(value))
+            case _Bound.ANY:
+                query = query.where(column.in_(bindparam(value, expanding=True)))
+    return query
+
+
+@cache
+def _children_of(table: Table) -> Select[Any]:
+    among = table.c.parent_id.in_(bindparam("of_parents", expanding=True))
+    return select(table).where(among).order_by(table.c.sequence)
+
+
+@cache
+def _held(table: Table) -> Select[Any]:
+    return select(table.c.id).where(table.c.id == bindparam("of_id"))
 
 
 def _table(shape: Shape[Any]) -> Table:

@@ -36,6 +36,11 @@ def _changed(columns: tuple[str, ...]) -> Update:
     return update(DESK).where(DESK.c.id == bindparam("of_id"), DESK.c.state == DeskState.OPEN).values(values)
 
 
+@cache
+def _of_id() -> Select[Any]:
+    return select(DESK).where(DESK.c.id == bindparam("of_id"))
+
+
 def open_entries(**equal: Any) -> Select[Any]:
     """The open entries of the desk whose columns equal the values, the most money at risk first.
 
@@ -99,7 +104,7 @@ class Desk(StoredTable):
         return bool(self._connection.execute(_changed(tuple(values)), bound).rowcount)
 
     def get(self, ident: str) -> DeskEntry | None:
-        row = self._connection.execute(select(DESK).where(DESK.c.id == ident)).mappings().first()
+        row = self._connection.execute(_of_id(), {"of_id": ident}).mappings().first()
         return None if row is None else _DESK.noun_of(cast(Any, row), {})
 
     def open(self, *, limit: int = 1000, **equal: Any) -> list[DeskEntry]:
