@@ -392,15 +392,16 @@ def realised_entries(
     via: Via = Via.DOCUMENT,
     *,
     booked_at: Exchange | None = None,
+    settled_at: Exchange | None = None,
 ) -> list[JournalEntry]:
     """What settling an item of ``role`` gained or lost against the rate that it was booked at.
 
     ``settled``: above zero an asset, below it a liability. Nothing where the currency is that of the books. ``via``: as
-    a document where the ERP books it itself with the payment it is told of, else as a journal. ``booked_at``: the rate
-    that the item states itself; None: that of the day it was booked.
+    a document where the ERP books it itself with the payment it is told of, else as a journal. ``booked_at``,
+    ``settled_at``: the rates that the item and what settles it state themselves; None: those of their days.
     """
-    before, after = (books.exchange(settled.currency, day) for day in (booked_on, settled_on))
-    before = booked_at or before
+    before = booked_at or books.exchange(settled.currency, booked_on)
+    after = settled_at or books.exchange(settled.currency, settled_on)
     if before is None or after is None:
         return []
     gain = after.of(settled) - before.of(settled)

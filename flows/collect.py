@@ -10,10 +10,13 @@ from prefect.client.schemas.objects import State
 
 from core.accounts import Account, BillingTerms, payer
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
+from core.money import Money
 from core.payments import PaymentRequest
+from core.posting import realised_entries
 from core.store import Work
 from core.sync import OutboxCommand
 from flows.context import Hub, hub
+from flows.post import post
 from flows.receivables import Receivable, apply_credit, receivables
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
@@ -77,10 +80,20 @@ def _apply(hub: Hub, work: Work, credits: list[CreditNote], one: Receivable) -> 
                         )
                     ]
                 )
-                one = replace(one, credited=one.credited + note.left - used.left)
+                amount = note.left - used.left
+                _realise(hub, work, note, one.invoice, amount)
+                one = replace(one, credited=one.credited + amount)
                 note = used
         left.append(note)
     return [note for note in left if note.left.minor > 0]
+
+
+def _realise(hub: Hub, work: Work, note: CreditNote, invoice: Invoice, amount: Money) -> None:
+    """Books what a credit gained or lost by paying an invoice of another rate, as the ERP does when it is applied."""
+    books, ident = hub.books(work, note.account_id), f"{note.id}>{invoice.id}"
+    about = (ident, "receivables", amount, invoice.invoice_date, note.credit_date, note.account_id)
+    gained = realised_entries(books, *about, booked_at=invoice.exchange, settled_at=note.exchange)
+    post(hub, work, gained)
 
 
 @flow(name="Collect payments", description="Asks the gateway to charge every final invoice that is owed, once.")

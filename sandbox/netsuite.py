@@ -544,10 +544,17 @@ def _invoice(company: Company, record: Json, known: Json) -> None:
 def _credit_memo(company: Company, record: Json, known: Json) -> None:
     postings = company.priced(record)
     receivable = company.receivables(record, "account")
-    company.applied(record, record["entity"]["internalId"], known.get("internalId", ""), record["total"])
+    applied = company.applied(record, record["entity"]["internalId"], known.get("internalId", ""), record["total"])
     record["amountRemaining"] = record["unapplied"]
     record["status"] = "Open" if record["unapplied"] else "Fully Applied"
     company.impact(record, [(receivable, -record["total"]), *postings])
+    rate, gain = Decimal(record["exchangeRate"]), Decimal(0)
+    for document, amount in applied.items():
+        invoice = company.shelf.get("invoice", document)
+        assert invoice is not None
+        gain += cents(amount * rate) - cents(amount * Decimal(invoice["exchangeRate"]))
+    if gain:
+        record["_impact"] += [[receivable, gain], [company.system_account(REALISED), -gain]]
 
 
 def _customer_payment(company: Company, record: Json, known: Json) -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+from connectors.quickbooks import QuickBooks
 from core.cash import CashReceipt
+from core.invoicing import CreditNote
 from core.money import Money
-from flows import collect, deliver, intake, write_back
+from core.payments import Payment
+from flows import bill, collect, deliver, intake, rate, write_back
 from flows.apply_cash import apply_receipts, return_receipt, take_receipts
 from flows.credit import Leftover, credit_invoice
 from flows.write_off import write_off
@@ -98,3 +101,45 @@ def collected(world: Company) -> None:
     deliver.deliver_all(world.hub)
     intake.take_in(world.hub)
     intake.book_settlements(world.hub)
+
+
+def test_a_balance_in_euros_that_pays_a_later_invoice_realises_what_the_euro_moved(
+    world: Company, tmp_path: Path
+) -> None:
+    """18.00 euros that were credited at 1.05 pay for as much of an invoice at 1.10, which is worth 0.90 dollars more.
+
+    QuickBooks links them when somebody does, and books it then.
+    """
+    rates(world, tmp_path, "2026-10-01,EUR,USD,1.05", "2026-11-20,EUR,USD,1.10")
+    billed(world)
+    collected(world)
+    credit_invoice(world.hub, ENDPOINTS, {1: eur("18.00")}, "One line less", LATER)
+    before = told(world)["7000", "USD"]
+    rate.rate_period(world.hub, "2026-11")
+    bill.draft_invoices(world.hub, "2026-11")
+    deliver.deliver_all(world.hub)
+    bill.finalise_invoices(world.hub)
+    collected(world)
+    write_back.tell_crm(world.hub)
+    assert not deliver.deliver_all(world.hub).failures
+    if world.hub.system("erp") == "quickbooks":
+        linked_by_hand(world)
+    held = told(world)
+    with world.hub.database.reading() as work:
+        note, paid = work.find(CreditNote)[0], work.find(Payment, invoice_id="INV-2026-11-A-0003")[0]
+    assert (note.left, paid.amount) == (eur("0"), eur("54.00"))
+    assert held["7000", "USD"] - before == Money.of("0.90", "USD")
+    assert held["1100", "USD"] == Money.zero("USD")
+
+
+def linked_by_hand(world: Company) -> None:
+    """Somebody applies the credit memo to the invoice of November, by a payment of nothing."""
+    shelf, company = world.running.emulators["quickbooks"].shelf, world.hub.connector("quickbooks")
+    assert isinstance(company, QuickBooks)
+    (memo,), (invoice,) = shelf.all("credit_memo"), shelf.where("invoice", DocNumber="INV-2026-11-A-0003")
+    links = [
+        {"Amount": 18, "LinkedTxn": [{"TxnId": one["Id"], "TxnType": kind}]}
+        for one, kind in ((invoice, "Invoice"), (memo, "CreditMemo"))
+    ]
+    about = {name: invoice[name] for name in ("CustomerRef", "CurrencyRef", "ExchangeRate")}
+    company._write("payment", {**about, "TotalAmt": 0, "TxnDate": "2026-11-25", "Line": links})
