@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from decimal import Decimal
-from functools import cached_property
 from typing import Any
 
 from core.accounts import Account
@@ -19,7 +18,7 @@ from core.invoicing import Adjustment, CarryForward
 from core.metering import Cut
 from core.money import Money
 from core.period import DateSpan
-from core.rating import MeteredQuantity, RatedLine, measured, original
+from core.rating import MeteredQuantity, PricedUsage
 from core.rational import Fraction
 from core.store import sides
 from core.subscriptions import Subscription
@@ -68,9 +67,9 @@ class UsageTies(Comparing):
         events = rated_events = 0
         for ident, used, lines in self._priced_usage(accounts, subscriptions, rated_months):
             metered[ident] = sum((Fraction(one.quantity) for one in used), Fraction(0))
-            rated[ident] = sum((line.derivation.measured for line in lines), Fraction(0))
+            rated[ident] = sum((line.measured for line in lines), Fraction(0))
             events += sum(one.events for one in used)
-            rated_events += sum(line.derivation.events for line in lines)
+            rated_events += sum(line.events for line in lines)
         for ident in metered:
             if metered[ident] != rated[ident]:
                 self._usage_break(_METERED, ident, _exact({ident: metered[ident]}), _exact({ident: rated[ident]}))
@@ -130,16 +129,17 @@ class UsageTies(Comparing):
         accounts: list[Account],
         subscriptions: Mapping[str, list[Subscription]],
         rated_months: Mapping[str, Mapping[str, datetime]],
-    ) -> Iterator[tuple[str, list[MeteredQuantity], list[RatedLine]]]:
+    ) -> Iterator[tuple[str, list[MeteredQuantity], list[PricedUsage]]]:
         """By account: what its bill is to price of the month, of what is carried into it and of the months that it
         corrects, as it knew them; and the lines that price it, of a corrected month as the correction leaves them.
         """
         newest, current = self.hub.usage.known_at(), self.hub.price_book.version
         known = {one.id: rated_months.get(one.id, {}).get(self.period, newest) for one in accounts}
-        lines: dict[str, list[RatedLine]] = defaultdict(list)
-        for line in self._rated:
-            lines[line.account_id].append(line)
-        versions = {ident: found[0].derivation.book_version for ident, found in lines.items()}
+        lines: dict[str, list[PricedUsage]] = defaultdict(list)
+        with self.hub.database.reading() as work:
+            for line in work.sums.priced_usage(self.period):
+                lines[line.account_id].append(line)
+        versions = {ident: found[0].book_version for ident, found in lines.items()}
         late = late_usage(self.hub, self.period, accounts, subscriptions, known)
         for version in {current, *versions.values()}:
             book = self.hub.price_book_of(version)
@@ -147,19 +147,20 @@ class UsageTies(Comparing):
             own = measure(self.hub, book, self.billing, rated, subscriptions, known)
             for one in rated:
                 used = with_late(book, own.get(one.id, []), late.get(one.id, []), subscriptions[one.id], self.billing)
-                priced = {line.id: line for line in lines[one.id] if line.corrects is None}
+                priced = {line.line_id: line for line in lines[one.id] if line.corrects is None}
                 for before in late.get(one.id, []):
                     corrections = [line for line in lines[one.id] if line.corrects == before.month]
                     if corrections:
                         used += before.now
-                        priced |= {original(line): line for line in (*before.billed, *corrections)}
+                        billed = map(PricedUsage.of, before.billed)
+                        priced |= {line.line_id: line for line in (*billed, *corrections)}
                 usage = [line for line in priced.values() if self._measures(line)]
                 if used or usage:
                     yield one.id, used, usage
 
-    def _measures(self, line: RatedLine) -> bool:
-        book = self.hub.price_book_of(line.derivation.book_version)
-        return book.charge(line.charge_code).meter is not None and measured(line) != (0, 0)
+    def _measures(self, line: PricedUsage) -> bool:
+        book = self.hub.price_book_of(line.book_version)
+        return book.charge(line.charge_code).meter is not None and bool(line.measured or line.events)
 
     def _count(
         self,
@@ -185,10 +186,6 @@ class UsageTies(Comparing):
                 breaks=breaks,
             )
         )
-
-    @cached_property
-    def _rated(self) -> list[RatedLine]:
-        return self._held(RatedLine, billing_period=self.period)
 
     def _usage_break(
         self, name: str, subject: str, here: Decimal, there: Decimal, system: str = "hub", facet: Facet = Facet.AMOUNT

@@ -1,7 +1,7 @@
 """Rating: what is owed for a period and why. ``rate`` is the one function that prices; preview, dry run and bill run
 all call it."""
 
-from core.rating.corrections import corrections, measured, original
+from core.rating.corrections import PricedUsage, corrections
 from core.rating.demand import usage_windows
 from core.rating.derivation import Derivation, Draw, Step, StepKind
 from core.rating.engine import rate
@@ -18,14 +18,13 @@ __all__ = [
     "Part",
     "Position",
     "Priced",
+    "PricedUsage",
     "RatedLine",
     "Step",
     "StepKind",
     "corrections",
     "drawn",
     "explain",
-    "measured",
-    "original",
     "price",
     "price_charge",
     "rate",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 
 from core.money import Money, total
 from core.period import DateSpan
 from core.rating.derivation import Billed
 from core.rating.lines import RatedLine
+from core.rational import Fraction
 from core.ties import require
 
 
@@ -36,7 +38,7 @@ def corrections(
     found = []
     for line in again:
         old, before = latest.pop(line.id, None), total(amounts[line.id], line.amount.currency)
-        if line.amount == before and measured(line) == measured(old):
+        if line.amount == before and _measured(line) == _measured(old):
             continue
         more = line.quantity - quantities[line.id]
         told = Billed(line_id=line.id, amount=before, unserved=_unserved(old, line))
@@ -58,10 +60,32 @@ def original(line: RatedLine) -> str:
     return line.derivation.billed.line_id if line.derivation.billed is not None else line.id
 
 
-def measured(line: RatedLine | None) -> tuple[object, int]:
+@dataclass(frozen=True, slots=True)
+class PricedUsage:
+    """What a line says of the usage that it prices; nothing was ``measured`` for one that is withdrawn.
+
+    ``line_id``: that of the line which a correction corrects, through all corrections; else its own. ``corrects``: the
+    month that it corrects.
+    """
+
+    line_id: str
+    account_id: str
+    charge_code: str
+    book_version: str
+    corrects: str | None
+    measured: Fraction
+    events: int
+
+    @classmethod
+    def of(cls, line: RatedLine) -> PricedUsage:
+        version, (measured, events) = line.derivation.book_version, _measured(line)
+        return cls(original(line), line.account_id, line.charge_code, version, line.corrects, measured, events)
+
+
+def _measured(line: RatedLine | None) -> tuple[Fraction, int]:
     """What was measured for a line that stands, and in how many events; nothing for none."""
     if line is None or (line.derivation.billed is not None and line.derivation.billed.withdrawn):
-        return 0, 0
+        return Fraction(0), 0
     return line.derivation.measured, line.derivation.events
 
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Connection, Table, case, func, select, union_all
+from sqlalchemy import JSON, Connection, Table, case, func, select, type_coerce, union_all
+from sqlalchemy import cast as cast_to
 
 from core.money import Money
+from core.rating import PricedUsage
+from core.rational import Fraction
 from core.store import rows
 from core.store.codec import chunks
 from core.subledgers import Booked
@@ -209,6 +212,28 @@ class Sums:
         for account, month, known_at in self._connection.execute(query):
             found.setdefault(account, {})[month] = known_at
         return found
+
+    def priced_usage(self, billing_period: str) -> list[PricedUsage]:
+        """What the lines rated for a month say of the usage that they price, ordered by the line; of a derivation
+        nothing else is loaded."""
+        # SQLite reads JSON from text as it is.
+        on_postgresql = self._connection.dialect.name == "postgresql"
+        said: Any = (cast_to if on_postgresql else type_coerce)(RATED.c.derivation, JSON)
+        query = select(
+            func.coalesce(said["billed", "line_id"].as_string(), RATED.c.id),
+            RATED.c.account_id,
+            RATED.c.charge_code,
+            said["book_version"].as_string(),
+            RATED.c.corrects,
+            said["measured"].as_string(),
+            said["events"].as_integer(),
+            said["billed", "withdrawn"].as_boolean(),
+        ).where(RATED.c.billing_period == billing_period)
+        found = [
+            PricedUsage(ident, account, charge, version, corrects, Fraction(0 if gone else used), 0 if gone else events)
+            for ident, account, charge, version, corrects, used, events, gone in self._connection.execute(query)
+        ]
+        return sorted(found, key=lambda one: one.line_id)
 
     def unbooked(self) -> dict[str, Money]:
         """Currency to what recognition schedules are to earn and no journal has booked yet."""

@@ -8,11 +8,13 @@ from core.ledger import JournalEntry, JournalLine, Via
 from core.money import Money
 from core.payments import PaymentStatus
 from core.posting import recognition_entries
+from core.rating import PricedUsage
+from core.rating.derivation import Billed
 from core.revenue import RecognitionPart
 from core.store import Database
 from core.store.codec import CHUNK
 from tests.books import BOOKS
-from tests.core.store.nouns import PAYMENT, usd
+from tests.core.store.nouns import PAYMENT, RATED, usd
 
 #: More than a 64-bit float holds exactly.
 LARGE = 9_007_199_254_740_993
@@ -33,6 +35,20 @@ def _entry(ident: str, posted_on: date, amount: Money, debit: str = "1100", cred
         memo="",
         lines=(line(1, debit, debit=amount), line(2, credit, credit=amount)),
     )
+
+
+def test_what_lines_price_of_usage_is_what_their_derivations_say(database: Database) -> None:
+    """Also of a line that a later bill corrects or withdraws."""
+    first, *others = RATED
+    billed = {"billed": Billed(line_id="before", amount=usd("1"), withdrawn=True)}
+    gone = first.model_copy(update={"id": "gone", "derivation": first.derivation.model_copy(update=billed)})
+    with database.work() as work:
+        work.add([first, *others, gone], billing_period="2026-10")
+        found = work.sums.priced_usage("2026-10")
+        assert work.sums.priced_usage("2026-11") == []
+    assert found == sorted(map(PricedUsage.of, [*RATED, gone]), key=lambda one: one.line_id)
+    assert any(one.measured.denominator > 1 for one in found)
+    assert [(one.measured, one.events) for one in found if one.line_id == "before"] == [(0, 0)]
 
 
 def test_ledger_balances_are_debits_minus_credits_of_the_months_asked_for(database: Database) -> None:
