@@ -83,8 +83,13 @@ def until(ready: Callable[[], Any], process: subprocess.Popen[bytes], log: Path,
         if process.poll() is not None:
             break
         time.sleep(0.1)
+    raise last_words(f"{what} did not start", log)
+
+
+def last_words(what: str, log: Path) -> Misconfigured:
+    """The error that a child is gone: what became of it, and how its log ends."""
     lines = log.read_text(errors="replace").strip().splitlines()[-5:] if log.exists() else []
-    raise Misconfigured(f"{what} did not start; its last lines ({log}):\n" + "\n".join(lines))
+    return Misconfigured(f"{what}; its last lines ({log}):\n" + "\n".join(lines))
 
 
 def told(path: Path) -> dict[str, Any] | None:

@@ -29,7 +29,7 @@ from app.demo.company import Customer, customers
 from app.demo.stacks import STACKS, Place, profile, salesperson, token
 from app.demo.usage import write_usage
 from app.operators import operator
-from app.processes import child, free_port, prefect_environment, told, until
+from app.processes import child, free_port, last_words, prefect_environment, told, until
 from core.close import Verdict
 from core.errors import Misconfigured
 from core.invoicing import Invoice
@@ -197,14 +197,21 @@ class Served:
 
 @contextlib.contextmanager
 def served(state: Path) -> Iterator[Served]:
-    """``tieout serve`` as a child process, on the configuration in ``state``."""
+    """``tieout serve`` as a child process, on the configuration in ``state``. Misconfigured when it ends meanwhile."""
     ready, log = state / "serve.json", state / "logs" / "serve.log"
     ready.unlink(missing_ok=True)
     environ = {**prefect_environment(state), CONFIG_VARIABLE: str(state / "tieout.toml"), "PREFECT_API_URL": ""}
     arguments = ["-m", "app.cli", "serve", "--with-parent", "--ready-file", str(ready)]
     with child(arguments, log, environ) as process:
         answer = until(lambda: told(ready), process, log, "tieout serve")
-        yield Served(process, answer["prefect_api"], answer["prefect_ui"])
+        try:
+            yield Served(process, answer["prefect_api"], answer["prefect_ui"])
+        except Exception as error:
+            if process.poll() is None:
+                raise
+            gone = last_words("tieout serve ended", log)
+            gone.cure = "Run the same command again: it goes on where it was."
+            raise gone from error
 
 
 def _configure(state: Path, vendors: Mapping[str, str], port: int) -> None:

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from app.demo.run import Served, sandbox
@@ -38,7 +38,8 @@ def month_before_its_close(folder: Path, stack: str) -> Iterator[Hub]:
 def cut_power(machine: Served) -> None:
     """Ends ``tieout serve``, its Prefect server and the runs under way at once, by SIGKILL."""
     for pid in family(machine.process.pid):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     machine.process.wait()
 
 

@@ -35,6 +35,8 @@ pytestmark = [
 
 #: Milliseconds that a person would wait for a page, and seconds for a run, on a machine with much else to do.
 PATIENCE, LONGEST = 60_000, 240
+#: Milliseconds in which the form takes over what was typed.
+A_MOMENT = 1000
 
 
 @pytest.fixture
@@ -81,9 +83,12 @@ def start(page: sync_api.Page, ui: str) -> None:
 
 
 def approve(page: sync_api.Page, ui: str) -> None:
-    """Reads the amounts, answers the form, and waits for the certificate."""
+    """Reads the preview pack and the amounts, answers the form, and opens the certificate."""
     page.goto(f"{ui}/runs")
     page.get_by_role("link", name=re.compile("waits for approval")).first.click()
+    page.get_by_text("Artifacts", exact=True).click()
+    for table in ("journals", "trial-balance", "roll-forwards", "ties"):
+        page.get_by_text(f"close-2026-10-{table}", exact=True).last.wait_for()
     page.get_by_role("button", name="Resume").first.click()
     form = page.get_by_role("dialog")
     form.get_by_text("3 journals, $734.20").wait_for()
@@ -95,8 +100,15 @@ def approve(page: sync_api.Page, ui: str) -> None:
     who, reason = form.locator("textarea").all()
     who.fill("Anna Adler")
     reason.fill("agrees with the schedules")
+    page.wait_for_timeout(A_MOMENT)
+    assert (who.input_value(), reason.input_value()) == ("Anna Adler", "agrees with the schedules")
     form.get_by_role("button", name="Submit").click()
+    form.wait_for(state="hidden")
     wait_for(page, "close 2026-10: closed and certified: 3 journals")
+    page.get_by_text("Artifacts", exact=True).click()
+    page.get_by_text("close-2026-10", exact=True).click()
+    page.get_by_text("tieout close verify").wait_for()
+    assert "Anna Adler" in page.inner_text("body")
 
 
 def wait_for(page: sync_api.Page, text: str) -> None:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.app.machine import family
 
 ROOT = Path(__file__).parents[2]
 SIZE = ["--accounts", "4", "--events", "2000"]
@@ -17,17 +23,22 @@ SIZE = ["--accounts", "4", "--events", "2000"]
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("demo"), pytest.mark.timeout(600)]
 
 
-def demo(state: Path) -> tuple[int, dict[str, Any]]:
-    """Exit code and the one JSON object on stdout."""
+def started(state: Path) -> subprocess.Popen[str]:
     arguments = ["-m", "app.cli", "demo", "--headless", "--json", *SIZE, "--state", str(state)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "TIEOUT_"))}
-    ran = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=550, check=False
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    assert ran.stdout, ran.stderr
-    answer = json.loads(ran.stdout)
+
+
+def demo(state: Path) -> tuple[int, dict[str, Any]]:
+    """Exit code and the one JSON object on stdout."""
+    running = started(state)
+    out, err = running.communicate(timeout=550)
+    assert out, err
+    answer = json.loads(out)
     assert isinstance(answer, dict)
-    return ran.returncode, answer
+    return running.returncode, answer
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +70,29 @@ def test_the_demo_run_again_changes_nothing(runs: list[tuple[int, dict[str, Any]
         "deleted": 0,
     }
     assert (second["money"], second["stages"]["vendors"]) == (first["money"], first["stages"]["vendors"])
+
+
+@pytest.mark.timeout(1500)
+def test_tieout_serve_killed_in_the_middle_and_started_again_ends_in_the_same_tie_out(
+    runs: list[tuple[int, dict[str, Any]]], tmp_path: Path
+) -> None:
+    """It is killed when the first invoice is taxed: the run under way loses its server, and nobody is charged yet."""
+    state = tmp_path / "state"
+    running = started(state)
+    while taxed(state / "tieout.db") == 0:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.2)
+    (serve,) = (pid for pid, command in family(running.pid).items() if "app.cli serve" in command)
+    os.kill(serve, signal.SIGKILL)
+    _, err = running.communicate(timeout=300)
+    assert (running.returncode, "tieout serve ended" in err) == (2, True), err
+    code, answer = demo(state)
+    assert (code, answer["tie_out"]) == (0, runs[0][1]["tie_out"])
+    assert (answer["money"], answer["stages"]["vendors"]) == (runs[0][1]["money"], runs[0][1]["stages"]["vendors"])
+
+
+def taxed(database: Path) -> int:
+    """How many invoices the tax engine has answered."""
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as tables:
+        return int(tables.execute("SELECT count(*) FROM tax_document").fetchone()[0])
+    return 0
