@@ -33,6 +33,10 @@ from flows.report import counted
 N = TypeVar("N", bound=Noun)
 
 
+#: Most records that are compared one by one.
+MOST_CHANGED = 5_000
+
+
 @dataclass(frozen=True, slots=True)
 class Tie:
     """One equality: what it is called, whose sides it has, which record it is about, and where theirs is seen.
@@ -155,17 +159,29 @@ class Comparing:
         place = sides.Place(tie.system, tie.name, self.period if tie.monthly else "")
         now = self.hub.now()
         with self.hub.database.work() as work:
-            keys, since = None, since_last(self.hub, work, place.system, place.name)
-            if since is not None:
-                at = min(datetime.fromisoformat(since), self.read[tie.system, tie.resource].began - OVERLAP)
-                changed = work.figures.changed(tie.system, tie.resource, at)
-                changed |= work.outbox.intended(_TOLD_WITH[tie.record], at)
-                keys = sorted(changed.union(work.sides.differing(place)))
+            work.alone(f"compare {place.system} {place.name}")
+            keys = self._changed(work, tie, place)
             work.sides.keep(place, left, right, known, tie.final, keys)
             if keys is None:
                 advance(work, place.system, f"{WHOLE}{place.name}", now, now)
             advance(work, place.system, f"{CHANGED}{place.name}", now - OVERLAP, now)
         return place
+
+    def _changed(self, work: Work, tie: Tie, place: sides.Place) -> list[str] | None:
+        """The records that changed on either side since they were compared, and those that differed then.
+
+        None where all are to be compared: that is due, or so many changed that one pass over all costs less.
+        """
+        since = since_last(self.hub, work, place.system, place.name)
+        if since is None:
+            return None
+        at = min(datetime.fromisoformat(since), self.read[tie.system, tie.resource].began - OVERLAP)
+        seen, meant = (
+            work.figures.changed(tie.system, tie.resource, at),
+            work.outbox.intended(_TOLD_WITH[tie.record], at),
+        )
+        keys = seen.union(meant, work.sides.differing(place))
+        return sorted(keys) if len(keys) <= MOST_CHANGED else None
 
     def _compare_sums(self, tie: Tie, left: Mapping[str, Money], right: Mapping[str, Money]) -> None:
         """Compares two sides that are small enough to be held."""

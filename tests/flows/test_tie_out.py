@@ -152,7 +152,7 @@ def test_what_did_not_change_is_compared_again_only_when_everything_is(
     closed: Company, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change in our own database that nothing tells of is found by the next tie-out that compares all, as a close
-    does; what changed at another system, and what differed before, is found at once."""
+    does, or as where very much changed; what changed at another system, and what differed before, is found at once."""
     monkeypatch.setattr("flows.comparing.OVERLAP", timedelta(0))
 
     def found(reading: Reading) -> list[tuple[str, str]]:
@@ -170,6 +170,8 @@ def test_what_did_not_change_is_compared_again_only_when_everything_is(
             assert [found(one) for one in (Reading.WHOLE, Reading.CHANGED)] == [whole, whole[1:]]
         assert found(Reading.WHOLE) == whole[:1]
         assert found(Reading.CHANGED) == []
+        monkeypatch.setattr("flows.comparing.MOST_CHANGED", -1)
+        assert found(Reading.CHANGED) == whole[:1]
 
 
 def test_a_ledger_tells_what_was_changed_and_what_was_deleted_in_it(closed: Company) -> None:
