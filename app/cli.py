@@ -157,7 +157,7 @@ def tie_out(
     period: Period,
     system: Annotated[str | None, typer.Option(help="Only ties with this system; hub: those inside ours.")] = None,
     as_of: Annotated[datetime | None, typer.Option(help="As it stood then (UTC), as far as it was seen.")] = None,
-    changed: Annotated[bool, typer.Option("--changed", help="Read only what changed since the last tie-out.")] = False,
+    changed: Annotated[bool, typer.Option("--changed", help="Only what changed since the last tie-out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read every system back and compare. Exit 1 when anything differs that nothing explains."""
