@@ -224,21 +224,25 @@ def _judge(run: Run, finance: Finance, seq: int, digest: str) -> None:
             approved.clear()
         if act == "approved" and json.loads(detail)["digest"] == digest:
             approved.add(who)
-    wanted = {ident: _lines(json.loads(text)) for ident, text in finance.shown.get(digest, {}).items()}
-    moves = any(wanted.values())
-    needed = 2 if finance.policy.second_approval_above is not None and moves else 1
+    wanted = {ident: json.loads(text) for ident, text in finance.shown.get(digest, {}).items()}
+    needed = 2 if finance.policy.second_approval_above is not None and wanted else 1
     if len(approved) < needed or (STRANGER in approved and finance.policy.approvers):
         raise Violation("I17 what is booked was approved", f"{digest} by {sorted(approved)}, {needed} are needed")
-    for ident, lines in wanted.items():
-        lines_of = f"SELECT ledger_account, debit_minor, credit_minor FROM journal_line WHERE parent_id = '{ident}'"  # noqa: S608
-        booked = run.sql.execute(f"{lines_of} ORDER BY position").fetchall()
-        if [tuple(one) for one in booked] != lines:
-            raise Violation("I17 what is booked is what was approved", f"{ident}: {lines} became {booked}")
+    for ident, entry in wanted.items():
+        of_entry = f"FROM journal_entry e JOIN journal_line l ON l.parent_id = e.id WHERE e.id = '{ident}'"
+        query = f"SELECT posted_on, ledger_account, debit_minor, credit_minor {of_entry} ORDER BY position"
+        booked = run.sql.execute(query).fetchall()
+        if [(str(day), *line) for day, *line in booked] != _lines(entry):
+            raise Violation("I17 what is booked is what was approved", f"{ident}: {_lines(entry)} became {booked}")
     run.sometimes["approved journals were booked"] += 1
 
 
-def _lines(entry: dict[str, Any]) -> list[tuple[str, int | None, int | None]]:
-    return [(one["ledger_account"], *(_cents(one.get(side)) for side in ("debit", "credit"))) for one in entry["lines"]]
+def _lines(entry: dict[str, Any]) -> list[tuple[str, str, int | None, int | None]]:
+    """Day, account, debit and credit of each line of an entry that was shown."""
+    return [
+        (entry["posted_on"], one["ledger_account"], _cents(one.get("debit")), _cents(one.get("credit")))
+        for one in entry["lines"]
+    ]
 
 
 def _cents(money: dict[str, str] | None) -> int | None:

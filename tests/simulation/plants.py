@@ -225,9 +225,6 @@ _ROTATING: Mapping[str, tuple[Edit, ...]] = {
 #: Bugs that need a month to be closed.
 _CLOSE = "flows.close"
 _CLOSED: Mapping[str, tuple[Edit, ...]] = {
-    "a close books what nobody has approved": (
-        (f"{_CLOSE}:_book", " != close or not _asked(hub, work, close).answered", " != close and now.state is close"),
-    ),
     "a close books other journals than were approved": (
         (f"{_CLOSE}:_book", "if found.value != close.digest:", "if 0:"),
     ),

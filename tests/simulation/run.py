@@ -931,14 +931,11 @@ class Run:
         self.seller.rename_deals(number, self.names[number])
         return f"edit {number}"
 
-    def _edit_twice(self, rng: Random) -> str:
-        """Two changes within a second, the first of which is taken in, and no webhook tells of the second."""
+    def _edit_unheard(self, rng: Random) -> str:
+        """Somebody renames a customer, and no webhook tells."""
+        post = list(self.vendors.post)
         told = self._edit(rng)
-        if "polling" in self.nets:
-            intake.take_in(self.processes[0].hub)
-            post = list(self.vendors.post)
-            told = f"{told}, {self._edit(rng)}"
-            self.vendors.post[:] = post
+        self.vendors.post[:] = post
         return told
 
     def _amend(self, rng: Random) -> str:
@@ -1023,17 +1020,20 @@ class Run:
         self._cure()
         if self.finance:
             self.finance.move_back()
+        within_the_second = {"human_edit", "polling"} <= self.fault_set | self.nets and rng.random() < 0.5
         began = self.now
         for number in range(MOST_ROUNDS):
             if self.aftermath == "disputes" and number < BANKS_ROUNDS:
                 self._note(self._bank(rng) if number < BANKS_ROUNDS - 1 else self._bank_decides(rng))
-            if "human_edit" in self.fault_set and 0 < number < LAST_EDITS:
-                self._note(self._edit_twice(rng))
+            if "human_edit" in self.fault_set and 0 < number < LAST_EDITS and not within_the_second:
+                self._note(self._edit(rng))
             if "session_ended" in self.fault_set and number < LAST_EDITS:
                 self.vendors.end_sessions()
             before = self.stands()
             retry = "desk retry" in self.nets and number < OPERATORS_TRIES and self._open_desk() > 0
             self.round(retry)
+            if number == 0 and within_the_second:
+                self._note(self._edit_unheard(rng))
             self.now = max(self.now + timedelta(seconds=1), self._next_due())
             if self.stands() == before and not (retry or self._still_to_come(number)):
                 break
