@@ -426,8 +426,8 @@ class Xero(BulkConnector):
         if WAYS[resource].base and (currency := given.pop("CurrencyCode", None)) not in (None, self._base()):
             why = f"is not {self._base()}, the base currency, which manual journals are in"
             raise self._wrong(resource, "CurrencyCode", currency, why)
-        if "SystemAccount" in payload:
-            return self._adopted(resource, key, str(payload["SystemAccount"]), known)
+        if (kind := given.pop("SystemAccount", None)) and (adopted := self._adopted(resource, key, str(kind), known)):
+            return adopted
         if known and _says(known, given):
             return self._receipt(resource, key, known, created=False)
         if known and row.path == "Payments":
@@ -439,10 +439,13 @@ class Xero(BulkConnector):
             raise Parked(f"{SYSTEM}: the period of {day} is locked", waits_for=f"period:{day[:7]}")
         return Write(payload, key, known, given | ({row.id_field: known[row.id_field]} if known else {}))
 
-    def _adopted(self, resource: str, key: ExternalKey, kind: str, known: Json | None) -> Receipt:
-        if known is None or known.get("SystemAccount") != kind:
+    def _adopted(self, resource: str, key: ExternalKey, kind: str, known: Json | None) -> Receipt | None:
+        """Xero's own account of a kind; None where it has none, as of currencies before a second one is added."""
+        if known and known.get("SystemAccount") == kind:
+            return self._receipt(resource, key, known, created=False)
+        if any(self._listed(resource, {"where": f'SystemAccount=="{kind}"'}, {})):
             raise self._wrong(resource, "Code", key.value, f"must be the code of the account {kind}: set it in Xero")
-        return self._receipt(resource, key, known, created=False)
+        return None
 
     def _voided(self, payload: Payload, key: ExternalKey) -> Outcome:
         """Deletes the payment that the payload names by id. ``Date``: its day, which must not be locked."""
@@ -795,7 +798,7 @@ class Xero(BulkConnector):
         accounts = self._listed("ledger_account", {"where": 'SystemAccount=="REALISEDCURRENCYGAIN"'}, {})
         codes = [str(one.get("Code") or "none") for one in accounts]
         told = f"{', '.join(used)}; the code of Realised Currency Gains is {', '.join(codes) or 'none'}"
-        return codes not in ([], ["none"]), told
+        return len(used) == 1 or codes not in ([], ["none"]), told
 
     def _check_journals(self) -> tuple[bool, str]:
         journals = self._read("Journals", {"offset": "0"}).get("Journals") or []

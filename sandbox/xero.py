@@ -14,7 +14,8 @@ books in ``sandbox.xero_books``. Peculiar to the sandbox:
   demo does not take an hour; a change of settings starts their windows anew.
 - ``DELETE /_sandbox/tokens`` ends all access tokens. ``POST /_sandbox/xero/intent`` sends the registered receiver the
   probe by which Xero asks whether it means to receive, and tells whether its answers would do.
-- Accounts Receivable has the code 1100, and Realised Currency Gains 7000.
+- Accounts Receivable has the code 1100, and Realised Currency Gains, once there is a second currency, 7000 if that is
+  free.
 """
 
 from __future__ import annotations

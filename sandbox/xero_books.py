@@ -56,6 +56,9 @@ OWN_ACCOUNTS = (
     ("860", "Rounding", "EXPENSE", "ROUNDING"),
     ("960", "Retained Earnings", "EQUITY", "RETAINEDEARNINGS"),
     ("1100", "Accounts Receivable", "CURRENT", "DEBTORS"),
+)
+#: Those that it makes when a second currency is added.
+CURRENCY_ACCOUNTS = (
     ("497", "Bank Revaluations", "EXPENSE", "BANKCURRENCYGAIN"),
     ("498", "Unrealised Currency Gains", "EXPENSE", "UNREALISEDCURRENCYGAIN"),
     ("7000", "Realised Currency Gains", "EXPENSE", "REALISEDCURRENCYGAIN"),
@@ -78,6 +81,8 @@ KINDS = {
     "ManualJournal": ("manual_journal", "ManualJournalID", "Narration"),
     "TrackingCategory": ("tracking_category", "TrackingCategoryID", "Name"),
 }
+#: Accounts that take no manual journal (page Locked and system accounts, read 2026-11).
+NO_JOURNAL = ("BANK", "DEBTORS", "CREDITORS", "BANKCURRENCYGAIN", "UNREALISEDCURRENCYGAIN")
 #: What is still to be paid of a document, and what its payments are called.
 OWED = {"Invoice": "AmountDue", "CreditNote": "RemainingCredit"}
 PAYMENT_TYPES = {"Invoice": "ACCRECPAYMENT", "CreditNote": "ARCREDITPAYMENT"}
@@ -107,15 +112,19 @@ class Books:
         self._index: dict[tuple[str, str, str], set[str]] = defaultdict(set)
         self._undo: list[tuple[str, str, Json | None]] = []
         self._told: list[tuple[str, Json, str]] = []
+        self._own = 0
         for name in KINDS:
             for record in self.all(name):
                 self._remember(name, record)
 
     def open(self) -> None:
-        """Makes the accounts that every organisation has, where they are not there yet."""
-        if self.shelf.counts().get("account"):
+        """Makes the accounts that every organisation has, or one with several currencies, where they are not there."""
+        own = OWN_ACCOUNTS + (CURRENCY_ACCOUNTS if len(self.settings["currencies"]) > 1 else ())
+        if self.shelf.counts().get("account") and len(own) == self._own:
             return
-        for code, name, kind, system in OWN_ACCOUNTS:
+        self._own, held = len(own), {one["Name"] for one in self.all("Account")}
+        for code, name, kind, system in (one for one in own if one[1] not in held):
+            code = code if not self.by_key("Account", code) else "499"
             account: Json = {"Code": code, "Name": name, "Type": kind, "TaxType": "NONE", "Status": "ACTIVE"}
             account |= {"Class": CLASSES[kind], "EnablePaymentsToAccount": False}
             account |= {"BankAccountNumber": "090-1"} if kind == "BANK" else {}
@@ -564,7 +573,7 @@ class Books:
         if len(lines) < 2:
             raise Invalid("The manual journal must have at least two lines")
         for line in lines:
-            self._account(line.get("AccountCode"), beside=("BANK", "DEBTORS", "CREDITORS", "RETAINEDEARNINGS"))
+            self._account(line.get("AccountCode"), beside=NO_JOURNAL)
             line["LineAmount"] = cents(line.get("LineAmount", Decimal(0)))
             line |= {"TaxType": line.get("TaxType", "NONE"), "TaxAmount": Decimal("0.00"), "IsBlank": False}
             line["Tracking"] = [self._tracking(one) for one in line.get("Tracking", [])]

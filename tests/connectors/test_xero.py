@@ -509,6 +509,15 @@ def test_receivables_are_adopted_by_their_code_and_never_written(xero: Xero, url
     assert (refused.value.field, refused.value.value) == ("Code", "1101")
 
 
+def test_gains_of_currencies_are_an_account_of_ours_until_xero_has_its_own(xero: Xero, url: str) -> None:
+    fields = {"Name": "Gains", "Type": "REVENUE", "SystemAccount": "REALISEDCURRENCYGAIN"}
+    assert put(xero, "ledger_account", "7001", fields).created
+    configure(url, currencies=["USD", "EUR"])
+    assert put(xero, "ledger_account", "7000", fields).answer["Name"] == "Realised Currency Gains"
+    with pytest.raises(Rejected, match="must be the code of the account REALISEDCURRENCYGAIN"):
+        put(xero, "ledger_account", "7001", {**fields, "Name": "Other gains"})
+
+
 def test_a_tracking_category_has_the_options_that_are_named_once(xero: Xero, url: str) -> None:
     put(xero, "tracking_category", "Site", {"Options": [{"Name": "Denver"}]})
     both = {"Options": [{"Name": "Denver"}, {"Name": "Austin"}]}
@@ -843,7 +852,7 @@ def test_a_whole_month_ties_out_with_xero_as_the_ledger(tmp_path: Path) -> None:
         with company.hub.database.reading() as work:
             assert (work.desk.open(), set(work.outbox.counts())) == ([], {"done"})
         counts = {kind: len(held) for (system, kind), held in company.objects().items() if system == "xero"}
-    expected = {"account": 32, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
+    expected = {"account": 30, "contact": 3, "invoice": 3, "item": 6, "manual_journal": 9, "payment": 3}
     assert {kind: counts[kind] for kind in expected} == expected
 
 
