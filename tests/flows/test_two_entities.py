@@ -133,3 +133,4 @@ def shown_there(world: Company, invoices: dict[str, Invoice]) -> None:
         case "xero":
             (kept,) = shelf.where("invoice", InvoiceNumber=ENDPOINTS)
             assert (kept["CurrencyCode"], str(kept["CurrencyRate"])) == ("EUR", "0.952381")
+            assert invoices[ENDPOINTS].inverse_rate == Decimal("0.952381")
