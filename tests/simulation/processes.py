@@ -36,11 +36,15 @@ from sqlalchemy import event
 from app.demo.crm import SalesPerson
 from app.webhooks import receiver
 from connectors.registry import SYSTEMS
+from core import pack
+from core.close import Verdict
 from core.errors import Misconfigured, Retryable
 from core.ports import World, crash_at, system_clock
 from core.store import Database, StoreFailed
 from core.sync import OutboxCommand
 from flows import bill, collect, deliver, ingest, intake, prepare, rate, recognise, retry_failed, write_back
+from flows import close as stages
+from flows.close_books import Answer, Closing
 from flows.context import Hub
 from flows.settings import Settings
 from flows.tie_out import tie_out_period
@@ -48,6 +52,7 @@ from sandbox import stripe_gateway
 from tests import postgres
 from tests.simulation import invariants, vendors
 from tests.simulation.bad_wire import vendors as vendors_between
+from tests.simulation.closing import POINTS
 from tests.simulation.company import Company, as_account, company
 from tests.simulation.fibers import Violation
 from tests.simulation.run import KEYS, PERIOD, ROOT, mappings, price_book, reader, template
@@ -129,7 +134,9 @@ class Month:
         self.paid = self.rng.random() < 0.2
         self.reach = "paid" if self.paid else "told"
         self.nets, self.books = {"polling", "desk retry"}, "netsuite"
-        self.company: Company = company(Random(f"{self.seed}/company"), uses=self.paid)
+        self.company = self._company()
+        self.earns = self.rng.random() < 0.5
+        """Whether what is earned is booked before the close."""
         self.bad_wire = self.rng.random() < 0.4
         self.ahead.value = 0.0
         self.deaths: Counter[str] = Counter()
@@ -141,6 +148,11 @@ class Month:
         self.vendors = self
         self.shelves = {name: Shelf(url) for name, url in self.urls.items()}
         self.settings = self._settings(self.between if self.bad_wire else self.urls)
+
+    def _company(self) -> Company:
+        """A small company; one that is billed has usage, and something to earn."""
+        drawn = (company(Random(f"{self.seed}/company/{number}"), uses=self.paid) for number in itertools.count())
+        return next(one for one in drawn if one.usage or not self.paid)
 
     def _settings(self, urls: Mapping[str, str]) -> Settings:
         return Settings(
@@ -226,7 +238,9 @@ class Month:
         yield from deliveries
         if self.paid:
             yield from (bill.finalise_invoices, collect.request_payments, *deliveries, intake.take_in)
-            yield from (intake.book_settlements, lambda hub: recognise.recognise_through(hub, PERIOD))
+            yield intake.book_settlements
+            if self.earns:
+                yield lambda hub: recognise.recognise_through(hub, PERIOD)
             yield from (write_back.tell_crm, *deliveries)
 
     def closes_well(self, hub: Hub) -> int:
@@ -291,6 +305,33 @@ class Month:
         if end:
             raise Violation("the month ends well", f"it ended with {end}: {self.left()}")
 
+    def close_the_month(self) -> None:
+        """A process dies at each point of a close in turn; each goes on from where the last one died."""
+        for point in POINTS:
+            self.ended(self.process(self.closing, Fate(crash=f"{point}:1")), point)
+            self.check()
+        end = os.waitpid(self.process(self.closing), 0)[1]
+        acts = [row[0] for row in self.sql.execute("SELECT act FROM audit WHERE record = 'close'").fetchall()]
+        if end or acts.count("locked") != 1:
+            raise Violation("the month is closed once", f"it ended with {end}, locked {acts.count('locked')} times")
+        for folder in (self.folder / "closes").glob("CLOSE-*"):
+            if flaws := pack.verify(folder):
+                raise Violation("the pack of a close proves itself", str(flaws[0]))
+        self.sometimes["a month was closed"] += 1
+
+    def closing(self, hub: Hub) -> int:
+        """The close, approved by whoever is asked; what stands in its way is let pass."""
+
+        def approves(_question: stages.Question, _number: int) -> Answer:
+            return Answer(Verdict.APPROVE, "anna", "", "test")
+
+        for _ in range(2):
+            report = Closing(hub, PERIOD, "olga", approves).run()
+            close = stages.standing(hub, PERIOD)
+            for one in stages.check(hub, close).left if "in the way" in report.counts else ():
+                stages.override(hub, close, one.gate, one.record, "olga", "it cannot be cured in time")
+        return WELL if "closed" in report.counts else UNWELL
+
     def misbehave(self, chance: float) -> Counter[str]:
         counts: Counter[str] = Counter()
         if self.bad_wire:
@@ -301,13 +342,15 @@ class Month:
 
     def a_point(self, points: Sequence[str] = DELIVERING) -> str:
         usage = self.company.usage and not self.metered and points is DELIVERING
-        point = self.rng.choice((*METERING, *points) if usage else points)
+        if usage:
+            return f"{METERING[sum(self.deaths[one] for one in METERING) % len(METERING)]}:1"
+        point = self.rng.choice(points)
         return f"{point}:{self.rng.choice(TIMES)}" if point in DELIVERING else f"{point}:1"
 
     @property
     def metered(self) -> bool:
         """Whether usage was taken in."""
-        return any((self.folder / "usage").rglob("*.parquet"))
+        return any((self.folder / "usage" / "batches").glob("*.json"))
 
     def killed(self) -> None:
         point = self.a_point()
@@ -507,6 +550,8 @@ def campaign(seeds: Iterable[int], *, on_postgres: bool = False, stop_at_first: 
                 with closing(one):
                     one.enter()
                     one.live()
+                    if one.paid:
+                        one.close_the_month()
                     one.at_rest()
             except Violation as violation:
                 deaths.failed.append((seed, str(violation)))
