@@ -137,11 +137,11 @@ REACH: Mapping[str, frozenset[str]] = {
     "billed": frozenset({"collect", "settle", "recognise"}),
     "paid": frozenset(),
 }
-SHARES = (14, 3, 1, 2)
+SHARES = (33, 4, 1, 2)
 #: What a customer is called; people change their minds, and back.
 NAMES = ("Customer {}", "Customer {} Inc", "Customer {} Group")
 #: How many steps the faults last.
-STEPS = (20, 40, 80, 160, 320)
+STEPS = (20, 40, 60, 100, 200)
 #: How often a process is stopped before a unit of work.
 DATABASE_DOORS = 0.25
 #: Kinds of webhooks that the hub listens to.
@@ -507,7 +507,7 @@ class Run:
         self.left_out = REACH[self.reach]
         if self.reach == "told":
             self.nets.discard("polling")
-            self.left_out |= {"prepare"} if rng.random() < 0.7 else set()
+            self.left_out |= {"prepare"} if rng.random() < 0.85 else set()
         self.aftermath = self._aftermath(self.stream("aftermath")) if self.reach == "paid" else "nothing"
         self.clerks = Clerks(self, self.stream("clerks")) if self.aftermath == "write-offs" else None
         self.finance = self._finance(self.stream("close")) if self.reach == "paid" else None
