@@ -137,11 +137,13 @@ REACH: Mapping[str, frozenset[str]] = {
     "billed": frozenset({"collect", "settle", "recognise"}),
     "paid": frozenset(),
 }
-SHARES = (33, 4, 1, 2)
+SHARES = (14, 3, 1, 2)
 #: What a customer is called; people change their minds, and back.
 NAMES = ("Customer {}", "Customer {} Inc", "Customer {} Group")
 #: How many steps the faults last.
-STEPS = (20, 40, 60, 100, 200)
+STEPS = (20, 40, 80, 160, 320)
+#: The same in the smallest worlds, of which there are most.
+FEW_STEPS = (20, 40, 60, 100, 200)
 #: How often a process is stopped before a unit of work.
 DATABASE_DOORS = 0.25
 #: Kinds of webhooks that the hub listens to.
@@ -612,7 +614,7 @@ class Run:
         rng = self.stream("schedule")
         starts = SHORT_STARTS if self.reach in ("told", "sold") else HEAD_STARTS
         self._begin_well(rng.choice((*starts, *LATE_STARTS) if self.finance else starts), rng)
-        for number in range(rng.choice(STEPS) * (LONGER if self.finance else 1)):
+        for number in range(rng.choice(FEW_STEPS if self.reach == "told" else STEPS) * (LONGER if self.finance else 1)):
             step = self._step(rng)
             self._note(f"{number} {step}")
         self._rest(rng)
