@@ -97,9 +97,7 @@ _SALE = Rounding("Line", "TotalAmt", "Amount", "SalesItemLineDetail.Qty", "Sales
 ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
 NAME_LISTS = frozenset({"Customer", "Item", "Account", "Class"})
 #: The first resource of an entity is the entity itself.
-BY_ENTITY = {
-    row.path.lower(): name for name, row in reversed([*RESOURCES.items()]) if row.guard is not Guard.READ_ONLY
-}
+BY_ENTITY = {row.path.lower(): name for name, row in reversed([*RESOURCES.items()]) if row.guard is not Guard.READ_ONLY}
 #: Fields that refer to a record of ours by name, and the resource it is of.
 REFERENCES = {
     "ItemRef": "product",

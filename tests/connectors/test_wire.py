@@ -55,9 +55,6 @@ def test_a_packed_answer_is_unpacked_once() -> None:
         "https://api.vendor.example.elsewhere.example/next",
         "HTTPS://elsewhere.example/next",
         "file:///etc/passwd",
-        "https://api.vendor.example.elsewhere.example/next",
-        "HTTPS://elsewhere.example/next",
-        "file:///etc/passwd",
     ],
 )
 def test_a_link_to_another_origin_is_not_followed_and_no_credential_goes_there(link: str) -> None:

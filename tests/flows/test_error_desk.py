@@ -118,7 +118,9 @@ def test_what_ties_or_is_not_there_or_is_refused_by_the_noun_is_not_edited(
 
 def test_money_is_never_edited(stage: Stage) -> None:
     zero = Money.zero("USD")
-    told = OrderProgress(id="O-1", status="paid", currency="USD", subscription_id="S", invoiced=zero, credited=zero, paid=zero)
+    told = OrderProgress(
+        id="O-1", status="paid", currency="USD", subscription_id="S", invoiced=zero, credited=zero, paid=zero
+    )
     with stage.hub.database.work() as work:
         work.outbox.enqueue([OutboxCommand.of("stripe", "order_progress", "order_progress", told, stage.time.now)])
     deliver_system(stage.hub, "stripe")

@@ -20,7 +20,9 @@ def after(**delta: Any) -> datetime:
 def command(record_id: str = "O-1", status: str = "provisioned", system: str = "erp", **changes: Any) -> OutboxCommand:
     """The intent to tell ``system`` the ``status`` of an order: another status is another version."""
     zero = Money.zero("USD")
-    noun = OrderProgress(id=record_id, status=status, currency="USD", subscription_id="SUB-1", invoiced=zero, credited=zero, paid=zero)
+    noun = OrderProgress(
+        id=record_id, status=status, currency="USD", subscription_id="SUB-1", invoiced=zero, credited=zero, paid=zero
+    )
     made = OutboxCommand.of(system, "order_progress", "order_progress", noun, START, money=Money.of("1.50", "USD"))
     return made.model_copy(update=changes)
 
