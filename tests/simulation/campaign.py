@@ -20,7 +20,7 @@ COLLECTED = 20
 
 
 #: Situations that a campaign must have been in, else it proves little; asked of campaigns of so many seeds or more.
-ENOUGH = 1000
+ENOUGH = 5000
 SITUATIONS = (
     "in doubt, then found",
     "in doubt, then not there",

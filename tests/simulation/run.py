@@ -137,7 +137,7 @@ REACH: Mapping[str, frozenset[str]] = {
     "billed": frozenset({"collect", "settle", "recognise"}),
     "paid": frozenset(),
 }
-SHARES = (14, 3, 1, 2)
+SHARES = (100, 6, 2, 2)
 #: What a customer is called; people change their minds, and back.
 NAMES = ("Customer {}", "Customer {} Inc", "Customer {} Group")
 #: How many steps the faults last.
