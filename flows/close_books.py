@@ -44,7 +44,6 @@ from flows.pack_figures import by_account, grouped
 from flows.read_back import Compared
 from flows.report import SHOWN as MOST_ROWS
 from flows.report import Report, amounts, conclude, counted, dollars, name_run
-from flows.tie_out import tie_out_period
 
 T = TypeVar("T")
 
@@ -164,9 +163,14 @@ class Closing:
                 case CloseState.REOPENED:
                     close = self.stage("Freeze the month", stages.freeze, self.period, self.who, self.entity)
                 case CloseState.CLOSED:
-                    folder, digest = self.stage("Certify", final_pack, close)
-                    publish(close, folder)
-                    return certified(self.hub, close, folder, digest)
+                    sound = certified_pack(self.hub, close)
+                    if sound is None:
+                        self.checked = self.stage("Tie out once more", stages.tied, close)
+                        if self.checked.left:
+                            return blocked(close, self.checked.left)
+                        sound = self.stage("Certify", final_pack, close, self.checked)
+                    publish(close, sound[0])
+                    return certified(self.hub, close, *sound)
 
     def decided(self, close: Close, question: Question) -> Report | None:
         """What ends the run: a refusal, or that nobody can be asked; None: it goes on from where the close stands.
@@ -200,13 +204,9 @@ def preview_pack(hub: Hub, close: Close, checked: Checked) -> Path:
     return folder
 
 
-def final_pack(hub: Hub, close: Close) -> tuple[Path, str]:
-    """The certified pack: its folder and the hash of its manifest; the one that stands, when it is sound."""
-    standing = certified_pack(hub, close)
-    if standing is not None:
-        return standing
-    lines, breaks = tie_out_period(hub, close.period)
-    return certify(hub, close, ties=lines, breaks=breaks, compared=stages.compare(hub, close))
+def final_pack(hub: Hub, close: Close, checked: Checked) -> tuple[Path, str]:
+    """The certified pack: its folder and the hash of its manifest."""
+    return certify(hub, close, ties=checked.ties, breaks=checked.breaks, compared=stages.compare(hub, close))
 
 
 def publish(close: Close, folder: Path) -> None:
@@ -237,7 +237,8 @@ def blocked(close: Close, left: list[Obstacle]) -> Report:
         for one in left
     ]
     verb = "stands" if len(left) == 1 else "stand"
-    headline = f"not closed: {counted(len(left), 'record')} {verb} in the way, first {left[0].record}"
+    undone = "locked and not certified" if close.state is CloseState.CLOSED else "not closed"
+    headline = f"{undone}: {counted(len(left), 'record')} {verb} in the way, first {left[0].record}"
     return Report(headline, counts={"in the way": len(left)}, rows=rows)
 
 

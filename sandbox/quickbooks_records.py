@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -108,7 +108,7 @@ class Company:
                 self._remember(entity, record)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return self.shelf.now()
 
     @property
     def settings(self) -> Json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import httpx
@@ -272,6 +273,27 @@ def test_an_override_lets_one_record_pass_and_is_printed_in_the_pack(ready: Comp
     assert {(row["gate"], row["who"], row["reason"]) for row in printed} == {("ties", "olga", "their typing error")}
     assert pack.verify(folder) == []
     assert "their typing error" in (folder / "summary.html").read_text()
+
+
+def test_what_differs_by_the_time_of_the_certificate_is_mended_or_let_pass(ready: Company) -> None:
+    """A month that is locked is certified when every system says the same once more."""
+    quiet = ready.hub.world
+
+    def edited(point: str, /) -> None:
+        if point == "close.locked":
+            ready.set("netsuite", "invoice", "INV-2026-10-A-0003", memo="Edited")
+
+    ready.hub.world = replace(quiet, faults=edited)
+    told = run_close(ready.hub, ANNA)
+    ready.hub.world = quiet
+    assert told.startswith("locked and not certified: 1 record stands in the way")
+    assert the_close(ready.hub).state is CloseState.CLOSED
+    (left,) = stages.tied(ready.hub, the_close(ready.hub)).left
+    with pytest.raises(Rejected, match="is passed while it is open"):
+        stages.override(ready.hub, the_close(ready.hub), "desk", left.record, "olga", "known")
+    stages.override(ready.hub, the_close(ready.hub), "ties", left.record, "olga", "a note by hand")
+    assert run_close(ready.hub).startswith("closed and certified")
+    assert pack.verify(folder_of(ready.hub, the_close(ready.hub))) == []
 
 
 def test_what_the_general_ledger_shows_otherwise_is_told_line_by_line(ready: Company) -> None:

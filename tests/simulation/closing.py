@@ -97,7 +97,8 @@ class Finance:
         """Somebody lets pass what stands in the way, but nothing of which an invoice of the month may still come."""
         close = stages.freeze(hub, self.period, OPERATOR)
         self.left = []
-        for one in stages.check(hub, close).left if close.state is CloseState.OPEN else ():
+        asked = {CloseState.OPEN: stages.check, CloseState.CLOSED: stages.tied}.get(close.state)
+        for one in asked(hub, close).left if asked else ():
             if one.gate in (Gate.RATED, Gate.TAX) or one.record.startswith("inbox:"):
                 self.left.append(one.record)
                 continue
