@@ -9,7 +9,7 @@ from tests.simulation.campaign import campaign, find, once, repeatable, same_on
 from tests.simulation.plants import PLANTS, planted
 
 #: Seeds of every run of the suite: about a minute and a half on two cores that do nothing else.
-SEEDS, PARTS = 480, 8
+SEEDS, PARTS = 960, 8
 #: Planted bugs that a few seeds find; `python -m tests.simulation --plants` looks for all of them.
 SOON_FOUND = (
     "an unknown outcome is sent again without a look-up",
