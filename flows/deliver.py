@@ -92,8 +92,6 @@ class Delivery:
         self.postponed = 0
         self.stopped = False
         """Whether the whole system turned out to be out of reach or misconfigured."""
-        self.answered = False
-        """Whether it has said yes or no to a record: then it works."""
 
     def run(self) -> None:
         """Delivers until nothing of this system is ready, or the system cannot work now."""
@@ -256,9 +254,8 @@ class Delivery:
                     contested += self._contest(work, item)
                     proved.append((command, outcome))
                     self.hub.world.faults("outbox.before_commit")
-            if not self.answered and any(isinstance(outcome, Receipt | Rejected | Parked) for _, outcome in settled):
+            if any(isinstance(outcome, Receipt | Rejected | Parked) for _, outcome in settled):
                 work.desk.resolve(f"system:{self.system}")
-                self.answered = True
         self.hub.world.faults("outbox.settled")
         self.done += proved
         self.failures += contested

@@ -221,6 +221,20 @@ def test_a_system_that_refuses_a_record_works_again(stage: Stage) -> None:
     assert stage.desk() == [("outbox:stripe/account/A-0000", "Rejected")]
 
 
+def test_a_system_leaves_the_desk_when_a_run_that_was_answered_before_is_answered_again(stage: Stage) -> None:
+    """Another worker put it there meanwhile; the answer of any run tells that it works."""
+    stage.intend(account(0))
+    delivery = Delivery(stage.hub, "stripe")
+    delivery.run()
+    stage.intend(account(1))
+    stage.stripe.whole_call = [Misconfigured("credentials are not accepted", system="stripe")]
+    deliver_system(stage.hub, "stripe")
+    assert stage.desk() == [("system:stripe", "Misconfigured")]
+    stage.time.pass_by(timedelta(hours=1))
+    delivery.run()
+    assert (stage.desk(), stage.states()) == ([], {"done": 2})
+
+
 def test_a_system_whose_connector_cannot_be_made_stops_no_other(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.intend(account(0))
     stage.intend(account(0), system="netsuite")
