@@ -228,9 +228,6 @@ _CLOSED: Mapping[str, tuple[Edit, ...]] = {
     "a close books other journals than were approved": (
         (f"{_CLOSE}:_book", "if found.value != close.digest:", "if 0:"),
     ),
-    "an answer counts for journals that were not shown": (
-        (f"{_CLOSE}:decide", "        check_shown(close, shown)\n", ""),
-    ),
     "an approval outlives a refusal": (
         (f"{_CLOSE}:_asked", "one.id == decision_id(close, since, one.who)", "one.digest == close.digest"),
     ),
@@ -239,20 +236,6 @@ _CLOSED: Mapping[str, tuple[Edit, ...]] = {
     "a stage is done again by another run": (
         (f"{_CLOSE}:_preview", "if (now := _again(work, close)) != close:", "if (now := close) != close:"),
     ),
-    "a month is locked though something is due": (
-        (f"{_CLOSE}:lock", "if any(True for _ in _due(hub, work, close)):", "if 0:"),
-    ),
-    "a month is locked though the general ledger shows it otherwise": (
-        (f"{_CLOSE}:verify", "if any(one.wrong for one in compared):", "if 0:"),
-        ("flows.close_books:Closing.run", "if any(one.wrong for one in compared):", "if 0:"),
-    ),
-    "a locked month takes journals": (
-        ("flows.post:post", "one.late(work.periods.open_day(one.entity, one.posted_on))", "one"),
-    ),
-    "what comes late does not name its month": (
-        ("core.ledger:JournalEntry.late", 'self.origin or f"{self.posted_on:%Y-%m}"', "None"),
-    ),
-    "two runs write one pack": (("flows.pack:write", "fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
     "a unit of work waits for the general ledger": (
         (f"{_CLOSE}:TakesPostings.__call__", "raise _Unasked(day)", "self._said[day] = self._ask(day)"),
     ),
