@@ -161,6 +161,28 @@ def test_an_approval_covers_only_the_journals_that_were_shown(ready: Company) ->
     assert stages.book(ready.hub, the_close(ready.hub)).state is CloseState.OPEN
 
 
+def test_a_month_in_which_something_fell_due_is_open_again_and_not_locked(
+    ready: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fact that comes in between the reading back and the lock is shown first."""
+    quiet = ready.hub.world
+
+    def stop(point: str, /) -> None:
+        if point == "close.verified":
+            raise KeyboardInterrupt
+
+    ready.hub.world = replace(quiet, faults=stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_close(ready.hub, ANNA)
+    ready.hub.world = quiet
+    with ready.hub.database.reading() as work:
+        (late, *_) = work.find(JournalEntry, event="recognition")
+    monkeypatch.setattr(stages, "_due", lambda *_: iter([late]))
+    assert stages.lock(ready.hub, the_close(ready.hub)).state is CloseState.OPEN
+    with ready.hub.database.reading() as work:
+        assert work.find(PeriodLock) == []
+
+
 def obstacles(world: Company) -> list[tuple[str, str]]:
     """What stands in the way: gate and record."""
     left = stages.check(world.hub, stages.freeze(world.hub, PERIOD, "olga")).left
