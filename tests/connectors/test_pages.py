@@ -62,13 +62,10 @@ def test_the_shell_commands_of_a_page_work_against_the_sandbox(system: str, tmp_
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("system", [one for one in SYSTEMS if any(blocks(one, "python"))])
 def test_the_python_of_a_page_works_against_the_sandbox(system: str) -> None:
-    programs = list(blocks(system, "python"))
-    if not programs:
-        pytest.skip(f"skipped: the page of {system} has no programs")
     with server.start([system]) as running:
-        for block in programs:
+        for block in blocks(system, "python"):
             try:
                 exec(compile(HERE.sub(running.urls[system], block), str(page_of(system)), "exec"), {})
             except ModuleNotFoundError as lacking:

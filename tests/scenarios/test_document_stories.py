@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from core.currencies import in_currency
 from core.invoicing import CarryForward, Invoice
 from core.ledger import JournalEntry
 from core.money import Money, total
-from core.orders import Order, OrderLine, activate
+from core.orders import activate
 from core.payments import Payment, PaymentStatus
 from core.period import DateSpan
 from core.ports import World
@@ -49,6 +49,7 @@ from sandbox import server
 from tests.connectors import contract_avalara, contract_netsuite, contract_salesforce, contract_stripe_gateway
 from tests.flows.hubs import ManualTime, hub_with
 from tests.scenarios.test_scenarios import moved
+from tests.scenarios.told import order_of
 
 pytestmark = [pytest.mark.server, pytest.mark.xdist_group("document stories")]
 
@@ -247,7 +248,7 @@ def begin(told: Told, folder: Path, tax_url: str) -> Story:
         for account in accounts.values():
             work.put(account)
         for number, one in enumerate(told["orders"], 1):
-            order = _order(number, one, accounts[one["account"]])
+            order = order_of(number, {**one, "start_on": day(one["start_on"])}, accounts[one["account"]])
             work.add([order])
             work.add([activate(order, in_currency(book, order.currency))])
     for ident, one in told["accounts"].items():
@@ -270,35 +271,6 @@ def _account(ident: str, told: Told) -> Account:
         sites=tuple(Site(id=f"{ident}-S{number}", name=f"Site {number}", address=place) for number in (1, 2)),
         parent_id=told.get("parent"),
         tax_exemption=told.get("exemption"),
-    )
-
-
-def _order(number: int, told: Told, account: Account) -> Order:
-    lines = tuple(
-        OrderLine(
-            id=f"L{number}{position}",
-            charge_code=line["charge"],
-            site_id=line.get("site"),
-            quantity=Decimal(line.get("quantity", "1")),
-            unit_price=Decimal(line.get("unit_price", "0")),
-            amount=Money.of(
-                Decimal(line.get("quantity", "1")) * Decimal(line.get("unit_price", "0")), account.currency
-            ),
-        )
-        for position, line in enumerate(told["lines"], 1)
-    )
-    starts = day(told["start_on"])
-    return Order(
-        id=f"O{number}",
-        name="Deal",
-        account=account,
-        currency=account.currency,
-        purchase_order=told.get("purchase_order"),
-        closed_on=starts,
-        start_on=starts,
-        total=total([line.amount for line in lines], account.currency),
-        lines=lines,
-        changed_at=datetime.fromisoformat("2026-01-01T00:00:00+00:00"),
     )
 
 
