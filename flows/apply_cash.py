@@ -344,7 +344,7 @@ def _unpaid_at_erp(hub: Hub, work: Work, made: Application, entries: Sequence[Jo
     erp = hub.system("erp")
     if withdraw(work, work.outbox.of_record(erp, "payment", made.id)):
         return True
-    if not any((one.system, one.record, one.resource) == (erp, "held_payment", "payment_void") for one in hub.mappings):
+    if not hub.mappings.known(erp, "held_payment", "out", "payment_void"):
         return False
     (invoice,) = work.find(Invoice, id=made.invoice_id)
     of = ("receipt", made.receipt_id)

@@ -104,7 +104,7 @@ class Comparing:
         """Whether the figures of a resource can be read from a system."""
         if resource not in self.hub.connector(system).resources:
             return False
-        return any((one.system, one.record, one.resource) == (system, "figure", resource) for one in self.hub.mappings)
+        return bool(self.hub.mappings.known(system, "figure", "in", resource))
 
     def _see(self, system: str, resource: str) -> Sighting:
         """Sees a resource again, once a tie-out."""

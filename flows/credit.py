@@ -246,9 +246,7 @@ def _commit(engine: str, document: TaxDocument, now: datetime) -> OutboxCommand:
 
 def _refunds_via(hub: Hub) -> Via:
     """As a document where the ERP has one for it, which its mapping tells; as a journal elsewhere."""
-    erp = hub.system("erp")
-    known = any((one.system, one.record, one.direction) == (erp, "refund", "out") for one in hub.mappings)
-    return Via.DOCUMENT if known else Via.JOURNAL
+    return Via.DOCUMENT if hub.mappings.known(hub.system("erp"), "refund", "out") else Via.JOURNAL
 
 
 def _paid_back(hub: Hub, refunds: Iterable[Refund]) -> list[OutboxCommand]:

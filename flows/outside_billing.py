@@ -42,9 +42,7 @@ def drafts_here(hub: Hub) -> None:
 def _intents(hub: Hub, record: str, nouns: Iterable[Noun], now: datetime) -> Iterator[OutboxCommand]:
     """The intents to bring nouns to the billing system: one for each resource that a mapping makes of the record."""
     system = hub.system("billing")
-    resources = [
-        one.resource for one in hub.mappings if (one.system, one.record, one.direction) == (system, record, "out")
-    ]
+    resources = [one.resource for one in hub.mappings.known(system, record, "out")]
     return (OutboxCommand.of(system, resource, record, noun, now) for noun in nouns for resource in resources)
 
 

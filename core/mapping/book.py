@@ -154,14 +154,18 @@ class MappingBook:
     def __iter__(self) -> Iterator[Mapping]:
         return iter(self.mappings)
 
-    def find(self, system: str, record: str, direction: Direction, resource: str | None = None) -> Mapping:
-        """The one mapping of a record at a system in a direction. MappingError when there is none, or several."""
-        found = [
+    def known(self, system: str, record: str, direction: Direction, resource: str | None = None) -> list[Mapping]:
+        """The mappings of a record at a system in a direction; ``resource``: that one alone."""
+        return [
             mapping
             for mapping in self.mappings
             if (mapping.system, mapping.record, mapping.direction) == (system, record, direction)
             and resource in (None, mapping.resource)
         ]
+
+    def find(self, system: str, record: str, direction: Direction, resource: str | None = None) -> Mapping:
+        """The one mapping of a record at a system in a direction. MappingError when there is none, or several."""
+        found = self.known(system, record, direction, resource)
         if len(found) == 1:
             return found[0]
         what = f"{record} {direction}" + (f" for {resource}" if resource else "")
