@@ -9,6 +9,7 @@ Written after the vendor's published WSDL and XSDs 2023.2 and its help pages (re
   the same records. A record that is refused does not stop the others: its failure stands inside an HTTP 200.
 - The types of a message come from the WSDL itself, so a payload is checked field by field before it is sent, and a
   newer endpoint is a setting. All money is ``xsd:double`` there; here it is Decimal on both ways.
+- A payment that was taken back is deleted (``payment_void``), in a period that is open; SuiteTalk has no void.
 - A reply to a write says only the internal id. One ``getList`` after each ``upsertList`` reads the records back, so
   that ``answer`` is what NetSuite holds, its own totals included.
 - More than ``async_above`` records go as asynchronous jobs, which NetSuite works off in a queue of its own; each record
@@ -85,6 +86,8 @@ QUERIES = "/services/rest/query/v1/suiteql"
 BATCH = 200
 #: Most records taken at once, which then go as several jobs.
 MANY = 1000
+#: Most records deleted at once; each takes three calls.
+DELETIONS = 20
 #: States of a job that is not over, the seconds between two looks at it (doubled from the first), and those after which
 #: it is left to itself.
 RUNNING = frozenset({"pending", "processing", "retry"})
@@ -102,6 +105,10 @@ def _written(path: str) -> Resource:
     return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, tells_deletions=told, bulk=MANY)
 
 
+def _deleted(path: str) -> Resource:
+    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, DELETIONS)
+
+
 def _read(path: str, key_field: str) -> Resource:
     return Resource(path, "internalId", key_field, Guard.READ_ONLY)
 
@@ -111,6 +118,7 @@ RESOURCES: Mapping[str, Resource] = {
     "product": _written("ServiceSaleItem"),
     "invoice": _written("Invoice"),
     "payment": _written("CustomerPayment"),
+    "payment_void": _deleted("CustomerPayment"),
     "credit_note": _written("CreditMemo"),
     "journal_entry": _written("JournalEntry"),
     "ledger_account": _written("Account"),
@@ -299,7 +307,8 @@ class Transport:
             address, content=body, headers=dict(headers), timeout=(5, self.read_timeout, 30, 30)
         )
         if response.status_code not in (200, 500):
-            raise self.wire.error(response, writes="upsert" in headers.get("SOAPAction", "").lower())
+            action = headers.get("SOAPAction", "").lower()
+            raise self.wire.error(response, writes="upsert" in action or "delete" in action)
         return response
 
 
@@ -329,6 +338,8 @@ class NetSuite(BulkConnector):
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         if self.resource(resource).guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} is only read", system=SYSTEM)
+        if resource == "payment_void":
+            return [self._voided(payload, key) for payload, key in items]
         outcomes: dict[int, Outcome] = {}
         ready: list[tuple[int, Any]] = []
         for position, (payload, key) in enumerate(items):
@@ -349,9 +360,12 @@ class NetSuite(BulkConnector):
         return [outcomes[position] for position in range(len(items))]
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        """None for a ``payment_void``: what is gone has no key any more, and may be deleted again."""
         row = self.resource(resource)
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} carries no key of ours", system=SYSTEM)
+        if resource == "payment_void":
+            return None
         self._end_jobs(resource)
         payload = self._fetch(row, {"externalId": key.value})
         return Receipt(SYSTEM, resource, payload["internalId"], key, False, payload) if payload else None
@@ -539,6 +553,38 @@ class NetSuite(BulkConnector):
                 created = not kind.created or payload.get(kind.created) == payload.get(kind.changed)
                 read[position] = replace(receipt, created=created, answer=payload)
         return read
+
+    def _voided(self, payload: Payload, key: ExternalKey) -> Outcome:
+        """Deletes the payment that the payload names by internal id, which is given once, and reads that it is gone.
+
+        ``tranDate``: its day, for the period that a refusal waits for. No deletion reason is sent: where the account
+        asks for one, NetSuite puts in its own default (help page *delete*, read 2026-11).
+        """
+        ident = {"internalId": str(payload["internalId"])}
+        gone = Receipt(SYSTEM, "payment_void", ident["internalId"], key, False, {**payload, "externalId": key.value})
+        try:
+            self._end_jobs("payment")
+            there = self._fetch(RESOURCES["payment"], ident)
+            if there is None:
+                return gone
+            if there.get("externalId") != key.value:
+                why = f"is {there.get('externalId') or 'none of ours'}, and not {key.value}"
+                raise Rejected(
+                    f"payment_void: the payment {ident['internalId']} {why}",
+                    system=SYSTEM,
+                    record="payment_void",
+                    field="internalId",
+                    value=ident["internalId"],
+                )
+            reference = self._reference(KINDS["CustomerPayment"], ident)
+            status = self._call("delete", writes=True, baseRef=reference).writeResponse.status
+            if self._fetch(RESOURCES["payment"], ident) is None:
+                return gone
+            if status.isSuccess:
+                return OutcomeUnknown(f"{SYSTEM} told that payment {ident['internalId']} is deleted, and shows it")
+            return self._refusal("payment_void", status, str(payload.get("tranDate") or ""))
+        except TieoutError as error:
+            return error
 
     # Reading
 

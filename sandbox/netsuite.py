@@ -328,9 +328,7 @@ class Company:
         period = self.held("accountingPeriod", record["postingPeriod"]) if record.get("postingPeriod") else None
         period = period or self._period(day)
         for one in (period, self.held("accountingPeriod", known["postingPeriod"]) if known else None):
-            if one and (one["closed"] or one["arLocked"]):
-                name = one["periodName"]
-                raise Refused("CLOSED_TRAN_PRD", f"You cannot post to {name}: the accounting period is closed.")
+            takes_postings(one)
         record["postingPeriod"] = self.shown("accountingPeriod", period)
 
     def _valued(self, record: Json, customer: Json | None) -> None:
@@ -458,12 +456,17 @@ class Company:
             self.shelf.keep("invoice", document, invoice)
 
     def delete(self, kind: str, ident: str) -> None:
-        """Delete a record that nothing is applied to; what it was applied to is open again. KeyError for none."""
+        """Delete a record that nothing is applied to; what it was applied to is open again. KeyError for none.
+
+        Refused for a transaction of a period that takes no postings, and when something is applied to it.
+        """
         record = self.shelf.get(kind, ident)
         if kind not in TYPE_OF or record is None:
             raise KeyError(ident)
+        if kind in RULES:
+            takes_postings(self.held("accountingPeriod", record["postingPeriod"]))
         if any(record.get("_applied", {}).values()):
-            raise Refused("THIS_RECORD_CANNOT_BE_DELETED", "This record has dependent records.")
+            raise Refused("CANT_DELETE_TRANS", "This transaction cannot be deleted: another one is applied to it.")
         self._apply(kind, {**record, "_applies": {}}, record)
         self.shelf.drop(kind, ident)
         self._by_external.pop((kind, record.get("externalId", "")), None)
@@ -727,6 +730,13 @@ def merged(known: Json, given: Json) -> Json:
     return record
 
 
+def takes_postings(period: Json | None) -> None:
+    """Refused when a period is closed."""
+    if period and (period["closed"] or period["arLocked"]):
+        name = period["periodName"]
+        raise Refused("CLOSED_TRAN_PRD", f"You cannot post to {name}: the accounting period is closed.")
+
+
 def midnight(day: date) -> str:
     return datetime.combine(day, time(), ZONE).isoformat(timespec="milliseconds")
 
@@ -942,6 +952,8 @@ class Service:
         match operation:
             case "add" | "upsert":
                 return {"writeResponse": self._written(request["record"], adding=operation == "add")}
+            case "delete":
+                return {"writeResponse": self._deleted(request["baseRef"])}
             case "upsertList":
                 within_limit(request["record"])
                 return {
@@ -987,6 +999,19 @@ class Service:
             return {"status": OK, "baseRef": self.company.write(record, adding=adding)}
         except Refused as error:
             return {"status": refusal(error)}
+
+    def _deleted(self, reference: Json) -> Json:
+        kind, ident = reference.get("type", ""), reference.get("internalId") or reference.get("externalId") or ""
+        try:
+            if kind not in RULES:
+                raise Refused("INVALID_RCRD_TYPE", f"The emulator deletes transactions only, and no {kind}.")
+            found = self.company.held(kind, reference)
+            if found is None:
+                raise Refused("INVALID_KEY_OR_REF", f"Invalid {kind} reference key {ident}.")
+            self.company.delete(kind, found["internalId"])
+        except Refused as error:
+            return {"status": refusal(error)}
+        return {"status": OK, "baseRef": {"@type": "core:RecordRef", "internalId": found["internalId"], "type": kind}}
 
     def _job(self, ident: str) -> Json:
         if ident not in self._jobs:

@@ -62,7 +62,8 @@ coreTyp:SearchMultiSelectFieldOperator | anyOf noneOf
 coreTyp:SearchEnumMultiSelectFieldOperator | anyOf noneOf
 coreTyp:AsyncStatusType | failed finishedWithErrors pending processing finished retry
 faultTyp:StatusDetailType | ERROR WARN INFO
-faultTyp:StatusDetailCodeType | CANT_APPLY_PMT CLOSED_TRAN_PRD DUP_ACCT_NUM DUP_ENTITY DUP_ITEM EXTERNALID_REQD
+faultTyp:StatusDetailCodeType | CANT_APPLY_PMT CANT_DELETE_TRANS CLOSED_TRAN_PRD DUP_ACCT_NUM DUP_ENTITY DUP_ITEM
+    EXTERNALID_REQD
     INSUFFICIENT_PERMISSION INVALID_FLD_VALUE INVALID_KEY_OR_REF INVALID_PAGE_INDEX INVALID_RCRD_TYPE INVALID_SEARCH
     JE_AMOUNTS_MUST_BALANCE JE_LINE_MISSING_REQD_DATA MAX_RCRDS_EXCEEDED MISSING_REQD_FLD NEGATIVE_PAYMENT_DISALLWD
     RCRD_DSNT_EXIST TRANS_APPLIED_AMTS_UNBALNCD UNDEFINED_ACCTNG_PRD UNEXPECTED_ERROR USER_ERROR
@@ -118,6 +119,7 @@ core:RecordRef < BaseRef: @internalId @externalId @type=coreTyp:RecordType
 core:RecordRefList: recordRef=RecordRef*
 core:RecordList: record=Record*
 core:CustomizationRef < RecordRef: @scriptId
+core:DeletionReason: deletionReasonCode=RecordRef! deletionReasonMemo
 core:CustomizationRefList: customizationRef=CustomizationRef*
 core:CustomizationType: @getCustomizationType=coreTyp:GetCustomizationType
 core:ListOrRecordRef: name @internalId @externalId @typeId
@@ -198,6 +200,8 @@ msgs:GetAsyncResultRequest: jobId! pageIndex=int!
 msgs:AsyncResult abstract:
 msgs:AsyncUpsertListResult < AsyncResult: ^writeResponseList!
 msgs:GetAsyncResultResponse: ^asyncResult!
+msgs:DeleteRequest: baseRef=core:BaseRef! deletionReason=core:DeletionReason
+msgs:DeleteResponse: ^writeResponse!
 msgs:GetRequest: baseRef=core:BaseRef!
 msgs:GetResponse: ^readResponse!
 msgs:GetListRequest: baseRef=core:BaseRef*!
@@ -223,7 +227,8 @@ msgs:^asyncUpsertList=AsyncUpsertListRequest ^asyncUpsertListResponse=AsyncStatu
     ^checkAsyncStatus=CheckAsyncStatusRequest ^checkAsyncStatusResponse=AsyncStatusResponse
     ^getAsyncResult=GetAsyncResultRequest ^getAsyncResultResponse=GetAsyncResultResponse
 msgs:^add=AddRequest ^addResponse=AddResponse ^upsert=UpsertRequest ^upsertResponse=UpsertResponse
-    ^upsertList=UpsertListRequest ^upsertListResponse=UpsertListResponse ^get=GetRequest ^getResponse=GetResponse
+    ^upsertList=UpsertListRequest ^upsertListResponse=UpsertListResponse ^delete=DeleteRequest
+    ^deleteResponse=DeleteResponse ^get=GetRequest ^getResponse=GetResponse
     ^getList=GetListRequest ^getListResponse=GetListResponse ^search=SearchRequest ^searchResponse=SearchResponse
     ^searchMoreWithId=SearchMoreWithIdRequest ^searchMoreWithIdResponse=SearchMoreWithIdResponse
     ^getCustomizationId=GetCustomizationIdRequest ^getCustomizationIdResponse=GetCustomizationIdResponse
@@ -332,7 +337,7 @@ setup:CustomList < core:Record: name scriptId isInactive=boolean customValueList
 
 #: Each operation and the header parts it takes, as the published binding states them.
 OPERATIONS = {
-    **dict.fromkeys(("add", "upsert", "upsertList", "get", "getList", "asyncUpsertList"), "preferences"),
+    **dict.fromkeys(("add", "upsert", "upsertList", "delete", "get", "getList", "asyncUpsertList"), "preferences"),
     **dict.fromkeys(("checkAsyncStatus", "getAsyncResult"), "preferences"),
     **dict.fromkeys(("search", "searchMoreWithId"), "searchPreferences"),
     **dict.fromkeys(("getDataCenterUrls", "getPostingTransactionSummary", "getCustomizationId"), "preferences"),

@@ -27,6 +27,7 @@ from tests.connectors import (
     test_avalara_communications,
     test_billingplatform,
     test_dynamics,
+    test_netsuite,
     test_quickbooks,
     test_xero,
 )
@@ -139,6 +140,11 @@ def netsuite(url: str, _folder: Path) -> None:
     told = {**contract_netsuite.payload(1), "custentity_segment": {"internalId": "1"}}
     for payload in (told, contract_netsuite.payload(2)):
         erp.upsert_many("account", [(payload, contract_netsuite.key(1))])
+    httpx.delete(f"{url}/_sandbox/schema").raise_for_status()
+    test_netsuite.set_up(erp)
+    void = {**test_netsuite.TAKEN, "internalId": test_netsuite.paid(erp)}
+    for _ in range(2):
+        erp.upsert("payment_void", void, test_netsuite.PAY_1)
     erp.close()
 
 

@@ -132,14 +132,31 @@ def put(connector: NetSuite, resource: str, ident: str, fields: dict[str, Any]) 
     return connector.upsert(resource, fields, ExternalKey("externalId", ident))
 
 
-@pytest.fixture
-def books(netsuite: NetSuite) -> NetSuite:
-    """The connector, with a small chart of accounts, a customer and an item."""
+def set_up(connector: NetSuite) -> None:
+    """A small chart of accounts, a customer and an item."""
     kinds = {"1050": "_bank", "1100": "_accountsReceivable", "1190": "_otherCurrentAsset", "4010": "_income"}
     for code, kind in kinds.items():
-        put(netsuite, "ledger_account", code, {"acctNumber": code, "acctName": code, "acctType": kind})
-    put(netsuite, "account", "A-0001", dict(payload(1)))
-    put(netsuite, "product", "VC-MIN", RECORDS["product"])
+        put(connector, "ledger_account", code, {"acctNumber": code, "acctName": code, "acctType": kind})
+    put(connector, "account", "A-0001", dict(payload(1)))
+    put(connector, "product", "VC-MIN", RECORDS["product"])
+
+
+def paid(connector: NetSuite) -> str:
+    """Internal id of the payment PAY-1 of the invoice INV-1."""
+    document = put(connector, "invoice", "INV-1", INVOICE).vendor_id
+    return put(connector, "payment", "PAY-1", payment(document)).vendor_id
+
+
+def due(connector: NetSuite) -> tuple[Any, Any]:
+    found = connector.find("invoice", ExternalKey("externalId", "INV-1"))
+    assert found is not None
+    return found.answer["amountRemaining"], found.answer["status"]
+
+
+@pytest.fixture
+def books(netsuite: NetSuite) -> NetSuite:
+    """The connector, with what ``set_up`` makes."""
+    set_up(netsuite)
     return netsuite
 
 
@@ -282,6 +299,52 @@ def test_a_lost_reply_is_an_unknown_outcome_and_the_look_up_finds_the_record(
     assert found is not None
     assert netsuite.upsert("account", payload(1), key(1)).vendor_id == found.vendor_id
     assert objects(running)["customer"] == 1
+
+
+TAKEN = {"tranDate": NOON}
+PAY_1 = ExternalKey("externalId", "PAY-1")
+
+
+@pytest.mark.parametrize("fault", [{"kind": "lose_reply"}, {"kind": "garbage"}, {"kind": "error_after", "status": 503}])
+def test_a_payment_is_deleted_once_whatever_gets_lost_and_its_invoice_is_open_again(
+    books: NetSuite, running: server.Running, fault: dict[str, Any]
+) -> None:
+    told = {**TAKEN, "internalId": paid(books)}
+    assert (due(books), books.find("payment_void", PAY_1)) == ((0, "Paid In Full"), None)
+    plant(running, body=":delete>", **fault)
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_void", told, PAY_1)
+    assert due(books) == (Decimal("100.10"), "Open")
+    assert books.find("payment_void", PAY_1) is None
+    assert books.upsert("payment_void", told, PAY_1).vendor_id == told["internalId"]
+    assert (objects(running)["deletedRecord"], books.find("payment", PAY_1)) == (1, None)
+    put(books, "payment", "PAY-2", payment(put(books, "invoice", "INV-1", INVOICE).vendor_id))
+    assert due(books) == (0, "Paid In Full")
+
+
+def test_a_payment_of_a_closed_period_is_not_deleted(books: NetSuite, running: server.Running) -> None:
+    told = {**TAKEN, "internalId": paid(books)}
+    httpx.post(f"{running.urls['netsuite']}/_sandbox/periods/2026-10", json={"closed": True}).raise_for_status()
+    with pytest.raises(Parked) as waits:
+        books.upsert("payment_void", told, PAY_1)
+    assert waits.value.waits_for == "period:2026-10"
+    assert due(books) == (0, "Paid In Full")
+
+
+def test_only_the_payment_that_carries_the_key_is_deleted(books: NetSuite) -> None:
+    told = {**TAKEN, "internalId": paid(books)}
+    with pytest.raises(Rejected) as refused:
+        books.upsert("payment_void", told, ExternalKey("externalId", "PAY-2"))
+    assert (refused.value.field, refused.value.value) == ("internalId", told["internalId"])
+    assert due(books) == (0, "Paid In Full")
+
+
+def test_a_deletion_is_believed_when_the_payment_is_not_shown_any_more(books: NetSuite) -> None:
+    told, shown = {**TAKEN, "internalId": paid(books)}, books.get("payment", paid(books))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "_fetch", lambda *_asked: shown)
+        with pytest.raises(OutcomeUnknown):
+            books.upsert("payment_void", told, PAY_1)
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -640,10 +703,14 @@ def contract(wsdl: str, url: str) -> Contract:
 
 
 def body(given: Contract, resource: str) -> str:
-    """The canonical envelope of one record."""
+    """The canonical envelope of one record, or of one that is deleted."""
     path = RESOURCES[resource].path
-    record = given.build(resource, path, {**RECORDS[resource], "externalId": "X"}, {})
-    envelope = given.service._client.create_message(given.service, "upsertList", record=[record])
+    if resource == "payment_void":
+        about = {"baseRef": given.type("RecordRef")(type=KINDS[path].reference, internalId="5003")}
+        envelope = given.service._client.create_message(given.service, "delete", **about)
+    else:
+        record = given.build(resource, path, {**RECORDS[resource], "externalId": "X"}, {})
+        envelope = given.service._client.create_message(given.service, "upsertList", record=[record])
     xsi = "{http://www.w3.org/2001/XMLSchema-instance}type"
     text = etree.tostring(envelope, encoding="unicode")
     return canonicalize(text, rewrite_prefixes=True, qname_aware_attrs=[xsi], strip_text=True)
@@ -654,7 +721,7 @@ def test_both_wsdls_make_the_same_envelopes(running: server.Running) -> None:
     url = running.urls["netsuite"]
     ours, theirs = contract(settings(url).wsdl_url, url), contract(str(PUBLISHED), url)
     written = [name for name, row in RESOURCES.items() if row.guard is not Guard.READ_ONLY]
-    assert sorted(RECORDS) == sorted(written)
+    assert sorted([*RECORDS, "payment_void"]) == sorted(written)
     for resource in written:
         assert body(ours, resource) == body(theirs, resource), resource
 
@@ -668,11 +735,9 @@ def test_the_published_wsdl_has_every_type_that_is_named_here(running: server.Ru
 @pytest.mark.skipif(not PUBLISHED.exists(), reason="skipped: no vendor specs at hand")
 def test_the_published_wsdl_carries_a_whole_conversation_with_exact_decimals(running: server.Running) -> None:
     connector = connect(settings(running.urls["netsuite"], wsdl_url=str(PUBLISHED)), World())
-    for code, kind in {"1100": "_accountsReceivable", "1190": "_otherCurrentAsset", "4010": "_income"}.items():
-        put(connector, "ledger_account", code, {"acctNumber": code, "acctName": code, "acctType": kind})
-    put(connector, "account", "A-0001", dict(payload(1)))
-    put(connector, "product", "VC-MIN", RECORDS["product"])
-    put(connector, "invoice", "INV-1", INVOICE)
+    set_up(connector)
+    connector.upsert("payment_void", {**TAKEN, "internalId": paid(connector)}, PAY_1)
+    assert due(connector) == (Decimal("100.10"), "Open")
     put(connector, "journal_entry", "JE-1", JOURNAL)
     [change] = connector.changes("invoice", "2026-01-01T00:00:00Z")
     assert change.payload is not None
