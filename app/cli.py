@@ -156,28 +156,30 @@ def run(
 def tie_out(
     period: Period,
     system: Annotated[str | None, typer.Option(help="Only ties with this system; hub: those inside ours.")] = None,
-    as_of: Annotated[datetime | None, typer.Option(help="As it stood then (UTC), as far as it was seen.")] = None,
+    as_of: Annotated[datetime | None, typer.Option(help="What was found by then (UTC); no system is asked.")] = None,
     changed: Annotated[bool, typer.Option("--changed", help="Only what changed since the last tie-out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read every system back and compare. Exit 1 when anything differs that nothing explains."""
     from flows.context import hub
     from flows.figures import Reading
-    from flows.tie_out import LEFT_OUT, row, tie_out_period
+    from flows.tie_out import row, tie_out_as_of, tie_out_period
 
-    reading = Reading.CHANGED if changed else Reading.WHOLE
-    lines, breaks = tie_out_period(hub(), period, system, instant(as_of), reading)
-    if as_json:
-        found = [one.model_dump(mode="json") for one in breaks]
-        told = {"tie_out": [row(line) for line in lines], "breaks": found}
-        print(json.dumps(told | ({"left_out": dict(LEFT_OUT)} if as_of else {}), indent=2))
+    title, told = f"Tie-out {period}", {}
+    if at := instant(as_of):
+        found = tie_out_as_of(hub(), at, period, system)
+        lines, breaks = found.lines, found.breaks
+        title, told = f"{title}, as of {found.at:%F %T} UTC", {"as_of": found.at.isoformat()}
     else:
-        show([row(line) for line in lines], as_json=False, empty="nothing to compare", title=f"Tie-out {period}")
+        lines, breaks = tie_out_period(hub(), period, system, Reading.CHANGED if changed else Reading.WHOLE)
+    if as_json:
+        rows = {"tie_out": [row(line) for line in lines], "breaks": [one.model_dump(mode="json") for one in breaks]}
+        print(json.dumps(told | rows, indent=2))
+    else:
+        show([row(line) for line in lines], as_json=False, empty="nothing to compare", title=title)
         for one in breaks:
             said = f"{one.left} against {one.right}, since {one.first_seen_at:%F}"
             print(f"{one.id} {one.kind}: {one.tie}: {one.subject}: {said}", one.explained or "")
-        for left_out, why in LEFT_OUT.items() if as_of else ():
-            print(f"left out: {left_out}, for {why}")
     raise typer.Exit(0 if all(line.closes for line in lines) else 1)
 
 

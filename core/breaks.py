@@ -856,7 +856,7 @@ def month_of(day: date) -> str:
 
 def explained_line(line: TieLine, breaks: Sequence[Break]) -> TieLine:
     """The line with its Breaks counted, and with what those of them that are explained explain."""
-    mine = [one for one in breaks if one.tie == line.tie and one.currency == line.unit]
+    mine = [one for one in breaks if (one.tie, one.system, one.currency) == (line.tie, line.system, line.unit)]
     told = [one for one in mine if one.explained]
     amount = sum((-one.difference.amount for one in told), line.explained)
     why = dict.fromkeys([*filter(None, [line.why]), *(str(one.explained) for one in told)])

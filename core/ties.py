@@ -49,7 +49,8 @@ class TieLine(Noun):
 
     ``unit`` is a currency code, or what is counted (``events``, ``minutes``); ``breaks`` how many records differ and
     nothing explains it; ``explained`` how much of the difference ``why`` explains: the timing of a rule, the reason of
-    a person, or the Break that it follows from.
+    a person, or the Break that it follows from. ``system``: whose documents are compared with ours; ``hub``: both sides
+    are ours.
     """
 
     tie: str
@@ -62,6 +63,7 @@ class TieLine(Noun):
     breaks: int = 0
     explained: Quantity = Decimal(0)
     why: str = ""
+    system: str = "hub"
 
     @property
     def difference(self) -> Quantity:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from core.audit import Act, Deed
 from core.breaks import KINDS, Severity
 from core.errors import Rejected
+from core.store import Work
 from core.store.codec import dump
 from core.ties import Break
 from flows.context import Hub
@@ -79,9 +80,16 @@ def explain(hub: Hub, one: Break, who: str, reason: str) -> None:
     _change(hub, one, who, Act.EXPLAINED, explained=reason, explained_by=who)
 
 
+def keep(work: Work, changed: Sequence[Break], at: datetime) -> None:
+    """Stores Breaks as they are from an instant on; how they were before can still be told."""
+    for one in changed:
+        work.put(one)
+    work.tie_outs.follow(changed, at)
+
+
 def _change(hub: Hub, one: Break, who: str, act: Act, **values: str | None) -> None:
     with hub.database.work() as work:
-        work.put(one.model_copy(update=values))
+        keep(work, [one.model_copy(update=values)], hub.now())
         before = {name: getattr(one, name) for name in values}
         detail = {"break": one.id, "kind": one.kind, "before": before, "after": values}
         work.audit.tell(Deed(hub.now(), who, act, one.system, "break", one.subject, detail))

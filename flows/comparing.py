@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -66,13 +66,12 @@ class Comparing:
     """One tie-out of a billing month: what we hold, what each system shows, and the equalities between them.
 
     A document of another month that we know is left out; one that nobody here knows is a Break. ``only``: ties of this
-    system alone; ``as_of``: as it stood then, from what was seen until then, without asking anybody.
+    system alone.
     """
 
     hub: Hub
     period: str
     only: str | None = None
-    as_of: datetime | None = None
     reading: Reading = Reading.WHOLE
     lines: list[TieLine] = field(default_factory=list)
     breaks: list[Break] = field(default_factory=list)
@@ -86,11 +85,6 @@ class Comparing:
     @cached_property
     def billing(self) -> DateSpan:
         return DateSpan.month(self.period)
-
-    @cached_property
-    def until(self) -> date | None:
-        """The last day that counts, inclusive; None: all."""
-        return None if self.as_of is None else self.as_of.date()
 
     @cached_property
     def currency(self) -> str:
@@ -109,8 +103,7 @@ class Comparing:
     def _see(self, system: str, resource: str) -> Sighting:
         """Sees a resource again, once a tie-out."""
         if (system, resource) not in self.read:
-            seen = Sighting(self.as_of) if self.as_of else see(self.hub, system, resource, self.reading)
-            self.read[system, resource] = seen
+            self.read[system, resource] = see(self.hub, system, resource, self.reading)
         return self.read[system, resource]
 
     def _wanted(self, system: str) -> bool:
@@ -120,7 +113,7 @@ class Comparing:
         """Compares a side of ours with the documents that a system shows."""
         if self._wanted(tie.system) and self._shows(tie.system, tie.resource):
             self._see(tie.system, tie.resource)
-            right = figures.side(tie.system, tie.resource, self.as_of, **narrow)
+            right = figures.side(tie.system, tie.resource, **narrow)
             self._compare(tie, left, right, KNOWN[tie.record])
 
     def _compare(
@@ -133,7 +126,7 @@ class Comparing:
     ) -> None:
         """Compares two sides in the database, and judges each record on which they differ, but those ``besides``."""
         kept = None
-        if known is not None and tie.record in _TOLD_WITH and self.reading is Reading.CHANGED and self.as_of is None:
+        if known is not None and tie.record in _TOLD_WITH and self.reading is Reading.CHANGED:
             kept = self._keep(tie, left, right, known)
         with self.hub.database.reading() as work:
             if kept is not None:
@@ -144,7 +137,7 @@ class Comparing:
             keys = [*compared.differing, *compared.unknown]
             theirs: Mapping[str, Sequence[Seen]] = {}
             if tie.resource:
-                theirs = work.figures.under(tie.system, tie.resource, keys, self.as_of)
+                theirs = work.figures.under(tie.system, tie.resource, keys)
             else:
                 theirs = {key: [_seen(tie, key, side)] for key, side in work.sides.of(right, keys).items()}
         if tie.second:
@@ -205,6 +198,7 @@ class Comparing:
                     left=Money(mine.amount, currency).amount,
                     right=Money(theirs.final, currency).amount,
                     count=max(mine.count, theirs.count),
+                    system=tie.system,
                 )
             )
 
@@ -239,14 +233,14 @@ class Comparing:
             mine = ours.beside if ours and ours.beside is not None else zero
             besides = [one.figure.beside for one in alive if one.figure.beside is not None]
             seen_beside = total((one for one in besides if one.currency == left.currency), left.currency)
-            self._explain(tie.second, mine - seen_beside, f"follows from {made.id}")
+            self._explain(tie.second, tie.system, mine - seen_beside, f"follows from {made.id}")
 
-    def _explain(self, name: str, amount: Money, why: str) -> None:
+    def _explain(self, name: str, system: str, amount: Money, why: str) -> None:
         """Says on the line of a tie what a part of its difference comes from."""
         if not amount:
             return
         for number, line in enumerate(self.lines):
-            if (line.tie, line.unit) == (name, amount.currency):
+            if (line.tie, line.system, line.unit) == (name, system, amount.currency):
                 told = "; ".join(dict.fromkeys(filter(None, [line.why, why])))
                 more = {"explained": line.explained + amount.amount, "why": told}
                 self.lines[number] = line.model_copy(update=more)
@@ -309,7 +303,7 @@ class Comparing:
         """Whether what the list does not show is deleted, or stands there void or unreadable."""
         if vendor_id in self.read[tie.system, tie.resource].unread:
             return Facet.UNREADABLE
-        if self.as_of is not None or not self._shows(tie.system, tie.resource):
+        if not self._shows(tie.system, tie.resource):
             return Facet.GONE
         mapping = self.hub.reading(tie.system, "figure", tie.resource)
         try:
@@ -336,12 +330,9 @@ class Comparing:
         days = self.hub.settings.tie_out.settles_within_days
         with self.hub.database.reading() as work:
             payment = work.get(Payment, payment_id)
-        if payment is None or self._now() - payment.received_at > timedelta(days=days):
+        if payment is None or self.hub.now() - payment.received_at > timedelta(days=days):
             return None
         return f"in transit: the gateway settles within {counted(days, 'day')}"
-
-    def _now(self) -> datetime:
-        return self.as_of or self.hub.now()
 
 
 #: Records that we write there, and records that are theirs from the beginning.

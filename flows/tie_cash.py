@@ -28,11 +28,11 @@ class CashTies(Comparing):
         gateway = self.hub.system("gateway")
         if not self._wanted(gateway):
             return
-        paid = sides.payments(self.billing, self.as_of)
+        paid = sides.payments(self.billing)
         charges = Tie("invoices = payments", "hub", gateway, "charge", gateway, "payment")
         awaited = self._awaited()
         self._see(gateway, "payment")
-        seen = figures.side(gateway, "payment", self.as_of)
+        seen = figures.side(gateway, "payment")
         self._compare(charges, sides.without_beside(paid), seen, KNOWN["charge"], awaited)
         self._await(charges, awaited)
         settled = Tie("payments = settled gross", "hub", gateway, "settlement", gateway, "settlement")
@@ -49,7 +49,7 @@ class CashTies(Comparing):
     def _awaited(self) -> dict[str, tuple[Invoice, Money]]:
         """What is still to come of the month's invoices, by the key of its request."""
         with self.hub.database.reading() as work:
-            unpaid = work.find(Invoice, id=work.sides.unpaid(self.billing, self.as_of))
+            unpaid = work.find(Invoice, id=work.sides.unpaid(self.billing))
             found: dict[str, tuple[Invoice, Money]] = {}
             for one in receivables(self.hub, work, [invoice for invoice in unpaid if invoice.total.minor > 0]):
                 found |= {ident: (one.invoice, amount) for ident, amount in one.asked.items()}
@@ -60,7 +60,7 @@ class CashTies(Comparing):
     def _await(self, tie: Tie, awaited: Mapping[str, tuple[Invoice, Money]]) -> None:
         """Adds what is awaited to the line of the payments: it may take until the invoice is due."""
         with self.hub.database.reading() as work:
-            seen = work.figures.under(tie.system, tie.resource, list(awaited), self.as_of)
+            seen = work.figures.under(tie.system, tie.resource, list(awaited))
             desk = {
                 key: entry
                 for key in awaited
@@ -75,14 +75,14 @@ class CashTies(Comparing):
             facet, why, explained = Facet.UNSENT, "", None
             if key in desk:
                 facet, why = Facet.STATE, f"It stands on the error desk: {desk[key].message}"
-            elif invoice.due_date >= self._now().date():
+            elif invoice.due_date >= self.hub.now().date():
                 explained = f"invoice {invoice.id} is due on {invoice.due_date}"
             self._add(tie, key, (amount, came), [Difference(facet)], explained, why)
 
     def _widen(self, tie: Tie, left: Money, right: Money) -> None:
         """Adds one record to the line of its currency."""
         for number, line in enumerate(self.lines):
-            if (line.tie, line.unit) == (tie.name, left.currency):
+            if (line.tie, line.system, line.unit) == (tie.name, tie.system, left.currency):
                 more = {"left": line.left + left.amount, "right": line.right + right.amount, "count": line.count + 1}
                 self.lines[number] = line.model_copy(update=more)
                 return
@@ -97,12 +97,12 @@ class CashTies(Comparing):
         self._see(gateway, "payout")
         tie = Tie("settled net = paid out", "hub", gateway, "payout", gateway, "payout", rare=True)
         with self.hub.database.reading() as work:
-            payouts = work.figures.all(gateway, "payout", self.as_of)
+            payouts = work.figures.all(gateway, "payout")
             settled = work.sides.settled(self.billing)
         for payout in payouts:
             self._check(replace(tie, monthly=False), payout)
         paid = {part.name: part.amount for one in payouts if one.state not in VOID for part in one.parts}
-        due = self._now() - timedelta(days=self.hub.settings.tie_out.pays_out_within_days)
+        due = self.hub.now() - timedelta(days=self.hub.settings.tie_out.pays_out_within_days)
         late: dict[str, Money] = {}
         on_its_way: dict[str, Money] = {}
         left: dict[str, Money] = {}
@@ -127,16 +127,16 @@ class CashTies(Comparing):
         if not self._wanted(gateway) or not self._shows(gateway, "payout"):
             return
         with self.hub.database.reading() as work:
-            receipts = [one for one in work.find(CashReceipt) if self.until is None or one.value_date <= self.until]
+            receipts = work.find(CashReceipt)
             booked = {one.reason: one.amount for one in work.find(Application, use=Use.PAID_OUT.value)}
-            payouts = work.figures.all(gateway, "payout", self.as_of)
+            payouts = work.figures.all(gateway, "payout")
         if not receipts:
             return
         first = min(one.value_date for one in receipts)
         meant = [one for one in payouts if one.state not in VOID and one.dated and one.dated >= first]
         loose = deposits([one for one in meant if one.vendor_id not in booked], receipts, gateway)
         came = {ident: one.amount for ident, one in loose.items()} | booked
-        due = self._now().date() - timedelta(days=self.hub.settings.tie_out.banks_within_days)
+        due = self.hub.now().date() - timedelta(days=self.hub.settings.tie_out.banks_within_days)
         tie = Tie("paid out = bank deposits", gateway, "bank", "deposit", gateway, rare=True, monthly=False)
         on_its_way: dict[str, Money] = {}
         left = {one.vendor_id: one.amount for one in meant}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from decimal import Decimal
 
 from core.breaks import (
@@ -68,13 +67,10 @@ class LedgerTies(Comparing):
     def _accounts(self, erp: str, ours: Mapping[tuple[str, str, str], int]) -> None:
         """A line for each ledger account; what no Break of a document explains of it is one Break."""
         with self.hub.database.reading() as work:
-            seen = work.figures.all(erp, GL, self.as_of)
-        last = None if self.until is None else month_of(self.until.replace(day=1) - timedelta(days=1))
+            seen = work.figures.all(erp, GL)
         theirs: dict[tuple[str, str, str], int] = defaultdict(int)
         for figure in seen:
-            if last is None or figure.state <= last:
-                theirs[figure.key, figure.state, figure.currency] += figure.amount.minor
-        ours = {cell: minor for cell, minor in ours.items() if last is None or cell[1] <= last}
+            theirs[figure.key, figure.state, figure.currency] += figure.amount.minor
         names = {account.code: account.name for account in chart(self.hub.posting, self.hub.price_book)}
         for code, currency in sorted({(code, currency) for code, _, currency in (*ours, *theirs)}):
             left, right = (

@@ -6,7 +6,8 @@ Each tie compares two sides in the database, loads what differs and nothing else
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -24,6 +25,7 @@ from core.breaks import (
 )
 from core.ports import urgent
 from core.store import sides
+from core.store.tie_outs import TieOutRecord
 from core.ties import Break, TieLine
 from flows import breaks
 from flows.comparing import Tie
@@ -41,10 +43,10 @@ class TieOut(UsageTies, CashTies, LedgerTies):
     def orders(self) -> None:
         crm = self.hub.system("crm")
         tie = Tie("orders = CRM", "hub", crm, "order", crm, "order", monthly=False)
-        self._tie_to(tie, sides.orders(self.as_of))
+        self._tie_to(tie, sides.orders())
         if self._wanted("hub"):
             inside = Tie("orders = subscriptions", "orders", "subscriptions", "subscription", monthly=False)
-            self._compare(inside, sides.orders(self.as_of), sides.subscriptions(), None)
+            self._compare(inside, sides.orders(), sides.subscriptions(), None)
 
     def taxed(self) -> None:
         """Per engine: what it was asked about, and what it holds as committed, of the lines it takes."""
@@ -59,7 +61,7 @@ class TieOut(UsageTies, CashTies, LedgerTies):
                 "committed",
                 second="invoices = tax base",
             )
-            self._tie_to(tie, sides.taxes(self.billing, codes, self.as_of))
+            self._tie_to(tie, sides.taxes(self.billing, codes))
 
     def _codes(self) -> dict[str, list[str]]:
         """Each tax engine and the tax codes of invoice lines that it takes."""
@@ -86,7 +88,7 @@ class TieOut(UsageTies, CashTies, LedgerTies):
             self._tie_to(tie, sides.returned_taxes(self.billing, codes))
         erp = self.hub.system("erp")
         tie = Tie("credit notes = ERP credit memos", "hub", erp, "credit_note", erp, "credit_note")
-        self._tie_to(tie, sides.credit_notes(self.billing, self.as_of))
+        self._tie_to(tie, sides.credit_notes(self.billing))
 
     def posted(self) -> None:
         """Our documents and journals against those of the ERP."""
@@ -97,32 +99,28 @@ class TieOut(UsageTies, CashTies, LedgerTies):
 
         customers = tie("customers = ERP customers", "account", "account", monthly=False, rare=True)
         self._tie_to(customers, sides.accounts())
-        self._tie_to(tie("invoices = ERP invoices", "invoice", "invoice"), sides.invoices(self.billing, self.as_of))
-        paid = sides.erp_payments(self.billing, self.as_of)
+        self._tie_to(tie("invoices = ERP invoices", "invoice", "invoice"), sides.invoices(self.billing))
+        paid = sides.erp_payments(self.billing)
         self._tie_to(tie("payments = ERP payments", "payment", "payment"), paid)
         refunds = tie("refunds = ERP refunds", "erp_refund", "refund", rare=True)
         self._tie_to(refunds, sides.refunds_one_by_one(self.billing))
         journals = tie("journals = ERP journals", "journal_entry", "journal_entry", monthly=False)
-        self._tie_to(journals, sides.journals(self.as_of))
+        self._tie_to(journals, sides.journals())
 
     def told(self) -> None:
         crm = self.hub.system("crm")
         name = "CRM shows what is invoiced"
         tie = Tie(name, "hub", crm, "order_progress", crm, "order_progress", monthly=False)
-        self._tie_to(tie, sides.told(self.as_of))
+        self._tie_to(tie, sides.told())
 
     def run(self) -> list[TieLine | Break]:
         """All equalities, in the order money travels; Breaks are stored with the moment they were first seen."""
-        for step in STEPS if self.as_of is None else _LOOKING_BACK:
+        for step in STEPS:
             step(self)
         self._drop_echoes()
-        if self.as_of is None:
-            self._store()
-        self.lines = [self._finished(line) for line in self.lines]
+        self._store()
+        self.lines = _explained(self.lines, self.breaks)
         return self.found
-
-    def _finished(self, line: TieLine) -> TieLine:
-        return line if line.unit in ("events", "units") else explained_line(line, self.breaks)
 
     def _drop_echoes(self) -> None:
         """A Break that follows from an earlier one is no Break of its own: its line says what it follows from."""
@@ -132,11 +130,13 @@ class TieOut(UsageTies, CashTies, LedgerTies):
             if root is None:
                 roots.append(one)
                 continue
-            self._explain(one.tie, -one.difference, f"follows from {root.id}")
+            self._explain(one.tie, one.system, -one.difference, f"follows from {root.id}")
         self.breaks = roots
 
     def _store(self) -> None:
-        """Keeps the Breaks found, and closes those of this month and these systems that are not there any more."""
+        """Keeps the lines and the Breaks found, and closes those Breaks of this month and these systems that are not
+        there any more."""
+        now = self.hub.now()
         with self.hub.database.work() as work:
             standing = {
                 one.id: one
@@ -144,10 +144,14 @@ class TieOut(UsageTies, CashTies, LedgerTies):
                 if one.period in (None, self.period) and self._wanted(one.system)
             }
             self.breaks = [_aged(one, standing.pop(one.id, None)) for one in self.breaks]
-            for one in self.breaks:
-                work.put(one)
-            for gone in standing.values():
-                work.put(gone.model_copy(update={"closed_at": self.hub.now()}))
+            work.tie_outs.keep(self.period, self.only, self.lines, now)
+            gone = [one.model_copy(update={"closed_at": now}) for one in standing.values()]
+            breaks.keep(work, [*self.breaks, *gone], now)
+
+
+def _explained(lines: Iterable[TieLine], found: Sequence[Break]) -> list[TieLine]:
+    """The lines with what their Breaks explain of them; usage is counted, and its Breaks have no amount."""
+    return [line if line.unit in ("events", "units") else explained_line(line, found) for line in lines]
 
 
 def _aged(now: Break, before: Break | None) -> Break:
@@ -181,13 +185,6 @@ STEPS: tuple[Callable[[TieOut], None], ...] = (
     TieOut.ledger,
     TieOut.told,
 )
-#: Those of which both sides can be said for an instant in the past.
-_LOOKING_BACK = tuple(step for step in STEPS if step not in (TieOut.usage, TieOut.billed))
-#: The ties that are left out of a look at the past, and why.
-LEFT_OUT: Mapping[str, str] = {
-    "usage received, metered and rated": "a month that is rated again replaces what was rated before",
-    "rated = invoiced": "a month that is rated again replaces what was rated before",
-}
 
 
 def row(line: TieLine) -> dict[str, str]:
@@ -268,16 +265,30 @@ def tie_out_period(
     hub: Hub,
     period: str,
     system: str | None = None,
-    as_of: datetime | None = None,
     reading: Reading = Reading.WHOLE,
 ) -> tuple[list[TieLine], list[Break]]:
     """The ties of a billing month, and every record on which two systems differ, the explained ones too.
 
-    ``system``: only ties with this one, or with ``hub`` those inside ours; ``as_of``: as it stood then.
+    ``system``: only ties with this one, or with ``hub`` those inside ours.
     """
-    tie_out = TieOut(hub, period, system, as_of, reading)
+    tie_out = TieOut(hub, period, system, reading)
     tie_out.run()
     return tie_out.lines, tie_out.breaks
+
+
+def tie_out_as_of(hub: Hub, at: datetime, period: str, system: str | None = None) -> TieOutRecord:
+    """What the tie-outs of a billing month had found by an instant, with what was known of its Breaks then.
+
+    No system is asked, and nothing is computed again: it is what was told. ``system``: as in ``tie_out_period``.
+    ValueError when the month was not tied out before.
+    """
+    with hub.database.reading() as work:
+        found = work.tie_outs.as_of(at, period, system)
+        first = work.tie_outs.first(period)
+    if found is None:
+        then = f"the first one ended at {first:%F %T} UTC" if first else "run `tieout tie-out` first"
+        raise ValueError(f"{period} had not been tied out by {at:%F %T} UTC; {then}")
+    return replace(found, lines=_explained(found.lines, found.breaks))
 
 
 @flow(

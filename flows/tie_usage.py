@@ -115,7 +115,7 @@ class UsageTies(Comparing):
                 self._usage_break(tie, key, _exact({key: here}), _exact({key: there}), system)
         differing = untold + sum(ours.get(key, 0) != theirs.get(key, 0) for key in keys)
         units = (_exact(ours), _exact(theirs))
-        self._count(tie, ("hub", system), "units", units, len(keys), differing)
+        self._count(tie, ("hub", system), "units", units, len(keys), differing, system)
 
     def _told_usage(self, system: str) -> Iterator[Any]:
         """The usage that another billing system holds."""
@@ -170,6 +170,7 @@ class UsageTies(Comparing):
         sides: tuple[Decimal | int, Decimal | int],
         count: int,
         breaks: int | None = None,
+        system: str = "hub",
     ) -> None:
         left, right = map(Decimal, sides)
         if breaks is None:
@@ -184,6 +185,7 @@ class UsageTies(Comparing):
                 right=right,
                 count=count,
                 breaks=breaks,
+                system=system,
             )
         )
 
@@ -242,15 +244,12 @@ class UsageTies(Comparing):
         self._compare_sums(Tie("invoices = billing system", "hub", system, "billed", system), ours, theirs)
 
     def credits(self) -> None:
-        """Each credit granted, against what was drawn, expired, voided and is left of it, through all months.
-
-        Of a credit granted by an instant it is the same sum: what moved of it later was left then.
-        """
+        """Each credit granted, against what was drawn, expired, voided and is left of it, through all months."""
         moved: dict[str, Money] = {}
         for one in self._held(CreditMovement):
             if one.kind.sign:
                 add(moved, one.grant_id, one.amount if one.kind.sign < 0 else -one.amount)
-        grants = {one.id: one for one in self._held(CreditGrant) if self.until is None or one.granted_on <= self.until}
+        grants = {one.id: one for one in self._held(CreditGrant)}
         given = {ident: one.amount for ident, one in grants.items()}
         kept = {ident: moved.get(ident, Money.zero(one.currency)) + one.left for ident, one in grants.items()}
         if grants and self._wanted("hub"):

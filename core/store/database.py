@@ -66,6 +66,7 @@ from core.store.jobs import VendorJobs
 from core.store.periods import Periods
 from core.store.sides import Sides
 from core.store.sums import Sums
+from core.store.tie_outs import TieOuts
 from core.subscriptions import Subscription, SubscriptionCharge
 from core.tax import TaxDocument, TaxLine
 from core.ties import Break
@@ -280,6 +281,10 @@ class Work:
     @cached_property
     def figures(self) -> Figures:
         return Figures(self._connection)
+
+    @cached_property
+    def tie_outs(self) -> TieOuts:
+        return TieOuts(self._connection)
 
     @cached_property
     def sides(self) -> Sides:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, select, update
 
 from core.breaks import VOID, Difference, Facet
 from core.store import rows
@@ -38,27 +38,20 @@ def of(system: str, resource: str) -> ColumnElement[bool]:
     return and_(FIGURE.c.system == system, FIGURE.c.resource == resource)
 
 
-def standing(as_of: datetime | None) -> ColumnElement[bool]:
-    """What was seen at an instant (None: now); before anybody looked, what was seen first."""
-    if as_of is None:
-        return FIGURE.c.seen_until.is_(None)
-    return and_(
-        or_(FIGURE.c.seen_until.is_(None), FIGURE.c.seen_until > as_of),
-        or_(FIGURE.c.seen_from <= as_of, FIGURE.c.first),
-        or_(FIGURE.c.dated.is_(None), FIGURE.c.dated <= as_of.date()),
-    )
+def standing() -> ColumnElement[bool]:
+    """What is seen now."""
+    return FIGURE.c.seen_until.is_(None)
 
 
 def side(
     system: str,
     resource: str,
-    as_of: datetime | None = None,
     states: Iterable[str] | None = None,
     besides: Iterable[str] = (),
 ) -> Select[Any]:
     """One side of a tie: the documents of a resource that count for something; ``states``: only those in these states,
     ``besides``: none of those in these."""
-    where = [of(system, resource), standing(as_of), func.lower(FIGURE.c.state).not_in(VOID)]
+    where = [of(system, resource), standing(), func.lower(FIGURE.c.state).not_in(VOID)]
     if states is not None:
         where.append(FIGURE.c.state.in_(list(states)))
     if besides:
@@ -81,13 +74,11 @@ class Figures(StoredTable):
         known = self._newest(system, resource, [one.figure.vendor_id for one in seen])
         changed = [one for one in seen if known.get(one.figure.vendor_id) != (one.digest, _written(one.drift))]
         self.close(system, resource, [one.figure.vendor_id for one in changed if one.figure.vendor_id in known], at)
-        ever = self._ever(system, resource, [one.figure.vendor_id for one in changed])
         common = {"system": system, "resource": resource, "seen_from": at, "seen_until": None}
         columns = [
             {
                 **_FIGURE.columns(one.figure),
                 **common,
-                "first": one.figure.vendor_id not in ever,
                 "digest": one.digest,
                 "drift": _written(one.drift),
             }
@@ -105,26 +96,18 @@ class Figures(StoredTable):
     def _newest(
         self, system: str, resource: str, vendor_ids: Sequence[str] | None = None
     ) -> dict[str, tuple[str, str | None]]:
-        query = select(FIGURE.c.vendor_id, FIGURE.c.digest, FIGURE.c.drift).where(of(system, resource), standing(None))
+        query = select(FIGURE.c.vendor_id, FIGURE.c.digest, FIGURE.c.drift).where(of(system, resource), standing())
         parts: Iterable[Any] = [query]
         if vendor_ids is not None:
             parts = (query.where(FIGURE.c.vendor_id.in_(part)) for part in chunks(vendor_ids))
         return {ident: (digest, drift) for part in parts for ident, digest, drift in self._connection.execute(part)}
-
-    def _ever(self, system: str, resource: str, vendor_ids: Sequence[str]) -> set[str]:
-        query = select(FIGURE.c.vendor_id).where(of(system, resource))
-        return {
-            ident
-            for part in chunks(vendor_ids)
-            for ident in self._connection.execute(query.where(FIGURE.c.vendor_id.in_(part))).scalars()
-        }
 
     def close(self, system: str, resource: str, vendor_ids: Sequence[str], at: datetime) -> None:
         """Ends what was seen of documents: they are gone, or are not as before.
 
         A version that began at the same instant was never seen by anybody, and is dropped.
         """
-        same = and_(of(system, resource), standing(None), FIGURE.c.vendor_id == bindparam("gone"))
+        same = and_(of(system, resource), standing(), FIGURE.c.vendor_id == bindparam("gone"))
         gone = [{"gone": ident} for ident in vendor_ids]
         if gone:
             self._connection.execute(FIGURE.delete().where(same, FIGURE.c.seen_from >= at), gone)
@@ -136,21 +119,19 @@ class Figures(StoredTable):
         moments = FIGURE.c.seen_from, FIGURE.c.seen_until
         return {key for at in moments for key in self._connection.execute(query.where(at >= since)).scalars()}
 
-    def under(
-        self, system: str, resource: str, keys: Sequence[str], as_of: datetime | None = None
-    ) -> Mapping[str, list[Seen]]:
+    def under(self, system: str, resource: str, keys: Sequence[str]) -> Mapping[str, list[Seen]]:
         """Our key to every document that is seen under it, void ones too."""
         found: dict[str, list[Seen]] = {}
         for part in chunks(keys):
-            query = select(FIGURE).where(of(system, resource), standing(as_of), FIGURE.c.key.in_(part))
+            query = select(FIGURE).where(of(system, resource), standing(), FIGURE.c.key.in_(part))
             for row in self._connection.execute(query.order_by(FIGURE.c.vendor_id)).mappings():
                 figure = _FIGURE.noun_of(cast(Any, row), {})
                 found.setdefault(figure.key, []).append(Seen(figure, _read(row["drift"])))
         return found
 
-    def all(self, system: str, resource: str, as_of: datetime | None = None) -> list[Figure]:
+    def all(self, system: str, resource: str) -> list[Figure]:
         """Every document of a resource, ordered by key and vendor id; for resources with few."""
-        query = select(FIGURE).where(of(system, resource), standing(as_of)).order_by(FIGURE.c.key, FIGURE.c.vendor_id)
+        query = select(FIGURE).where(of(system, resource), standing()).order_by(FIGURE.c.key, FIGURE.c.vendor_id)
         return [_FIGURE.noun_of(cast(Any, row), {}) for row in self._connection.execute(query).mappings()]
 
     def history(self, system: str, resource: str, vendor_id: str) -> list[tuple[datetime, datetime | None, Figure]]:

@@ -834,6 +834,28 @@ class BreakRow(SQLModel, table=True):
     closed_at: datetime | None = _instant(nullable=True, index=True)
 
 
+class TieOutRow(SQLModel, table=True):
+    """What a tie-out found: the lines of its ties, as JSON. ``system``: it looked at this one alone; empty: at all."""
+
+    __tablename__ = "tie_out"
+    period: str = Field(primary_key=True)
+    at: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    system: str = Field(primary_key=True)
+    lines: str = _text()
+
+
+class BreakVersionRow(SQLModel, table=True):
+    """A Break as it stood from ``stood_from`` until ``stood_until`` (None: it still does so), as JSON."""
+
+    __tablename__ = "tie_break_version"
+    break_id: str = Field(primary_key=True)
+    stood_from: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
+    stood_until: datetime | None = _instant(nullable=True, index=True)
+    period: str | None = None
+    system: str
+    said: str = _text()
+
+
 class FigureRow(SQLModel, table=True):
     """A document as another system showed it from ``seen_from`` until ``seen_until`` (None: it still does)."""
 
@@ -843,7 +865,6 @@ class FigureRow(SQLModel, table=True):
     vendor_id: str = Field(primary_key=True)
     seen_from: datetime = Field(sa_column=Column(UtcDateTime, primary_key=True))
     seen_until: datetime | None = _instant(nullable=True)
-    first: bool
     digest: str
     record: str
     key: str

@@ -81,10 +81,9 @@ def _side(key: Any, currency: Any, amount: Any, beside: Any = None) -> Select[An
     )
 
 
-def billed_in(span: DateSpan, until: datetime | None = None) -> ColumnElement[bool]:
-    """Final invoices of a billing month (dated to ``until``, inclusive)."""
-    month = and_(FINAL, INVOICE.c.billing_period_start == span.start, INVOICE.c.billing_period_end == span.end)
-    return month if until is None else and_(month, INVOICE.c.invoice_date <= until.date())
+def billed_in(span: DateSpan) -> ColumnElement[bool]:
+    """Final invoices of a billing month."""
+    return and_(FINAL, INVOICE.c.billing_period_start == span.start, INVOICE.c.billing_period_end == span.end)
 
 
 def accounts() -> Select[Any]:
@@ -105,9 +104,8 @@ def without_beside(side: Select[Any]) -> Select[Any]:
     return _side(cte.c.key, cte.c.currency, cte.c.amount)
 
 
-def orders(until: datetime | None = None) -> Select[Any]:
-    found = _side(ORDER.c.id, ORDER.c.currency, ORDER.c.total_minor)
-    return found if until is None else found.where(ORDER.c.closed_on <= until.date())
+def orders() -> Select[Any]:
+    return _side(ORDER.c.id, ORDER.c.currency, ORDER.c.total_minor)
 
 
 def subscriptions() -> Select[Any]:
@@ -122,8 +120,8 @@ def subscriptions() -> Select[Any]:
     )
 
 
-def invoices(span: DateSpan, until: datetime | None = None) -> Select[Any]:
-    return _side(INVOICE.c.id, INVOICE.c.currency, INVOICE.c.total_minor).where(billed_in(span, until))
+def invoices(span: DateSpan) -> Select[Any]:
+    return _side(INVOICE.c.id, INVOICE.c.currency, INVOICE.c.total_minor).where(billed_in(span))
 
 
 def subtotals(span: DateSpan) -> Select[Any]:
@@ -131,20 +129,17 @@ def subtotals(span: DateSpan) -> Select[Any]:
     return _side(INVOICE.c.id, INVOICE.c.currency, INVOICE.c.subtotal_minor).where(billed_in(span))
 
 
-def credit_notes(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+def credit_notes(span: DateSpan) -> Select[Any]:
     """Credit notes of the month's invoices, and what was given up of them, for which the ERP has a credit memo too."""
     found = _side(NOTE.c.id, NOTE.c.currency, NOTE.c.total_minor)
     found = found.join(INVOICE, INVOICE.c.id == NOTE.c.invoice_id).where(billed_in(span))
     given_up = _side(WRITE_OFF.c.id, WRITE_OFF.c.currency, WRITE_OFF.c.amount_minor)
     given_up = given_up.join(INVOICE, INVOICE.c.id == WRITE_OFF.c.invoice_id)
     given_up = given_up.where(billed_in(span), WRITE_OFF.c.state == "booked")
-    if until is not None:
-        found = found.where(NOTE.c.credit_date <= until.date())
-        given_up = given_up.where(WRITE_OFF.c.written_on <= until.date())
     return union_all(found, given_up).subquery("memos").select()
 
 
-def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+def payments(span: DateSpan) -> Select[Any]:
     """What came in for the month's invoices; beside it what its settlement left, where it is booked."""
     left = func.sum(SETTLEMENT.c.net_minor)
     settled = (
@@ -153,16 +148,15 @@ def payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
         .group_by(SETTLEMENT.c.payment_id)
         .subquery()
     )
-    found = (
+    return (
         _side(PAYMENT.c.id, PAYMENT.c.currency, PAYMENT.c.amount_minor, settled.c.net)
         .join(INVOICE, INVOICE.c.id == PAYMENT.c.invoice_id)
         .outerjoin(settled, settled.c.payment_id == PAYMENT.c.id)
         .where(CAME_IN, billed_in(span))
     )
-    return found if until is None else found.where(PAYMENT.c.received_at <= until)
 
 
-def erp_payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
+def erp_payments(span: DateSpan) -> Select[Any]:
     """All that the ERP has a payment for, of the month's invoices: by card, by money at the bank (what was taken back
     too, unless its payment was voided there or never made), and by prepaid credit."""
     cash = _side(CASH.c.id, CASH.c.currency, CASH.c.amount_minor).join(INVOICE, INVOICE.c.id == CASH.c.invoice_id)
@@ -174,9 +168,7 @@ def erp_payments(span: DateSpan, until: datetime | None = None) -> Select[Any]:
     drawn = _side(MOVEMENT.c.id, MOVEMENT.c.currency, MOVEMENT.c.amount_minor)
     drawn = drawn.join(INVOICE, INVOICE.c.id == MOVEMENT.c.document_id)
     drawn = drawn.where(MOVEMENT.c.kind == "drawn", MOVEMENT.c.line_id.is_(None), billed_in(span))
-    if until is not None:
-        cash, drawn = cash.where(CASH.c.applied_on <= until.date()), drawn.where(MOVEMENT.c.moved_on <= until.date())
-    return union_all(without_beside(payments(span, until)), cash, drawn).subquery("erp_payments").select()
+    return union_all(without_beside(payments(span)), cash, drawn).subquery("erp_payments").select()
 
 
 #: Kinds of settlements: of a payment that came in, and of money given back. All others are of disputes.
@@ -220,12 +212,12 @@ def disputes(span: DateSpan) -> Select[Any]:
     )
 
 
-def taxes(span: DateSpan, codes: Iterable[str], until: datetime | None = None) -> Select[Any]:
+def taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
     """By invoice, the tax of its lines with one of these tax codes, and their base beside it."""
     return (
         _side(INVOICE.c.id, INVOICE.c.currency, func.sum(LINE.c.tax_minor), func.sum(LINE.c.amount_minor))
         .join(LINE, LINE.c.parent_id == INVOICE.c.id)
-        .where(billed_in(span, until), LINE.c.tax_code.in_(list(codes)))
+        .where(billed_in(span), LINE.c.tax_code.in_(list(codes)))
         .group_by(INVOICE.c.id, INVOICE.c.currency)
     )
 
@@ -241,7 +233,7 @@ def returned_taxes(span: DateSpan, codes: Iterable[str]) -> Select[Any]:
     )
 
 
-def journals(until: datetime | None = None) -> Select[Any]:
+def journals() -> Select[Any]:
     """What we push to the general ledger as journals, by their debits as the books value them; entries summed in one
     journal are that one."""
     worth = case((BOOKED.c.debit_minor.is_not(None), func.coalesce(BOOKED.c.functional_minor, BOOKED.c.debit_minor)))
@@ -250,14 +242,13 @@ def journals(until: datetime | None = None) -> Select[Any]:
     debits, own = (select(one).where(of).scalar_subquery() for one in told)
     currency = func.coalesce(own, ENTRY.c.currency)
     each = select(ENTRY.c.id, ENTRY.c.gl_journal, currency.label("currency"), debits.label("minor"))
-    each = each.where(ENTRY.c.via == "journal")
-    entry = (each if until is None else each.where(ENTRY.c.posted_on <= until.date())).subquery("each_entry")
+    entry = each.where(ENTRY.c.via == "journal").subquery("each_entry")
     journal = _first(entry.c.gl_journal, entry.c.id)
     return _side(journal, entry.c.currency, func.sum(entry.c.minor)).group_by(journal, entry.c.currency)
 
 
-def told(until: datetime | None = None) -> Select[Any]:
-    """By order (won until then), what was invoiced on its lines (until then), tax included, and credited beside it."""
+def told() -> Select[Any]:
+    """By order, what was invoiced on its lines, tax included, and credited beside it."""
 
     def summed(line: Any) -> Any:
         amount = func.sum(line.c.amount_minor + line.c.tax_minor).label("minor")
@@ -267,18 +258,14 @@ def told(until: datetime | None = None) -> Select[Any]:
 
     invoiced = summed(LINE).join(INVOICE, INVOICE.c.id == LINE.c.parent_id).where(FINAL)
     credited = summed(NOTE_LINE).join(NOTE_LINE, NOTE_LINE.c.invoice_line_id == LINE.c.id)
-    if until is not None:
-        invoiced = invoiced.where(INVOICE.c.invoice_date <= until.date())
-        credited = credited.join(NOTE, NOTE.c.id == NOTE_LINE.c.parent_id).where(NOTE.c.credit_date <= until.date())
     billed, returned = invoiced.subquery(), credited.subquery()
     active = exists().where(SUBSCRIPTION.c.order_id == ORDER.c.id)
-    found = (
+    return (
         _side(ORDER.c.id, ORDER.c.currency, func.coalesce(billed.c.minor, 0), func.coalesce(returned.c.minor, 0))
         .outerjoin(billed, billed.c.order_id == ORDER.c.id)
         .outerjoin(returned, returned.c.order_id == ORDER.c.id)
         .where(or_(active, ORDER.c.amends.is_not(None)))
     )
-    return found if until is None else found.where(ORDER.c.closed_on <= until.date())
 
 
 def rated(month: str) -> Select[Any]:
@@ -586,7 +573,7 @@ class Sides:
         newest = self._connection.execute(select(func.max(INVOICE.c.billing_period_start)).where(FINAL)).scalar()
         return f"{newest:%Y-%m}" if newest else ""
 
-    def unpaid(self, span: DateSpan, until: datetime | None = None) -> list[str]:
+    def unpaid(self, span: DateSpan) -> list[str]:
         """The month's invoices of which something may still be open: paid by less than their total."""
         paid = (
             select(PAYMENT.c.invoice_id, func.sum(PAYMENT.c.amount_minor).label("minor"))
@@ -597,7 +584,7 @@ class Sides:
         query = (
             select(INVOICE.c.id)
             .outerjoin(paid, paid.c.invoice_id == INVOICE.c.id)
-            .where(billed_in(span, until), INVOICE.c.total_minor > func.coalesce(paid.c.minor, 0))
+            .where(billed_in(span), INVOICE.c.total_minor > func.coalesce(paid.c.minor, 0))
         )
         return sorted(self._connection.execute(query).scalars())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ import yaml
 
 from app.deployments import PREFECT_YAML
 from flows.settings import CONFIG_VARIABLE
-from flows.tie_out import LEFT_OUT
 from tests.app.conftest import Tieout
 from tests.flows.world import PERIOD, Company
 
@@ -52,8 +52,16 @@ def test_a_tie_out_that_does_not_close_exits_1_and_names_the_break(
     assert [(one["subject"], one["kind"]) for one in said.json["breaks"]] == [("INV-2026-10-A-0003", "invoice_amount")]
     assert "INV-2026-10-A-0003: 72.00 USD against 72.01 USD" in told.out
     assert tieout("tie-out", "--period", PERIOD).code == 0
-    past = tieout("tie-out", "--period", PERIOD, "--as-of", "2100-01-01T00:00:00")
-    assert [f"left out: {name}, for {why}" in past.out for name, why in LEFT_OUT.items()] == [True] * 2
+
+
+def test_what_a_tie_out_found_is_told_again_as_of_later(configured: Path, closed: Company, tieout: Tieout) -> None:
+    found = tieout("tie-out", "--period", PERIOD, "--json")
+    past = tieout("tie-out", "--period", PERIOD, "--as-of", "2100-01-01T00:00:00", "--json")
+    assert (past.code, past.json["tie_out"], past.json["breaks"]) == (0, found.json["tie_out"], [])
+    told = tieout("tie-out", "--period", PERIOD, "--as-of", "2100-01-01T00:00:00")
+    assert f"as of {datetime.fromisoformat(past.json['as_of']):%F %T} UTC" in " ".join(told.out.split())
+    none = tieout("tie-out", "--period", PERIOD, "--as-of", "2026-10-01T00:00:00")
+    assert (none.code, "the first one ended at" in none.err) == (2, True)
 
 
 def test_the_doctor_finds_every_system_well(configured: Path, closed: Company, tieout: Tieout) -> None:

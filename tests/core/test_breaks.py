@@ -143,13 +143,14 @@ def test_a_break_explains_of_the_ledger_what_it_moved_and_no_more() -> None:
 def test_a_line_closes_when_all_of_its_difference_is_explained() -> None:
     line = TieLine(
         tie="invoices = ERP invoices", left_name="hub", right_name="erp", unit="USD",
-        left=Decimal("72"), right=Decimal("0"), count=1,
+        left=Decimal("72"), right=Decimal("0"), count=1, system="netsuite",
     )  # fmt: skip
     standing, waiting = a_break(), a_break(explained="awaits delivery")
     assert not line.closes
     assert (explained_line(line, [standing]).breaks, explained_line(line, [standing]).closes) == (1, False)
     told = explained_line(line, [waiting])
     assert (told.breaks, told.explained, told.why, told.closes) == (0, Decimal("72"), "awaits delivery", True)
+    assert explained_line(line, [a_break(system="xero")]).breaks == 0
 
 
 def test_a_break_is_as_old_as_since_it_was_seen_first() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 from core.money import Money
-from core.ties import Break
+from core.ties import Break, TieLine
 from flows import breaks, tie_out
-from flows.credits import grant_credit
 from flows.figures import Reading, see
 from tests.flows.world import PERIOD, Company
 
@@ -204,38 +203,48 @@ def test_what_no_system_tells_is_found_when_everything_is_read_again_once_a_day(
     assert see(world.hub, "stripe", "payment", Reading.CHANGED).reading is Reading.WHOLE
 
 
-def test_credit_that_was_granted_later_did_not_stand_yet(closed: Company) -> None:
-    """What moved of a credit since then was left of it then, so both sides are the same at every instant."""
-
-    def credits(day: int) -> list[tuple[Decimal, Decimal]]:
-        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, "hub", datetime(2026, 11, day, tzinfo=UTC))
-        assert breaks == []
-        return [(line.left, line.right) for line in lines if line.tie.startswith("credits granted")]
-
-    with closed.undone():
-        for day in (10, 20):
-            grant_credit(closed.hub, "A-0003", Money.of(day, "USD"), "Sorry", "ann", date(2026, 11, day))
-        assert [credits(day) for day in (9, 10, 20)] == [[], [(10, 10)], [(30, 30)]]
-
-
-def test_a_month_is_looked_at_as_it_stood_without_asking_anybody(closed: Company) -> None:
-    """While Breaks stood they are found; before and afterwards they are not."""
-    closed.tie_out()
-    before = closed.hub.now()
+def test_what_was_found_is_told_as_of_any_instant_without_asking_anybody(closed: Company) -> None:
+    """Every tie, and what people said of its Breaks by then; what was looked at again of one system alone too."""
+    lines, _ = closed.tie_out()
+    clean = closed.hub.now()
     with edited_erp_invoice(closed), edited_progress(closed):
-        closed.tie_out()
+        standing = closed.tie_out()
         during = closed.hub.now()
+        invoice = next(one for one in standing[1] if one.kind == "invoice_amount")
+        breaks.explain(closed.hub, invoice, "ann", "Agreed with Carol")
+        explained = closed.hub.now()
+    tie_out.tie_out_period(closed.hub, PERIOD, "netsuite")
+    mended = closed.hub.now()
     closed.tie_out()
 
-    def kinds(as_of: datetime) -> list[str]:
-        lines, breaks = tie_out.tie_out_period(closed.hub, PERIOD, as_of=as_of)
-        assert {"orders = CRM", "CRM shows what is invoiced"} <= {line.tie for line in lines}
-        assert not {line.tie for line in lines} & {"rated = invoiced", "usage metered = rated"}
-        return [one.kind for one in breaks]
+    def told(at: datetime, system: str | None = None) -> tuple[list[TieLine], list[Break]]:
+        found = tie_out.tie_out_as_of(closed.hub, at, PERIOD, system)
+        assert all(one.last_seen_at == found.at for one in found.breaks)
+        return found.lines, [one.model_copy(update={"last_seen_at": one.first_seen_at}) for one in found.breaks]
 
     closed.plant("netsuite", "error", ".*", status=503, times=0)
-    assert (kinds(before), kinds(during), kinds(closed.hub.now())) == ([], ["invoice_amount", "crm_figure_stale"], [])
+    assert told(clean) == (lines, [])
+    assert told(during) == standing
+    assert {line.tie for line in told(explained)[0] if not line.closes} == {"CRM shows what is invoiced"}
+    assert [(one.kind, one.explained) for one in told(explained)[1]] == [
+        ("invoice_amount", "Agreed with Carol"),
+        ("crm_figure_stale", None),
+    ]
+    assert [one.kind for one in told(mended)[1]] == ["crm_figure_stale"]
+    assert told(mended, "netsuite")[1] == []
+    assert {line.system for line in told(mended, "netsuite")[0]} == {"netsuite"}
+    assert told(closed.hub.now()) == (lines, [])
     closed.running.emulators["netsuite"].faults.clear()
+
+
+def test_before_a_month_was_tied_out_nothing_was_known_of_it(closed: Company) -> None:
+    closed.tie_out()
+    with pytest.raises(
+        ValueError, match="2026-10 had not been tied out by 2026-10-01 00:00:00 UTC; the first one ended"
+    ):
+        tie_out.tie_out_as_of(closed.hub, datetime(2026, 10, 1, tzinfo=UTC), PERIOD)
+    with pytest.raises(ValueError, match="run `tieout tie-out` first"):
+        tie_out.tie_out_as_of(closed.hub, closed.hub.now(), "2025-01")
 
 
 def test_a_run_tells_of_breaks_that_are_new_and_again_when_they_are_old(

@@ -59,41 +59,25 @@ def test_what_is_as_before_is_not_written_again_and_what_changed_is_kept_beside_
     assert [seen_until for _, seen_until, _ in versions] == [NOON + timedelta(days=2), None]
 
 
-def test_a_document_comes_back_as_it_was_seen_at_an_instant(database: Database) -> None:
-    """What is dated later did not count yet."""
-    see(database, figure(dated=NOON.date()))
-    see(database, figure(dated=NOON.date(), amount=usd("1")), days=2)
-    see(database, days=4)
-
-    def amounts(days: int) -> list[Money]:
-        with database.reading() as work:
-            return [one.amount for one in work.figures.all("erp", "invoice", NOON + timedelta(days=days))]
-
-    assert (amounts(1), amounts(3), amounts(5)) == ([INVOICE.total], [usd("1")], [])
-    assert amounts(0) == [INVOICE.total]
-    assert amounts(-1) == []
-
-
 SIDES = {
     "accounts": sides.accounts(),
     "orders": sides.orders(),
-    "orders as of": sides.orders(NOON),
     "subscriptions": sides.subscriptions(),
-    "invoices": sides.invoices(OCTOBER, NOON),
+    "invoices": sides.invoices(OCTOBER),
     "subtotals": sides.subtotals(OCTOBER),
-    "credit notes": sides.credit_notes(OCTOBER, NOON),
-    "payments": sides.payments(OCTOBER, NOON),
+    "credit notes": sides.credit_notes(OCTOBER),
+    "payments": sides.payments(OCTOBER),
     "payments alone": sides.without_beside(sides.payments(OCTOBER)),
     "refunds": sides.refunds(OCTOBER),
     "refunds one by one": sides.refunds_one_by_one(OCTOBER),
     "disputes": sides.disputes(OCTOBER),
-    "taxes": sides.taxes(OCTOBER, ["D9999999"], NOON),
+    "taxes": sides.taxes(OCTOBER, ["D9999999"]),
     "returned taxes": sides.returned_taxes(OCTOBER, ["D9999999"]),
-    "journals": sides.journals(NOON),
+    "journals": sides.journals(),
     "told": sides.told(),
     "rated": sides.rated("2026-10"),
     "invoiced": sides.invoiced(OCTOBER),
-    "figures": figures.side("erp", "invoice", NOON, states=["Open"], besides=["Closed"]),
+    "figures": figures.side("erp", "invoice", states=["Open"], besides=["Closed"]),
     "figures together": sides.summed(figures.side("erp", "invoice")),
 }
 
