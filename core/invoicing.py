@@ -103,6 +103,10 @@ class Invoice(Document):
         tax = total((line.tax for line in lines), self.currency)
         return self.replace(lines=tuple(lines), subtotal=subtotal, tax=tax, total=subtotal + tax)
 
+    def dated(self, day: date) -> Invoice:
+        """The same of another day, with as long to pay; what it bills stays. Its rate is still that of its old day."""
+        return self.replace(invoice_date=day, due_date=self.due_date + (day - self.invoice_date))
+
     def replace(self, **changes: Any) -> Invoice:
         """A checked copy with some fields changed."""
         return Invoice.model_validate({**dict(self), **changes})

@@ -183,7 +183,13 @@ class JournalEntry(Noun):
         """The same on the first day that is open, naming the month that it belongs to; itself when that is its day."""
         if day == self.posted_on:
             return self
-        return self.model_copy(update={"posted_on": day, "origin": self.origin or f"{self.posted_on:%Y-%m}"})
+        return self.model_copy(update={"posted_on": day}).belonging_to(self.posted_on)
+
+    def belonging_to(self, day: date) -> JournalEntry:
+        """The same, naming the month of a day that it belongs to where it is posted in a later month."""
+        month = f"{day:%Y-%m}"
+        late = self.origin is None and month < f"{self.posted_on:%Y-%m}"
+        return self.model_copy(update={"origin": month}) if late else self
 
 
 def reversal(entry: JournalEntry, posted_on: date) -> JournalEntry:

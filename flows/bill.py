@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 from prefect import flow
@@ -109,14 +110,18 @@ def _take_over(hub: Hub, billing: DateSpan) -> Report:
 def _draft(hub: Hub, work: Work, drafted: Invoice, account: Account, report: Report) -> None:
     """Keeps a draft and the intents to ask for its tax."""
     work.add([drafted])
+    _ask_for_tax(hub, work, drafted)
+    report.money.append(drafted.subtotal)
+    report.rows.append(_row(drafted.id, account, drafted.lines, drafted.subtotal, ""))
+
+
+def _ask_for_tax(hub: Hub, work: Work, drafted: Invoice) -> None:
     work.outbox.enqueue(
         [
             OutboxCommand.of(engine, "tax_document", "invoice", part, hub.now(), money=part.subtotal)
             for engine, part in by_engine(hub, drafted).items()
         ]
     )
-    report.money.append(drafted.subtotal)
-    report.rows.append(_row(drafted.id, account, drafted.lines, drafted.subtotal, ""))
 
 
 def _told(report: Report, known: int) -> Report:
@@ -226,7 +231,7 @@ def _drafts(
                 accounts[account_id],
                 found,
                 billing,
-                work.periods.open_day(hub.books(work, account_id).entity.id, billing.last_day),
+                hub.open_day(work, account_id, billing.last_day),
                 group,
                 order if by_order else None,
                 exempt[account_id, group],
@@ -262,13 +267,15 @@ def by_engine(hub: Hub, invoice: Invoice) -> dict[str, Invoice]:
 def finalise_invoices(hub: Hub) -> Report:
     """Takes the tax engine's answers and makes the drafts final: booked, scheduled, ready for the other systems.
 
-    Answers about credit notes are taken as well, from engines that commit them apart.
+    A draft whose month was locked meanwhile is dated anew first, and its tax asked for again: what is final stands in
+    one month everywhere. Answers about credit notes are taken as well, from engines that commit them apart.
     """
     erp = hub.system("erp")
     report = Report("")
     with hub.database.reading() as work:
         drafts = work.find(Invoice, status=InvoiceStatus.DRAFT.value)
         held = credit_held(work, CreditKind.PREPAID)
+        days = {invoice.id: hub.open_day(work, invoice.account_id, invoice.invoice_date) for invoice in drafts}
         asked = {invoice.id: list(by_engine(hub, invoice)) for invoice in drafts}
         answers = {
             (proof.system, proof.record_id): proof.answer
@@ -276,6 +283,9 @@ def finalise_invoices(hub: Hub) -> Report:
             for proof in work.outbox.proofs(engine, "tax_document", record_id=list(asked))
         }
     for invoice in drafts:
+        if days[invoice.id] != invoice.invoice_date:
+            _date_anew(hub, invoice, days[invoice.id], report)
+            continue
         engines = asked[invoice.id]
         if any((engine, invoice.id) not in answers for engine in engines):
             continue
@@ -283,12 +293,17 @@ def finalise_invoices(hub: Hub) -> Report:
         now = hub.now()
         try:
             documents = {engine: tax_document(hub, engine, answers[engine, invoice.id]) for engine in engines}
+            if any(document.document_date != invoice.invoice_date for document in documents.values()):
+                continue  # what was answered of the day before it was dated anew
             final = finalise(invoice, *documents.values())
             with hub.database.work() as work:
+                if not _stands(hub, work, invoice):
+                    continue
                 work.put(final)
                 for document in documents.values():
                     work.put(document)
-                post(hub, work, invoice_entries(hub.books(work, final.account_id), final, documents.values()))
+                entries = invoice_entries(hub.books(work, final.account_id), final, documents.values())
+                post(hub, work, [one.belonging_to(final.billing_period.last_day) for one in entries])
                 schedule_invoice(hub, work, final)
                 if final.account_id in held:
                     pay_from_credit(hub, work, final)
@@ -330,6 +345,26 @@ def finalise_invoices(hub: Hub) -> Report:
         f", {amounts(report.money)} with tax" if report.money else ""
     )
     return report
+
+
+def _date_anew(hub: Hub, drafted: Invoice, day: date, report: Report) -> None:
+    """Dates a draft on the first day that is open, at the rate of that day, and intends to ask for its tax as of it."""
+    with hub.database.work() as work:
+        stated = _with_rate(hub, work, drafted.dated(day), report) if _unchanged(work, drafted) else None
+        if stated is not None:
+            work.put(stated)
+            _ask_for_tax(hub, work, stated)
+
+
+def _stands(hub: Hub, work: Work, drafted: Invoice) -> bool:
+    """Whether a draft is as it was read, and its month is open: another run, or a close, may have come between."""
+    day = drafted.invoice_date
+    return _unchanged(work, drafted) and hub.open_day(work, drafted.account_id, day) == day
+
+
+def _unchanged(work: Work, drafted: Invoice) -> bool:
+    work.alone(f"finalise {drafted.id}")
+    return work.get(Invoice, drafted.id) == drafted
 
 
 @flow(

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -97,6 +97,10 @@ class Hub:
             return self.settings.entity(account.entity)
         known = work.sums.entity_of(account_id) if self.settings.entities else None
         return self.settings.entity(known) if known else selling(self.settings.all_entities, account)
+
+    def open_day(self, work: Work, account_id: str, day: date) -> date:
+        """How a document of an account is dated: that day, or the first one after its month that its books take."""
+        return work.periods.open_day(self.books(work, account_id).entity.id, day)
 
     def books_of(self, work: Work, entity: str) -> Books:
         """The books of a legal entity, by its id."""

@@ -57,12 +57,14 @@ def credit_invoice(
     """Makes a credit note and stores the intents to tell the tax engine, the ERP, the gateway and the CRM, all in one.
 
     ``wanted``: amounts before tax by position of the invoice line (None: all that is left of it); empty: all that is
-    left of all lines. The same wish again changes nothing. Rejected when there is no such invoice, or less is left.
+    left of all lines. ``credit_date``: in a locked month, the note is dated on the first day that is open. The same
+    wish again changes nothing. Rejected when there is no such invoice, or less is left.
     """
     with hub.database.work() as work:
         invoice = work.get(Invoice, invoice_id)
         if invoice is None:
             raise Rejected(f"there is no invoice {invoice_id}", record=invoice_id, field="invoice")
+        asked_for, credit_date = credit_date, hub.open_day(work, invoice.account_id, credit_date)
         before = work.find(CreditNote, invoice_id=invoice.id)
         parts = open_parts(work, invoice, credit_date)
         whole = dict.fromkeys((line.position for line in invoice.lines), None)
@@ -86,7 +88,7 @@ def credit_invoice(
         work.add([note])
         work.add(refunds)
         taxed = work.find(TaxDocument, invoice_id=invoice.id)
-        booked = post(hub, work, credit_entries(books, note, taxed))
+        booked = post(hub, work, [one.belonging_to(asked_for) for one in credit_entries(books, note, taxed)])
         schedule_credit(hub, work, note, invoice, parts)
         for refund in refunds:
             via = _refunds_via(hub)

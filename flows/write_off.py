@@ -63,8 +63,7 @@ def write_off(hub: Hub, invoice_id: str, amount: Money | None, reason: str, on: 
             _tell(hub, work, Act.WRITE_OFF_PROPOSED, made, who)
             work.desk.report(_asked(hub, made))
         else:
-            work.add([made])
-            _book(hub, work, made, invoice, who)
+            made = _book(hub, work, made, invoice, who)
     return made
 
 
@@ -82,8 +81,7 @@ def approve(hub: Hub, ident: str, who: str) -> WriteOff:
         if one.unasked.minor < 0:
             why = f"less than {made.amount} of {invoice.id} is open by now; refuse {ident}, and give up what is left"
             raise Rejected(why, record=ident, field="amount", value=str(made.amount))
-        _book(hub, work, made, invoice, who)
-    return made
+        return _book(hub, work, made, invoice, who)
 
 
 def refuse(hub: Hub, ident: str, reason: str, who: str) -> WriteOff:
@@ -154,13 +152,19 @@ def _proposed(hub: Hub, work: Work, ident: str, who: str) -> WriteOff:
     return found
 
 
-def _book(hub: Hub, work: Work, made: WriteOff, invoice: Invoice, who: str) -> None:
+def _book(hub: Hub, work: Work, decided: WriteOff, invoice: Invoice, who: str) -> WriteOff:
+    """Books it on its day; where the month of that is locked by now, it is dated on the first day that is open."""
     erp, now = hub.system("erp"), hub.now()
     hub.mappings.find(erp, "write_off", "out", "credit_note")
-    post(hub, work, write_off_entries(hub.books(work, made.account_id), made, invoice))
+    day = hub.open_day(work, decided.account_id, decided.written_on)
+    made = decided.model_copy(update={"written_on": day})
+    work.put(made)
+    entries = write_off_entries(hub.books(work, made.account_id), made, invoice)
+    post(hub, work, [one.belonging_to(decided.written_on) for one in entries])
     work.outbox.enqueue([OutboxCommand.of(erp, "credit_note", "write_off", made, now, money=made.amount)])
     work.desk.resolve(_desk_id(made))
     _tell(hub, work, Act.WRITTEN_OFF, made, who)
+    return made
 
 
 def _desk_id(made: WriteOff) -> str:
