@@ -10,6 +10,8 @@ Written after the vendor's published WSDL and XSDs 2023.2 and its help pages (re
 - The types of a message come from the WSDL itself, so a payload is checked field by field before it is sent, and a
   newer endpoint is a setting. All money is ``xsd:double`` there; here it is Decimal on both ways.
 - A payment that was taken back is deleted (``payment_void``), in a period that is open; SuiteTalk has no void.
+- A payment that stands, and pays less of its invoice now, is told so (``payment_application``) by its apply list alone,
+  which changes nothing of the general ledger.
 - A reply to a write says only the internal id. One ``getList`` after each ``upsertList`` reads the records back, so
   that ``answer`` is what NetSuite holds, its own totals included.
 - More than ``async_above`` records go as asynchronous jobs, which NetSuite works off in a queue of its own; each record
@@ -105,8 +107,9 @@ def _written(path: str) -> Resource:
     return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, tells_deletions=told, bulk=MANY)
 
 
-def _deleted(path: str) -> Resource:
-    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, DELETIONS)
+def _set(path: str, batch: int) -> Resource:
+    """What is only done to a record of another resource."""
+    return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, batch)
 
 
 def _read(path: str, key_field: str) -> Resource:
@@ -118,7 +121,8 @@ RESOURCES: Mapping[str, Resource] = {
     "product": _written("ServiceSaleItem"),
     "invoice": _written("Invoice"),
     "payment": _written("CustomerPayment"),
-    "payment_void": _deleted("CustomerPayment"),
+    "payment_void": _set("CustomerPayment", DELETIONS),
+    "payment_application": _set("CustomerPayment", BATCH),
     "credit_note": _written("CreditMemo"),
     "journal_entry": _written("JournalEntry"),
     "ledger_account": _written("Account"),
@@ -126,6 +130,8 @@ RESOURCES: Mapping[str, Resource] = {
     "subsidiary": _read("Subsidiary", "name"),
     "gl_balance": _read("transactionaccountingline", "account"),
 }
+#: Resources that are only done to a payment.
+DONE_TO = frozenset({"payment_void", "payment_application"})
 #: With the custom price level (-1) a stated amount stays, whatever quantity and rate are (SuiteAnswers, read 2026-11).
 _SALE = Rounding("itemList.item", "total", "amount", "quantity", "rate", quantity_places=5, stated=Stated.WINS)
 ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
@@ -360,11 +366,11 @@ class NetSuite(BulkConnector):
         return [outcomes[position] for position in range(len(items))]
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
-        """None for a ``payment_void``: what is gone has no key any more, and may be deleted again."""
+        """None for what is only done to a record, which may be done again: the record says nothing of it."""
         row = self.resource(resource)
         if row.guard is Guard.READ_ONLY:
             raise Misconfigured(f"{SYSTEM}: {resource} carries no key of ours", system=SYSTEM)
-        if resource == "payment_void":
+        if resource in DONE_TO:
             return None
         self._end_jobs(resource)
         payload = self._fetch(row, {"externalId": key.value})
@@ -418,6 +424,8 @@ class NetSuite(BulkConnector):
             )
         path = self.resource(resource).path
         told = {**unsent(ROUNDING, resource, payload), "externalId": key.value}
+        if resource == "payment_application":
+            told = {"externalId": key.value, "applyList": told["applyList"]}
         record = self.contract.build(resource, path, told, self._custom_fields(path) if _has_custom(told) else {})
         if resource in ROUNDING:
             foretold(SYSTEM, resource, ROUNDING[resource], payload)

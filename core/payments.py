@@ -65,6 +65,23 @@ class HeldPayment(Document):
     held_id: Id
 
 
+class AppliedPayment(Document):
+    """How much of a payment that stands in the ERP still pays its invoice, since a journal put some of it, or all, back
+    on the customer. ``id``: of the payment there; ``amount``: zero or more; ``paid_on``: its day.
+    """
+
+    id: Id
+    account_id: Id
+    invoice_id: Id
+    currency: CurrencyCode
+    amount: Money
+    paid_on: date
+
+    @property
+    def pays(self) -> bool:
+        return self.amount.minor > 0
+
+
 class Settlement(Noun):
     """What the gateway booked to our balance for a payment or refund: gross = net + fee. ``id`` is the gateway's."""
 

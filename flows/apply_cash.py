@@ -28,7 +28,15 @@ from core.ties import applied_within_open
 from flows import desk
 from flows.context import Hub, hub
 from flows.post import post
-from flows.receivables import final_invoice, held_payment, pay_at_erp, receivables, withdraw, withdraw_requests
+from flows.receivables import (
+    final_invoice,
+    held_payment,
+    owe_again_at_erp,
+    pay_at_erp,
+    receivables,
+    withdraw,
+    withdraw_requests,
+)
 from flows.report import Report, amounts, conclude, counted, dollars, sum_by_currency
 
 WHO = "flow apply cash"
@@ -331,6 +339,9 @@ def _reverse(hub: Hub, work: Work, made: Application, on: date, reason: str, who
     else:
         # The ERP's payment stands: what it booked is taken back by a journal.
         post(hub, work, [reversal(one, on).model_copy(update={"via": Via.JOURNAL}) for one in entries])
+        if made.invoice_id is not None:
+            (invoice,) = work.find(Invoice, id=made.invoice_id)
+            owe_again_at_erp(hub, work, made.id, invoice, made.amount, made.amount, made.applied_on)
     _tell(hub, work, Act.CASH_REVERSED, who, back)
     return back
 

@@ -11,7 +11,8 @@ from datetime import date, datetime
 from core.accounts import Account
 from core.audit import Act, Deed
 from core.errors import Parked, Rejected
-from core.money import Money
+from core.invoicing import Invoice
+from core.money import Money, total
 from core.payments import Chargeback, ChargebackStatus, Payment
 from core.period import local_date
 from core.posting import Books, Subject
@@ -20,6 +21,7 @@ from core.sync import InboxEvent
 from flows import desk
 from flows.context import Hub
 from flows.post import post
+from flows.receivables import owe_again_at_erp
 from flows.report import dollars
 
 #: How the audit names who books what a bank did.
@@ -39,6 +41,8 @@ def take_chargeback(hub: Hub, event: InboxEvent, told: Chargeback) -> tuple[dict
         on = _day(work, now, event.occurred_at)
         _book(hub, work, hub.books(work, payment.account_id), known, now, on)
         work.put(now)
+        if _reopened(now) != (_reopened(known) if known else Money.zero(now.currency)):
+            _owe_again(hub, work, payment)
         _ask_for_evidence(hub, work, event.system, now)
         if known is None or known.status is not now.status:
             detail = {"status": now.status.value, "amount": str(now.amount), "invoice": now.invoice_id}
@@ -89,6 +93,15 @@ def _book(hub: Hub, work: Work, books: Books, known: Chargeback | None, now: Cha
     ):
         if more := (after or zero) - (before or zero):
             post(hub, work, books.whole(event, f"DSL-{now.id}-{len(now.moved)}", on, subject, more))
+
+
+def _owe_again(hub: Hub, work: Work, payment: Payment) -> None:
+    """The ERP's payment stands, and pays of its invoice what is not owed again, of all its disputes."""
+    owed = total((_reopened(one) for one in work.find(Chargeback, payment_id=payment.id)), payment.currency)
+    account = work.get(Account, payment.account_id)
+    paid_on = local_date(payment.received_at, account.timezone if account else "UTC")
+    (invoice,) = work.find(Invoice, id=payment.invoice_id)
+    owe_again_at_erp(hub, work, payment.id, invoice, payment.amount, owed, paid_on)
 
 
 def _ask_for_evidence(hub: Hub, work: Work, system: str, now: Chargeback) -> None:

@@ -10,7 +10,7 @@ from itertools import count
 from core.errors import Rejected
 from core.invoicing import CreditNote, Invoice, InvoiceStatus
 from core.money import Money, total
-from core.payments import HeldPayment, Payment, PaymentStatus
+from core.payments import AppliedPayment, HeldPayment, Payment, PaymentStatus
 from core.store import Work
 from core.sync import COMMAND_TRANSITIONS, CommandState, OutboxCommand
 from flows.context import Hub
@@ -123,6 +123,27 @@ def pay_at_erp(
     """Intends the ERP's payment of an invoice from what we hold. ``ident``: of the act that pays; ``held``: of what."""
     paid = held_payment(hub, work, ident, invoice, amount, on, held)
     work.outbox.enqueue([OutboxCommand.of(hub.system("erp"), "payment", "held_payment", paid, hub.now(), money=amount)])
+
+
+def owe_again_at_erp(
+    hub: Hub, work: Work, ident: str, invoice: Invoice, paid: Money, owed: Money, paid_on: date
+) -> None:
+    """Intends that ``owed`` in all of the ERP's payment ``ident``, which stands, does not pay its invoice any more:
+    what journals put back on the customer is open on the invoice there too. Nothing where the ERP's mappings do not
+    tell how; nor in another currency than the books', as the ERP would book anew what the payment realised."""
+    erp, books = hub.system("erp"), hub.books(work, invoice.account_id)
+    if invoice.currency != books.entity.currency or not hub.mappings.known(erp, "applied_payment", "out"):
+        return
+    left = AppliedPayment(
+        entity=books.entity.id,
+        id=ident,
+        account_id=invoice.account_id,
+        invoice_id=invoice.id,
+        currency=invoice.currency,
+        amount=max(paid - owed, Money.zero(invoice.currency)),
+        paid_on=paid_on,
+    )
+    work.outbox.enqueue([OutboxCommand.of(erp, "payment_application", "applied_payment", left, hub.now(), money=owed)])
 
 
 def held_payment(

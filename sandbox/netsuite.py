@@ -8,7 +8,8 @@ and the summary of posted transactions is computed from that alone.
 The wording of refusals is our own where the vendor's was not seen; their codes are the vendor's.
 
 Beside the vendor's routes: ``POST /_sandbox/periods/2026-10`` with ``{"closed": true}`` stands in for the page where an
-accountant closes a period, ``DELETE /_sandbox/records/{kind}/{internal id}`` for the button that deletes a record, and
+accountant closes a period (``"allowNonGLChanges": true``: it takes what posts nothing else),
+``DELETE /_sandbox/records/{kind}/{internal id}`` for the button that deletes a record, and
 ``POST /_sandbox/clock`` with ``{"now": "2026-11-02T09:00:00Z"}`` sets its clock.
 """
 
@@ -229,11 +230,13 @@ class Company:
         }
         self.shelf.keep("accountingPeriod", ident, period)
 
-    def close_period(self, month: str, closed: bool) -> Json:
+    def close_period(self, month: str, closed: bool, lenient: bool) -> Json:
+        """``lenient``: closed, it still takes what changes nothing of the general ledger."""
         period = next((one for one in self.shelf.all("accountingPeriod") if one["startDate"][:7] == month), None)
         if period is None:
             raise KeyError(month)
         flags = dict.fromkeys(("closed", "apLocked", "arLocked", "payrollLocked", "allLocked"), closed)
+        flags["allowNonGLChanges"] = lenient
         self.shelf.keep("accountingPeriod", period["internalId"], {**period, **flags})
         return {**period, **flags}
 
@@ -311,25 +314,27 @@ class Company:
             if holder and holder != (known or {}).get("internalId"):
                 raise Refused(code, f"A {kind} with {field} {record[field]} already exists.")
         if kind in RULES:
-            self._dated(record, known)
+            periods = self._dated(record, known)
             party = record.get("entity") or record.get("customer")
             self._valued(record, self.refer("customer", "entity", party) if party else None)
             RULES[kind](self, record, known or {})
+            for one in periods:
+                if not (known and one["allowNonGLChanges"] and _posted(record) == _posted(known)):
+                    takes_postings(one)
         counter = "transaction" if kind in RULES else kind
         record["internalId"] = known["internalId"] if known else str(self.shelf.next(counter))
         return record
 
-    def _dated(self, record: Json, known: Json | None) -> None:
-        """Its date, period and currency. Refused when the period, or the one it leaves, takes no postings."""
+    def _dated(self, record: Json, known: Json | None) -> list[Json]:
+        """Its date and period; the periods that it changes, the one it leaves among them."""
         day = local_day(record["tranDate"]) if record.get("tranDate") else self.now().astimezone(ZONE).date()
         record["tranDate"] = midnight(day)
         if known and known["tranDate"] != record["tranDate"]:
             record.pop("postingPeriod", None)
         period = self.held("accountingPeriod", record["postingPeriod"]) if record.get("postingPeriod") else None
         period = period or self._period(day)
-        for one in (period, self.held("accountingPeriod", known["postingPeriod"]) if known else None):
-            takes_postings(one)
         record["postingPeriod"] = self.shown("accountingPeriod", period)
+        return [period, self.refer("accountingPeriod", "postingPeriod", known["postingPeriod"])] if known else [period]
 
     def _valued(self, record: Json, customer: Json | None) -> None:
         """Its subsidiary, currency and exchange rate. Refused when they are not the customer's, or no rate is known."""
@@ -464,7 +469,7 @@ class Company:
         if kind not in TYPE_OF or record is None:
             raise KeyError(ident)
         if kind in RULES:
-            takes_postings(self.held("accountingPeriod", record["postingPeriod"]))
+            takes_postings(self.refer("accountingPeriod", "postingPeriod", record["postingPeriod"]))
         if any(record.get("_applied", {}).values()):
             raise Refused("CANT_DELETE_TRANS", "This transaction cannot be deleted: another one is applied to it.")
         self._apply(kind, {**record, "_applies": {}}, record)
@@ -730,9 +735,15 @@ def merged(known: Json, given: Json) -> Json:
     return record
 
 
-def takes_postings(period: Json | None) -> None:
+def _posted(record: Json) -> Any:
+    """What the general ledger has of a transaction."""
+    impact = [(account, Decimal(amount)) for account, amount in record["_impact"]]
+    return record["tranDate"], record["postingPeriod"]["internalId"], impact
+
+
+def takes_postings(period: Json) -> None:
     """Refused when a period is closed."""
-    if period and (period["closed"] or period["arLocked"]):
+    if period["closed"] or period["arLocked"]:
         name = period["periodName"]
         raise Refused("CLOSED_TRAN_PRD", f"You cannot post to {name}: the accounting period is closed.")
 
@@ -1213,7 +1224,8 @@ def emulator(shelf: Shelf) -> Emulator:
         wanted = read_json(await request.body())
         with company.lock:
             try:
-                return JSONResponse(company.close_period(request.path_params["month"], bool(wanted["closed"])))
+                lenient = bool(wanted.get("allowNonGLChanges"))
+                return JSONResponse(company.close_period(request.path_params["month"], bool(wanted["closed"]), lenient))
             except KeyError:
                 return JSONResponse({"error": f"there is no period {request.path_params['month']}"}, 404)
 

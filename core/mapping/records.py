@@ -12,7 +12,7 @@ from core.close import PostedJournal
 from core.ledger import JournalEntry, LedgerAccount
 from core.noun import Noun
 from core.orders import Order, OrderProgress
-from core.payments import Chargeback, HeldPayment, Payment, PaymentRequest, Refund, Settlement, WriteOff
+from core.payments import AppliedPayment, Chargeback, HeldPayment, Payment, PaymentRequest, Refund, Settlement, WriteOff
 from core.subscriptions import Subscription
 from core.tax import TaxDocument
 from core.ties import Figure
@@ -28,6 +28,7 @@ RECORDS: Mapping[str, type[Noun]] = {
     "payment_request": PaymentRequest,
     "payment": Payment,
     "held_payment": HeldPayment,
+    "applied_payment": AppliedPayment,
     "settlement": Settlement,
     "refund": Refund,
     "chargeback": Chargeback,

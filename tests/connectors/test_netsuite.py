@@ -98,6 +98,7 @@ RECORDS: dict[str, dict[str, Any]] = {
     "ledger_account": {"acctNumber": "4010", "acctName": "Revenue", "acctType": "_income"},
     "invoice": INVOICE,
     "payment": payment("5001"),
+    "payment_application": {"applyList": {"apply": [{"apply": False, "doc": "5001"}]}},
     "credit_note": {**INVOICE, "applyList": {"apply": [{"apply": True, "doc": 5001, "amount": Decimal("1.00")}]}},
     "journal_entry": JOURNAL,
 }
@@ -324,7 +325,7 @@ def test_a_payment_is_deleted_once_whatever_gets_lost_and_its_invoice_is_open_ag
 
 def test_a_payment_of_a_closed_period_is_not_deleted(books: NetSuite, running: server.Running) -> None:
     told = {**TAKEN, "internalId": paid(books)}
-    httpx.post(f"{running.urls['netsuite']}/_sandbox/periods/2026-10", json={"closed": True}).raise_for_status()
+    close(running)
     with pytest.raises(Parked) as waits:
         books.upsert("payment_void", told, PAY_1)
     assert waits.value.waits_for == "period:2026-10"
@@ -345,6 +346,50 @@ def test_a_deletion_is_believed_when_the_payment_is_not_shown_any_more(books: Ne
         patch.setattr(books, "_fetch", lambda *_asked: shown)
         with pytest.raises(OutcomeUnknown):
             books.upsert("payment_void", told, PAY_1)
+
+
+def less(connector: NetSuite, payment_id: str, amount: str) -> dict[str, Any]:
+    """PAY-1 pays only so much of INV-1."""
+    found = connector.find("invoice", ExternalKey("externalId", "INV-1"))
+    assert found is not None
+    pays = {"apply": True, "amount": Decimal(amount)} if Decimal(amount) else {"apply": False}
+    return {**TAKEN, "internalId": payment_id, "applyList": {"apply": [{"doc": found.vendor_id, **pays}]}}
+
+
+def close(running: server.Running, **how: bool) -> None:
+    httpx.post(f"{running.urls['netsuite']}/_sandbox/periods/2026-10", json={"closed": True, **how}).raise_for_status()
+
+
+@pytest.mark.parametrize(("pays", "left"), [("0", "100.10"), ("60.00", "40.10")])
+def test_a_payment_that_stands_pays_less_once_whatever_gets_lost_and_the_ledger_stays(
+    books: NetSuite, running: server.Running, pays: str, left: str
+) -> None:
+    told = less(books, paid(books), pays)
+    before = [one.payload for one in books.changes("gl_balance", None)]
+    close(running, allowNonGLChanges=True)
+    plant(running, kind="lose_reply", body="upsertList")
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_application", told, PAY_1)
+    assert books.find("payment_application", PAY_1) is None
+    answer = books.upsert("payment_application", told, PAY_1).answer
+    assert (answer["payment"], answer["unapplied"]) == (Decimal("100.10"), Decimal(left))
+    assert due(books) == (Decimal(left), "Open")
+    assert [one.payload for one in books.changes("gl_balance", None)] == before
+
+
+def test_a_closed_period_takes_another_application_only_where_it_allows_what_is_not_of_the_ledger(
+    books: NetSuite, running: server.Running
+) -> None:
+    told = less(books, paid(books), "0")
+    close(running)
+    with pytest.raises(Parked) as waits:
+        books.upsert("payment_application", told, PAY_1)
+    assert (waits.value.waits_for, due(books)) == ("period:2026-10", (0, "Paid In Full"))
+    close(running, allowNonGLChanges=True)
+    document = told["applyList"]["apply"][0]["doc"]
+    for fields in (payment(document, "100.00"), {**payment(document), "tranDate": "2026-11-01T12:00:00-07:00"}):
+        with pytest.raises(Parked):
+            put(books, "payment", "PAY-1", fields)
 
 
 @pytest.mark.parametrize("status", [500, 503])

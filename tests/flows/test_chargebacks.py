@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from core.cash import CashReceipt
 from core.invoicing import Invoice
 from core.ledger import JournalEntry
 from core.money import Money
 from core.payments import Chargeback, ChargebackStatus, Payment
 from core.sync import DeskState
+from flows.apply_cash import apply_receipts, take_receipts
 from flows.chargebacks import chargebacks
 from flows.collect import request_payments
 from flows.deliver import deliver_all
@@ -24,6 +28,7 @@ from tests.flows.world import CUSTOMERS, Company, paid_by
 
 INVOICE = "INV-2026-10-A-0003"
 PAYMENT = f"PAY-{INVOICE}"
+LATER = date(2026, 12, 3)
 
 
 @pytest.fixture
@@ -46,6 +51,12 @@ def disputed(world: Company, **more: Any) -> str:
         (payment,) = work.find(Payment, id=PAYMENT)
     ident: str = bank(world, payment_intent=payment.vendor_id, **more)["id"]
     return ident
+
+
+def due(world: Company) -> Decimal:
+    """What NetSuite says is open of the invoice."""
+    (invoice,) = world.running.emulators["netsuite"].shelf.all("invoice")
+    return Decimal(str(invoice["amountRemaining"]))
 
 
 def told(world: Company) -> None:
@@ -137,6 +148,7 @@ def test_where_the_policy_says_so_a_lost_payment_is_owed_again_and_no_card_is_ch
     bank(world, dispute=ident, status="lost")
     told(world)
     assert cents(world, *SIDES) == (0, 0, 0, 239 + 1500, 7200)
+    assert due(world) == Decimal("72.00")
     one = standing(world)
     assert (one.open.minor, one.held.minor, one.free.minor) == (7200, 7200, 0)
     assert not request_payments(world.hub).rows
@@ -144,6 +156,15 @@ def test_where_the_policy_says_so_a_lost_payment_is_owed_again_and_no_card_is_ch
     bank(world, dispute=ident, status="lost", amount=700)
     told(world)
     assert cents(world, *SIDES) == (0, 0, 0, 239 + 1500, 6500), "what was reopened stays so when the policy changes"
+    assert (due(world), world.breaks()) == (Decimal("65.00"), [])
+    paid = Money(6500, "USD")
+    receipt = CashReceipt(
+        id="R1", entity="main", bank_account="1", currency="USD", amount=paid, left=paid, value_date=LATER, text=INVOICE
+    )
+    take_receipts(world.hub, [receipt])
+    apply_receipts(world.hub)
+    told(world)
+    assert (due(world), standing(world).open.minor, world.breaks()) == (0, 0, [])
 
 
 def test_an_inquiry_asks_for_evidence_and_moves_nothing_until_it_becomes_a_dispute(world: Company) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from core.cash import CashReceipt
@@ -18,6 +19,7 @@ from core.money import Money
 from core.ports import ExternalKey, Receipt
 from flows.apply_cash import apply_receipts, return_receipt, take_receipts
 from flows.deliver import deliver_all
+from flows.error_desk import retry
 from flows.write_back import tell_crm
 from tests.connectors import contract_netsuite, contract_quickbooks, contract_xero
 from tests.flows.world import CUSTOMERS, SETTINGS, USAGE, Company, company
@@ -61,9 +63,9 @@ def owed(world: Company) -> Money:
         return work.find(Invoice, id=INVOICE)[0].total
 
 
-def came(world: Company, ident: str, amount: Money, text: str = INVOICE) -> None:
+def came(world: Company, ident: str, amount: Money, text: str = INVOICE, on: date = DAY) -> None:
     receipt = CashReceipt(
-        id=ident, entity="main", bank_account="1", currency="USD", amount=amount, left=amount, value_date=DAY, text=text
+        id=ident, entity="main", bank_account="1", currency="USD", amount=amount, left=amount, value_date=on, text=text
     )
     take_receipts(world.hub, [receipt])
     apply_receipts(world.hub)
@@ -139,16 +141,49 @@ def test_money_that_goes_back_before_the_erp_heard_of_it_leaves_nothing_there(wo
 
 
 def test_what_is_taken_back_after_its_month_was_closed_leaves_that_month_as_it_was(world: Company) -> None:
-    """A journal on the day of the return puts the amount back; Xero takes none for receivables, and says so."""
+    """A journal on the day of the return puts the amount back; Xero takes none for receivables, and says so. NetSuite's
+    payment stands unapplied, so that the invoice is open there."""
     came(world, "R1", owed(world))
     told(world)
-    with world.hub.database.work() as work:
-        work.add([PeriodLock(id="L", entity="main", month="2026-11", close_id="C", locked_at=world.hub.now())])
+    lock_november(world)
     failed = came_back(world)
-    assert due(world) == 0
+    assert due(world) == (owed(world).amount if world.hub.system("erp") == "netsuite" else 0)
     assert failed == (["journal_entry"] if world.hub.system("erp") == "xero" else [])
     if not failed:
         assert breaks(world) == []
+
+
+def lock_november(world: Company) -> None:
+    with world.hub.database.work() as work:
+        work.add([PeriodLock(id="L", entity="main", month="2026-11", close_id="C", locked_at=world.hub.now())])
+
+
+@pytest.mark.parametrize("world", ["netsuite"], indirect=True)
+def test_an_invoice_of_a_closed_month_is_open_again_as_soon_as_netsuite_lets_its_payment_be_unapplied(
+    world: Company,
+) -> None:
+    """That changes nothing of the general ledger, which a closed period takes where it allows that. It is done once,
+    although the answer gets lost, and the invoice is paid once more by other money."""
+    came(world, "R1", owed(world))
+    told(world)
+    lock_november(world)
+    closed = f"{world.running.urls['netsuite']}/_sandbox/periods/2026-11"
+    httpx.post(closed, json={"closed": True}).raise_for_status()
+    assert came_back(world) == ["applied_payment"]
+    assert (due(world), breaks(world)) == (0, [])
+    httpx.post(closed, json={"closed": True, "allowNonGLChanges": True}).raise_for_status()
+    with world.hub.database.work() as work:
+        (entry,) = work.desk.open()
+        assert retry(world.hub, work, entry, "Ada")
+    world.plant("netsuite", "lose_reply", "^POST /services/NetSuitePort", body="upsertList.*APP-R1-1")
+    told(world)
+    assert [one.fired for one in world.running.emulators["netsuite"].faults] == [1]
+    assert (due(world), breaks(world)) == (owed(world).amount, [])
+    (payment,) = world.running.emulators["netsuite"].shelf.all("customerPayment")
+    assert Decimal(str(payment["unapplied"])) == owed(world).amount
+    came(world, "R2", owed(world), f"again {INVOICE}", BACK)
+    told(world)
+    assert (due(world), breaks(world)) == (0, [])
 
 
 def test_a_payment_that_somebody_voids_by_hand_is_named_as_that(world: Company) -> None:
