@@ -264,7 +264,8 @@ def _identify(hub: Hub, work: Work, receipt: CashReceipt, account_id: str, who: 
 def _apply(
     hub: Hub, work: Work, receipt: CashReceipt, invoice_id: str, amount: Money | None, rule: Rule, who: str
 ) -> Application:
-    """Applies and books; valued at the day when there was both the money and the invoice."""
+    """Applies and books; valued at the day when there was both the money and the invoice, or the first open one after
+    its month was locked: so the ERP's payment is dated."""
     invoice = work.find(Invoice, id=invoice_id)[0]
     withdraw_requests(hub, work, invoice)
     (one,) = receivables(hub, work, [invoice])
@@ -281,20 +282,21 @@ def _apply(
         why = f"{one.open} is open on invoice {invoice_id}{asked}; apply less than {amount}, the rest stays unapplied"
         raise Rejected(why, record=invoice_id, field="amount", value=str(amount))
     applied_within_open(invoice_id, amount, one.open)
-    on = max(receipt.value_date, invoice.invoice_date)
+    met = max(receipt.value_date, invoice.invoice_date)
+    on = hub.open_day(work, invoice.account_id, met)
     made = _made(work, receipt, Use.APPLIED, amount, on, rule, who, invoice_id=invoice_id)
     books, whose_it_is = _books(hub, work, receipt), invoice.account_id
     if hub.books(work, whose_it_is).entity.id != books.entity.id:
         why = f"invoice {invoice_id} stands in other books than the bank account of receipt {receipt.id}"
         raise Rejected(why, record=receipt.id, field="entity", value=receipt.entity)
     subject = Subject(f"Receipt {receipt.id} pays {invoice_id}", "invoice", invoice_id, whose_it_is)
-    post(hub, work, books.whole("cash applied", made.id, on, subject, amount))
+    post(hub, work, books.whole("cash applied", made.id, on, subject, amount), of=met)
     for ident, role, moved, booked_on, rate, via in (
         (made.id, "receivables", amount, invoice.invoice_date, invoice.exchange, Via.DOCUMENT),
         (f"{made.id}-U", "unapplied cash", -amount, receipt.value_date, None, Via.JOURNAL),
     ):
         about = (ident, role, moved, booked_on, on, whose_it_is, via)
-        post(hub, work, realised_entries(books, *about, booked_at=rate))
+        post(hub, work, realised_entries(books, *about, booked_at=rate), of=met)
     pay_at_erp(hub, work, made.id, invoice, amount, on, ("receipt", receipt.id))
     _tell(hub, work, Act.CASH_APPLIED, who, made)
     return made

@@ -303,7 +303,7 @@ def finalise_invoices(hub: Hub) -> Report:
                 for document in documents.values():
                     work.put(document)
                 entries = invoice_entries(hub.books(work, final.account_id), final, documents.values())
-                post(hub, work, [one.belonging_to(final.billing_period.last_day) for one in entries])
+                post(hub, work, entries, of=final.billing_period.last_day)
                 schedule_invoice(hub, work, final)
                 if final.account_id in held:
                     pay_from_credit(hub, work, final)

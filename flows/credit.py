@@ -88,7 +88,7 @@ def credit_invoice(
         work.add([note])
         work.add(refunds)
         taxed = work.find(TaxDocument, invoice_id=invoice.id)
-        booked = post(hub, work, [one.belonging_to(asked_for) for one in credit_entries(books, note, taxed)])
+        booked = post(hub, work, credit_entries(books, note, taxed), of=asked_for)
         schedule_credit(hub, work, note, invoice, parts)
         for refund in refunds:
             via = _refunds_via(hub)

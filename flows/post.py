@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import date
 from itertools import count
 
 from core.errors import TieBroken
@@ -12,9 +13,12 @@ from core.sync import Lane, OutboxCommand
 from flows.context import Hub
 
 
-def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lane.NORMAL) -> list[JournalEntry]:
+def post(
+    hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lane.NORMAL, of: date | None = None
+) -> list[JournalEntry]:
     """Books entries and gives those that were new; a locked month sends one to the first day after it that is open.
 
+    ``of``: the day they belong to, where their document is dated later because the month of that day is locked.
     One that is booked already stays as it is, whichever day and version of the rules it was booked by; TieBroken when
     it moved other amounts.
     """
@@ -25,7 +29,8 @@ def post(hub: Hub, work: Work, entries: Iterable[JournalEntry], lane: Lane = Lan
     for one in wanted:
         if one.id in known and moved(known[one.id]) != moved(one):
             raise TieBroken("a booked journal never changes", subject=one.id, left=known[one.id], right=one)
-    fresh = [one.late(work.periods.open_day(one.entity, one.posted_on)) for one in wanted if one.id not in known]
+    fresh = [one.belonging_to(of or one.posted_on) for one in wanted if one.id not in known]
+    fresh = [one.late(work.periods.open_day(one.entity, one.posted_on)) for one in fresh]
     booked = work.add(fresh)
     work.outbox.enqueue(
         OutboxCommand.of(hub.system("erp"), "journal_entry", "journal_entry", one.in_books, hub.now(), lane=lane)

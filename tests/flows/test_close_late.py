@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from core.cash import CashReceipt
 from core.close import PeriodLock
 from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry
@@ -18,6 +19,7 @@ from core.payments import WriteOff
 from core.tax import TaxDocument, TaxStatus
 from flows import bill, deliver, gates
 from flows import close as stages
+from flows.apply_cash import apply_to, take_receipts
 from flows.close_books import Answer, Closing
 from flows.context import Hub
 from flows.credit import credit_invoice
@@ -182,4 +184,23 @@ def test_what_is_credited_or_given_up_of_a_locked_month_is_dated_where_it_is_boo
     steps(world)
     memos = {one["externalId"]: one for one in world.running.emulators["netsuite"].shelf.all("creditMemo")}
     assert {memos[ident]["tranDate"][:10] for ident in (given_up.id, note.id)} == {"2026-11-01"}
+    assert world.breaks() == []
+
+
+def test_money_that_came_in_a_locked_month_pays_where_it_is_booked(world: Company) -> None:
+    """Somebody finds out in November what a receipt of October is for."""
+    steps(world, "collect", "settle")
+    amount = the_invoice(world.hub).total
+    receipt = CashReceipt(
+        id="R", entity="main", bank_account="1", currency="USD", amount=amount, left=amount, value_date=OCTOBER
+    )
+    take_receipts(world.hub, [receipt])
+    locked(world)
+    made = apply_to(world.hub, "R", LATE, None, "Ada")
+    steps(world)
+    assert made.applied_on == NOVEMBER
+    with world.hub.database.reading() as work:
+        booked = {(one.posted_on, one.origin) for one in work.find(JournalEntry, event="cash applied")}
+    assert booked == {(NOVEMBER, PERIOD)}
+    assert world.held("netsuite", "customerPayment", made.id)["tranDate"][:10] == "2026-11-01"
     assert world.breaks() == []
