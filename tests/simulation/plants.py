@@ -246,9 +246,7 @@ _CLOSED: Mapping[str, tuple[Edit, ...]] = {
 _GIVEN_UP: Mapping[str, tuple[Edit, ...]] = {
     "who proposed a write-off approves it": (("flows.write_off:approve", "if who == proposed.proposed_by:", "if 0:"),),
     "the ERP never hears of a write-off": (("flows.write_off:_book", "work.outbox.enqueue(", "list("),),
-    "a write-off is not booked": (
-        ("flows.write_off:_book", "post(hub, work,", "(lambda *_, **__: None)(hub, work,"),
-    ),
+    "a write-off is not booked": (("flows.write_off:_book", "post(hub, work,", "(lambda *_, **__: None)(hub, work,"),),
     "a write-off above the limit needs nobody else": (
         ("flows.write_off:_needs_second", "whole.amount > limit", "made.amount.amount > limit + 10**9"),
     ),
