@@ -466,11 +466,14 @@ _ExactLoader.add_constructor("tag:yaml.org,2002:float", _decimal)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML or JSON file as it is written. PriceBookError where it is no YAML."""
+    """The content of a YAML or JSON file as it is written. PriceBookError where it is no YAML, Misconfigured where it
+    cannot be read."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_ExactLoader)
     except (yaml.YAMLError, ValueError, ArithmeticError) as error:
         raise PriceBookError([f"{path}: {error}"]) from None
+    except OSError as error:
+        raise Misconfigured(f"{path} cannot be read: {error.strerror}") from None
 
 
 def load_price_book(path: Path) -> PriceBook:

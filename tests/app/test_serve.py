@@ -1,4 +1,4 @@
-"""``tieout serve``: its Prefect server is there before anything reads Prefect's settings, and plans what is scheduled."""
+"""``tieout serve``: its Prefect server is there before anything reads Prefect's settings, and plans all schedules."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from app.deployments import PREFECT_YAML
 from app.demo.run import served
+from app.deployments import PREFECT_YAML
 from app.processes import free_port
 
 pytestmark = pytest.mark.server

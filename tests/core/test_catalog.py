@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.catalog import PriceBookError, Timing, load_price_book
+from core.errors import Misconfigured
 from core.prices import Graduated
 from tests.core.rating.northwind import BOOK
 
@@ -65,6 +66,11 @@ def test_every_mistake_is_told_at_once_with_its_line(tmp_path) -> None:
 )
 def test_a_file_that_is_no_price_book_is_refused_in_words(tmp_path, text, told) -> None:
     assert told in mistakes(tmp_path, text)[0]
+
+
+def test_a_price_book_that_is_not_there_is_missed_in_words(tmp_path) -> None:
+    with pytest.raises(Misconfigured, match=r"prices\.yaml cannot be read: No such file or directory"):
+        load_price_book(tmp_path / "prices.yaml")
 
 
 def test_numbers_of_the_file_are_exact() -> None:
