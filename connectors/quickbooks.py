@@ -20,7 +20,8 @@ Written after Intuit's reference pages, its published XSDs (.NET SDK, 2026-05) a
   QuickBooks makes it, without a number, and it counts for the numbered one. Other accounts are in the home currency, in
   which the general ledger is read.
 - **Payments** that were taken back are voided (``payment_void``): an amount of zero is left of them, and they count as
-  gone.
+  gone. One that stands, and pays less of its invoice now, is told so (``payment_application``) by its lines alone, in a
+  full update: amount and day stay, and so does what the general ledger has.
 - **Closed books** may be open to applications when no password protects them: the closing date is compared here.
 - **Fault codes overlap** (5010 is a stale object or a closed period), and a fault may come in an HTTP 200, so answers
   are read by code AND text, whatever the status.
@@ -89,9 +90,12 @@ RESOURCES: Mapping[str, Resource] = {
     "credit_note": _entity("CreditMemo", "DocNumber"),
     "payment": _entity("Payment", "PaymentRefNum"),
     "payment_void": _entity("Payment", "PaymentRefNum"),
+    "payment_application": _entity("Payment", "PaymentRefNum"),
     "journal_entry": _entity("JournalEntry", "DocNumber"),
     "gl_balance": Resource("reports/GeneralLedger", "account", "account", Guard.READ_ONLY),
 }
+#: Resources that are only done to a payment.
+DONE_TO = frozenset({"payment_void", "payment_application"})
 #: A sales line is refused unless its amount is quantity times unit price (page Invoice, read 2026-11).
 _SALE = Rounding("Line", "TotalAmt", "Amount", "SalesItemLineDetail.Qty", "SalesItemLineDetail.UnitPrice")
 ROUNDING: Mapping[str, Rounding] = {"invoice": _SALE, "credit_note": _SALE}
@@ -292,7 +296,10 @@ class QuickBooks(BulkConnector):
     # The verbs
 
     def find(self, resource: str, key: ExternalKey) -> Receipt | None:
+        """None for a ``payment_application``, which may be told again: only its payload says what is to be found."""
         row = self._written(resource)
+        if resource == "payment_application":
+            return None
         found = self._held(row, [key.value]).get(key.value)
         if found and resource == "payment_void" and not _is_void(row, found):
             return None
@@ -311,8 +318,8 @@ class QuickBooks(BulkConnector):
     def upsert_many(self, resource: str, items: Sequence[tuple[Payload, ExternalKey]]) -> list[Outcome]:
         """Records are independent of each other: one batch call carries several, and each has its own outcome."""
         row = self._written(resource)
-        if resource == "payment_void":
-            return [self._voided(payload, key) for payload, key in items]
+        if resource in DONE_TO:
+            return [self._done(resource, payload, key) for payload, key in items]
         held = self._held(row, [key.value for _, key in items])
         self._learn(payload for payload, _ in items)
         outcomes: dict[int, Outcome] = {}
@@ -396,26 +403,53 @@ class QuickBooks(BulkConnector):
         given = {**_unparted(row, self._with_ids(payload)), row.key_field: key.value}
         if known and _says(known, given):
             return self._receipt(resource, key, known, created=False)
-        day = payload.get("TxnDate")
-        if day and self._closed_through(str(day)):
-            raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{str(day)[:7]}")
+        self._in_open_books(payload)
         return Write(payload, key, known, _shortened(row, {**(known or {}), **given}))
 
-    def _voided(self, payload: Payload, key: ExternalKey) -> Outcome:
-        """Voids the payment that the payload names by id. ``TxnDate``: its day, on which the books must be open."""
-        row = self.resource("payment_void")
+    def _done(self, resource: str, payload: Payload, key: ExternalKey) -> Outcome:
+        """What is done to the payment that the payload names by id. ``TxnDate``: its day, on which the books must be
+        open."""
         try:
             there = self.get("payment", str(payload["Id"]))
-            if not _is_void(row, there):
-                if self._closed_through(day := str(payload["TxnDate"])):
-                    raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{day[:7]}")
-                body = {"Id": there["Id"], "SyncToken": there["SyncToken"], "sparse": True}
-                there = self._write(row.path.lower(), body, operation="update", include="void")[row.path]
-            return self._receipt("payment_void", key, _whole(row, dict(there)), created=False)
+            told = self._voided(there, payload) if resource == "payment_void" else self._reapplied(there, payload, key)
+            return self._receipt(resource, key, _whole(self.resource(resource), dict(told)), created=False)
         except Refusal as refusal:
-            return self._verdict("payment_void", payload, refusal)
+            return self._verdict(resource, payload, refusal)
         except TieoutError as error:
             return error
+
+    def _voided(self, there: Payload, payload: Payload) -> Payload:
+        row = self.resource("payment_void")
+        if _is_void(row, there):
+            return there
+        self._in_open_books(payload)
+        body = {"Id": there["Id"], "SyncToken": there["SyncToken"], "sparse": True}
+        return dict(self._write(row.path.lower(), body, operation="update", include="void")[row.path])
+
+    def _reapplied(self, there: Payload, payload: Payload, key: ExternalKey) -> Payload:
+        """The payment pays of each document in ``Line`` that amount (zero: nothing); its other lines stay.
+
+        The whole record is sent: what a full update leaves out is emptied, the lines among it (page Payment, read
+        2026-11). Rejected when the answer still pays otherwise.
+        """
+        row, told = self.resource("payment_application"), _paid(payload)
+        if _pays(there, told):
+            return there
+        self._in_open_books(payload)
+        others = [line for line in there.get("Line") or () if told.keys().isdisjoint(_paid({"Line": [line]}))]
+        lines = [*others, *(line for line in payload["Line"] if line["Amount"])]
+        body = {name: value for name, value in there.items() if name not in ("Line", "UnappliedAmt")}
+        body |= {row.key_field: key.value, **({"Line": lines} if lines else {})}
+        answer = dict(self._write(row.path.lower(), _shortened(row, body))[row.path])
+        if not _pays(answer, told):
+            raise self._wrong("payment_application", "Line", answer.get("Line"), "does not hold what it was told to")
+        return answer
+
+    def _in_open_books(self, payload: Payload) -> None:
+        """Parked when the day of a payload lies in closed books."""
+        day = str(payload.get("TxnDate") or "")
+        if day and self._closed_through(day):
+            raise Parked(f"{SYSTEM}: the books of {day} are closed", waits_for=f"period:{day[:7]}")
 
     def _wrong(self, resource: str, field: str, value: Any, why: str) -> Rejected:
         return Rejected(f"{resource}: {field} {why}", system=SYSTEM, record=resource, field=field, value=str(value))
@@ -808,6 +842,18 @@ def _says(held: Any, given: Any) -> bool:
 def _is_void(row: Resource, record: Payload) -> bool:
     """Whether it is a payment that was voided, or one by which a credit meets an invoice: neither moves anything."""
     return row.path == "Payment" and record.get("TotalAmt") == 0
+
+
+def _paid(payment: Payload) -> dict[tuple[str, str], Decimal]:
+    """What each line of a payment pays, by type and id of the document."""
+    links = [(line["Amount"], link) for line in payment.get("Line") or () for link in line.get("LinkedTxn") or ()]
+    return {(str(link["TxnType"]), str(link["TxnId"])): amount for amount, link in links}
+
+
+def _pays(payment: Payload, told: Mapping[tuple[str, str], Decimal]) -> bool:
+    """Whether a payment pays of these documents exactly that."""
+    paid = _paid(payment)
+    return all(paid.get(document, 0) == amount for document, amount in told.items())
 
 
 def _change(row: Resource, record: Json) -> Change:

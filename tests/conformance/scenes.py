@@ -162,8 +162,11 @@ def quickbooks(url: str, folder: Path) -> None:
     test_quickbooks.put(ledger, "payment", "PAY-EUR", {**test_quickbooks.payment(sent.vendor_id, "1.00"), **given})
     list(ledger.changes("gl_balance", "2026-10"))
     (paid,) = [one.payload for one in ledger.changes("payment", None) if one.payload["PaymentRefNum"] == "PAY-EUR"]
-    void = {"Id": paid["Id"], "TxnDate": paid["TxnDate"]}
-    ledger.upsert("payment_void", void, ExternalKey("PaymentRefNum", "PAY-EUR"))
+    void, key = {"Id": paid["Id"], "TxnDate": paid["TxnDate"]}, ExternalKey("PaymentRefNum", "PAY-EUR")
+    for amount in ("0.40", "0.00"):
+        pays = {**void, "Line": test_quickbooks.payment(sent.vendor_id, amount)["Line"]}
+        ledger.upsert("payment_application", pays, key)
+    ledger.upsert("payment_void", void, key)
     ledger.check()
     ledger.close()
 

@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from shutil import copytree
@@ -600,6 +600,75 @@ def test_a_payment_of_closed_books_is_not_voided(books: QuickBooks, url: str) ->
         books.upsert("payment_void", {"Id": paid, "TxnDate": "2026-11-01"}, ExternalKey("PaymentRefNum", "PAY-1"))
     assert waits.value.waits_for == "period:2026-11"
     assert kept(url, "payment")[0]["TotalAmt"] == 100.1
+
+
+PAY_1 = ExternalKey("PaymentRefNum", "PAY-1")
+
+
+def less(paid: str, document: str, amount: str) -> Json:
+    """The payment pays only so much of the document."""
+    return {"Id": paid, "TxnDate": "2026-11-01", "Line": payment(document, amount)["Line"]}
+
+
+@pytest.mark.parametrize(("pays", "left"), [("0.00", "100.10"), ("60.00", "40.10")])
+def test_a_payment_that_stands_pays_less_once_whatever_gets_lost_and_the_ledger_stays(
+    books: QuickBooks, url: str, pays: str, left: str
+) -> None:
+    """What it pays of another invoice stays, and so does all that a full update would empty; so does its day."""
+    document, other = (put(books, "invoice", f"INV-{n}", invoice()).vendor_id for n in (1, 2))
+    whole = payment(document)["Line"] + payment(other, "10.00")["Line"]
+    paid = put(books, "payment", VOID.value, {**payment(document, "110.10"), "Line": whole}).vendor_id
+    change(books, url, "payment", paid, PrivateNote=f"{VOID.value}\npi_1")
+    (before,) = kept(url, "payment")
+    ledger, told = balances(books), {**less(paid, document, pays), "TxnDate": "2026-11-02"}
+    plant(url, kind="lose_reply")
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_application", told, VOID)
+    assert books.find("payment_application", VOID) is None
+    answer = books.upsert("payment_application", told, VOID).answer
+    assert (answer["TotalAmt"], answer["UnappliedAmt"]) == (Decimal("110.10"), Decimal(left))
+    assert (answer["PaymentRefNum"], answer["PrivateNote"]) == (VOID.value, "pi_1")
+    due = [books.get("invoice", ident)["Balance"] for ident in (document, other)]
+    assert due == [Decimal(left), Decimal("90.10")]
+    (after,) = kept(url, "payment")
+    assert (before["SyncToken"], after["SyncToken"], balances(books)) == ("1", "2", ledger)
+    moved = {"Line", "UnappliedAmt", "SyncToken", "MetaData", "_applies"}
+    assert {name for name in before | after if before.get(name) != after.get(name)} <= moved
+
+
+def test_a_payment_of_closed_books_keeps_what_it_pays(books: QuickBooks, url: str) -> None:
+    """Nothing is sent for closed books. What the payment does not pay already is no matter for them."""
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    told = less(put(books, "payment", "PAY-1", payment(document)).vendor_id, document, "0.00")
+    configure(url, closed_through="2026-11-30")
+    assert not books.takes_postings(date(2026, 11, 1))
+    plant(url, kind="lose_reply")
+    with pytest.raises(Parked) as waits:
+        books.upsert("payment_application", told, PAY_1)
+    assert (waits.value.waits_for, kept(url, "invoice")[0]["Balance"]) == ("period:2026-11", 0)
+    configure(url, closed_through="2026-10-31")
+    with pytest.raises(OutcomeUnknown):
+        books.upsert("payment_application", told, PAY_1)
+    configure(url, closed_through="2026-11-30")
+    books.upsert("payment_application", told, PAY_1)
+    assert (kept(url, "invoice")[0]["Balance"], kept(url, "payment")[0]["SyncToken"]) == (100.1, "1")
+
+
+def test_an_application_is_believed_when_the_payment_is_answered_with_it(books: QuickBooks) -> None:
+    """QuickBooks may apply an open credit by itself; a payment that is not there, or is voided, cannot pay."""
+    document = put(books, "invoice", "INV-1", invoice()).vendor_id
+    paid = put(books, "payment", "PAY-1", payment(document)).vendor_id
+    shown = {"Payment": books.get("payment", paid)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "_write", lambda *_told: shown)
+        with pytest.raises(Rejected) as refused:
+            books.upsert("payment_application", less(paid, document, "0.00"), PAY_1)
+    assert (refused.value.record, refused.value.field) == ("payment_application", "Line")
+    books.upsert("payment_void", {"Id": paid, "TxnDate": "2026-11-01"}, PAY_1)
+    assert books.upsert("payment_application", less(paid, document, "0.00"), PAY_1).vendor_id == paid
+    for ident in (paid, "404"):
+        with pytest.raises(Rejected):
+            books.upsert("payment_application", less(ident, document, "60.00"), PAY_1)
 
 
 def in_euros(books: QuickBooks, url: str) -> Json:

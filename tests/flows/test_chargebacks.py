@@ -24,17 +24,22 @@ from flows.deliver import deliver_all
 from flows.intake import book_settlements, take_in
 from flows.receivables import receivables
 from flows.settings import DisputePolicy
-from tests.flows.world import CUSTOMERS, Company, paid_by
+from tests.connectors import contract_netsuite, contract_quickbooks
+from tests.flows.world import CUSTOMERS, SETTINGS, Company, paid_by
 
 INVOICE = "INV-2026-10-A-0003"
 PAYMENT = f"PAY-{INVOICE}"
 LATER = date(2026, 12, 3)
+LEDGERS = {"netsuite": contract_netsuite.settings, "quickbooks": contract_quickbooks.settings}
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[Company]:
-    """The company after its month, in which four endpoints were paid by card: 72.00."""
-    with paid_by(CUSTOMERS[2], tmp_path) as entered:
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Company]:
+    """The company after its month, in which four endpoints were paid by card: 72.00. NetSuite is its ledger, or another
+    that a test names."""
+    erp = getattr(request, "param", "netsuite")
+    others = {name: make for name, make in SETTINGS.items() if name != "netsuite"}
+    with paid_by(CUSTOMERS[2], tmp_path, {**others, erp: LEDGERS[erp]}) as entered:
         yield entered
 
 
@@ -54,9 +59,10 @@ def disputed(world: Company, **more: Any) -> str:
 
 
 def due(world: Company) -> Decimal:
-    """What NetSuite says is open of the invoice."""
-    (invoice,) = world.running.emulators["netsuite"].shelf.all("invoice")
-    return Decimal(str(invoice["amountRemaining"]))
+    """What the ERP says is open of the invoice."""
+    erp = world.hub.system("erp")
+    (invoice,) = world.running.emulators[erp].shelf.all("invoice")
+    return Decimal(str(invoice[{"netsuite": "amountRemaining", "quickbooks": "Balance"}[erp]]))
 
 
 def told(world: Company) -> None:
@@ -141,6 +147,7 @@ def test_what_does_not_come_back_is_bad_debt(world: Company, status: str, back: 
     assert world.breaks() == []
 
 
+@pytest.mark.parametrize("world", LEDGERS, indirect=True)
 def test_where_the_policy_says_so_a_lost_payment_is_owed_again_and_no_card_is_charged_for_it(world: Company) -> None:
     world.hub.settings = world.hub.settings.model_copy(update={"disputes": DisputePolicy(lost="reopen")})
     ident = disputed(world)

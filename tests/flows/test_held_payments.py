@@ -141,16 +141,16 @@ def test_money_that_goes_back_before_the_erp_heard_of_it_leaves_nothing_there(wo
 
 
 def test_what_is_taken_back_after_its_month_was_closed_leaves_that_month_as_it_was(world: Company) -> None:
-    """A journal on the day of the return puts the amount back; Xero takes none for receivables, and says so. NetSuite's
-    payment stands unapplied, so that the invoice is open there."""
+    """A journal on the day of the return puts the amount back; Xero takes none for receivables, and says so. At the
+    others the payment stands unapplied, so that the invoice is open there."""
     came(world, "R1", owed(world))
     told(world)
     lock_november(world)
     failed = came_back(world)
-    assert due(world) == (owed(world).amount if world.hub.system("erp") == "netsuite" else 0)
-    assert failed == (["journal_entry"] if world.hub.system("erp") == "xero" else [])
-    if not failed:
-        assert breaks(world) == []
+    if world.hub.system("erp") == "xero":
+        assert (due(world), failed) == (0, ["journal_entry"])
+    else:
+        assert (due(world), failed, breaks(world)) == (owed(world).amount, [], [])
 
 
 def lock_november(world: Company) -> None:
@@ -158,29 +158,50 @@ def lock_november(world: Company) -> None:
         work.add([PeriodLock(id="L", entity="main", month="2026-11", close_id="C", locked_at=world.hub.now())])
 
 
-@pytest.mark.parametrize("world", ["netsuite"], indirect=True)
-def test_an_invoice_of_a_closed_month_is_open_again_as_soon_as_netsuite_lets_its_payment_be_unapplied(
+#: Where a payment can be unapplied: where November is closed there, how it is and how it takes that again, what is sent
+#: for it, and the kind and the field that say what is unapplied.
+UNAPPLIED = {
+    "netsuite": (
+        "periods/2026-11",
+        ({"closed": True}, {"closed": True, "allowNonGLChanges": True}),
+        ("^POST /services/NetSuitePort", "upsertList.*APP-R1-1"),
+        ("customerPayment", "unapplied"),
+    ),
+    "quickbooks": (
+        "quickbooks",
+        ({"closed_through": "2026-11-30"}, {"closed_through": "2026-10-31"}),
+        ("^POST .*/payment", "APP-R1-1"),
+        ("payment", "UnappliedAmt"),
+    ),
+}
+
+
+@pytest.mark.parametrize("world", UNAPPLIED, indirect=True)
+def test_an_invoice_of_a_closed_month_is_open_again_as_soon_as_the_erp_lets_its_payment_be_unapplied(
     world: Company,
 ) -> None:
-    """That changes nothing of the general ledger, which a closed period takes where it allows that. It is done once,
-    although the answer gets lost, and the invoice is paid once more by other money."""
+    """That changes nothing of the general ledger, which NetSuite's closed period takes where it allows that; QuickBooks
+    must open its books. It is done once, although the answer gets lost, and the invoice is paid once more by other
+    money."""
+    erp = world.hub.system("erp")
+    place, (shut, lenient), (line, body), (kind, field) = UNAPPLIED[erp]
     came(world, "R1", owed(world))
     told(world)
     lock_november(world)
-    closed = f"{world.running.urls['netsuite']}/_sandbox/periods/2026-11"
-    httpx.post(closed, json={"closed": True}).raise_for_status()
+    closed = f"{world.running.urls[erp]}/_sandbox/{place}"
+    httpx.post(closed, json=shut).raise_for_status()
     assert came_back(world) == ["applied_payment"]
     assert (due(world), breaks(world)) == (0, [])
-    httpx.post(closed, json={"closed": True, "allowNonGLChanges": True}).raise_for_status()
+    httpx.post(closed, json=lenient).raise_for_status()
     with world.hub.database.work() as work:
         (entry,) = work.desk.open()
         assert retry(world.hub, work, entry, "Ada")
-    world.plant("netsuite", "lose_reply", "^POST /services/NetSuitePort", body="upsertList.*APP-R1-1")
+    world.plant(erp, "lose_reply", line, body=body)
     told(world)
-    assert [one.fired for one in world.running.emulators["netsuite"].faults] == [1]
+    assert [one.fired for one in world.running.emulators[erp].faults] == [1]
     assert (due(world), breaks(world)) == (owed(world).amount, [])
-    (payment,) = world.running.emulators["netsuite"].shelf.all("customerPayment")
-    assert Decimal(str(payment["unapplied"])) == owed(world).amount
+    (payment,) = world.running.emulators[erp].shelf.all(kind)
+    assert Decimal(str(payment[field])) == owed(world).amount
     came(world, "R2", owed(world), f"again {INVOICE}", BACK)
     told(world)
     assert (due(world), breaks(world)) == (0, [])

@@ -224,9 +224,11 @@ class Company:
 
 
 @contextmanager
-def paid_by(customer: Customer, folder: Path) -> Iterator[Company]:
+def paid_by(
+    customer: Customer, folder: Path, settings: Mapping[str, Callable[[str], Any]] = SETTINGS
+) -> Iterator[Company]:
     """The company after a month in which this customer alone was billed, and paid by card; nobody talked."""
-    with company(folder) as entered:
+    with company(folder, settings) as entered:
         entered.enter(customer)
         entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
         entered.month()
