@@ -36,7 +36,11 @@ class PaymentRequest(Noun):
 
 
 class Payment(Document):
-    """A payment of one invoice. ``id`` is that of its PaymentRequest; ``vendor_id`` the gateway's object."""
+    """A payment of one invoice. ``id`` is that of its PaymentRequest; ``vendor_id`` the gateway's object.
+
+    ``booked_on``: its day in our ledger and in the ERP: that of ``received_at`` where the customer is, or the first one
+    that is open after its month was locked. None until it is booked; payments booked before this was kept have none.
+    """
 
     id: Id
     vendor_id: str
@@ -46,6 +50,7 @@ class Payment(Document):
     amount: Money
     status: PaymentStatus
     received_at: Instant
+    booked_on: date | None = None
     failure: str | None = None
 
 

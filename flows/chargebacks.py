@@ -6,15 +6,13 @@ The money is an asset while nobody has decided. What is lost is bad debt, or owe
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
-from core.accounts import Account
 from core.audit import Act, Deed
 from core.errors import Parked, Rejected
 from core.invoicing import Invoice
 from core.money import Money, total
 from core.payments import Chargeback, ChargebackStatus, Payment
-from core.period import local_date
 from core.posting import Books, Subject
 from core.store import Work
 from core.sync import InboxEvent
@@ -38,7 +36,7 @@ def take_chargeback(hub: Hub, event: InboxEvent, told: Chargeback) -> tuple[dict
             raise Parked(why, waits_for=f"payment:{told.payment_vendor_id}")
         known = work.get(Chargeback, told.id)
         now = as_held(hub, told, known, payment)
-        on = _day(work, now, event.occurred_at)
+        on = hub.local_day(work, payment.account_id, max(event.occurred_at, now.opened_at))
         _book(hub, work, hub.books(work, payment.account_id), known, now, on)
         work.put(now)
         if _reopened(now) != (_reopened(known) if known else Money.zero(now.currency)):
@@ -75,11 +73,6 @@ def as_held(hub: Hub, told: Chargeback, known: Chargeback | None, payment: Payme
     )
 
 
-def _day(work: Work, now: Chargeback, told_at: datetime) -> date:
-    account = work.get(Account, now.account_id or "")
-    return local_date(max(told_at, now.opened_at), account.timezone if account else "UTC")
-
-
 def _book(hub: Hub, work: Work, books: Books, known: Chargeback | None, now: Chargeback, on: date) -> None:
     """Each movement once, by its own id; then what is lost now and was not before."""
     subject = Subject(f"Dispute {now.id} of {now.invoice_id}", "chargeback", now.id, now.account_id)
@@ -98,8 +91,7 @@ def _book(hub: Hub, work: Work, books: Books, known: Chargeback | None, now: Cha
 def _owe_again(hub: Hub, work: Work, payment: Payment) -> None:
     """The ERP's payment stands, and pays of its invoice what is not owed again, of all its disputes."""
     owed = total((_reopened(one) for one in work.find(Chargeback, payment_id=payment.id)), payment.currency)
-    account = work.get(Account, payment.account_id)
-    paid_on = local_date(payment.received_at, account.timezone if account else "UTC")
+    paid_on = payment.booked_on or hub.local_day(work, payment.account_id, payment.received_at)
     (invoice,) = work.find(Invoice, id=payment.invoice_id)
     owe_again_at_erp(hub, work, payment.id, invoice, payment.amount, owed, paid_on)
 

@@ -20,6 +20,7 @@ from core.fx import FxRate, Rates
 from core.mapping import Mapping, MappingBook, load_book
 from core.masking import Mask
 from core.metering import UsageStore
+from core.period import local_date
 from core.ports import Connector, World, crash_at
 from core.posting import Books
 from core.posting_file import load_posting_rules
@@ -101,6 +102,11 @@ class Hub:
     def open_day(self, work: Work, account_id: str, day: date) -> date:
         """How a document of an account is dated: that day, or the first one after its month that its books take."""
         return work.periods.open_day(self.books(work, account_id).entity.id, day)
+
+    def local_day(self, work: Work, account_id: str, instant: datetime) -> date:
+        """The day of an instant where the customer is; in UTC of one that is not known."""
+        account = work.get(Account, account_id)
+        return local_date(instant, account.timezone if account else "UTC")
 
     def books_of(self, work: Work, entity: str) -> Books:
         """The books of a legal entity, by its id."""

@@ -17,7 +17,7 @@ from core.metering import Cut
 from core.money import total
 from core.noun import Noun
 from core.payments import Payment
-from core.period import DateSpan, start_of_day
+from core.period import DateSpan
 from core.ports import KeepsBooks
 from core.rating import rate
 from core.store import Work
@@ -183,11 +183,10 @@ def payments_applied(hub: Hub, close: Close) -> Iterator[Obstacle]:
 
 
 def payments_settled(hub: Hub, close: Close) -> Iterator[Obstacle]:
-    """Every payment that was received in the month stands on our balance at the gateway."""
+    """Every payment that is booked in the month stands on our balance at the gateway."""
     zone = hub.settings.entity(close.entity).timezone
-    span = DateSpan.month(close.period)
     with hub.database.reading() as work:
-        idents = work.periods.unsettled(start_of_day(span.start, zone), start_of_day(span.end, zone))
+        idents = work.periods.unsettled(DateSpan.month(close.period), zone)
         own = of_entity(hub, work, close)
         payments = [one for one in work.find(Payment, id=idents) if own(one.account_id)]
     for payment in payments:

@@ -22,7 +22,6 @@ from core.invoicing import Invoice
 from core.money import Money
 from core.orders import Order, OrderProgress, activate, amendments
 from core.payments import Chargeback, Payment, PaymentStatus, Settlement
-from core.period import local_date
 from core.ports import Change, Reading
 from core.posting import payment_entries, realised_entries, settlement_entries
 from core.store import Work
@@ -314,12 +313,13 @@ def take_payment(hub: Hub, event: InboxEvent, payment: Payment) -> tuple[dict[st
         if payment.status is PaymentStatus.SUCCEEDED and (known is None or known.status is not PaymentStatus.SUCCEEDED):
             applied_within_open(invoice.id, payment.amount, invoice.total - met)
             books = hub.books(work, payment.account_id)
-            day, paid = _posted_on(hub, work, payment), payment.amount
-            worth = {"entity": books.entity.id, "exchange": books.exchange(payment.currency, day)}
-            payment = payment.model_copy(update=worth)
-            post(hub, work, payment_entries(books, payment, day))
+            received, paid = hub.local_day(work, payment.account_id, payment.received_at), payment.amount
+            day = hub.open_day(work, payment.account_id, received)
+            booked = {"entity": books.entity.id, "exchange": books.exchange(payment.currency, day), "booked_on": day}
+            payment = payment.model_copy(update=booked)
+            post(hub, work, payment_entries(books, payment, day), of=received)
             settled = ("receivables", paid, invoice.invoice_date, day, payment.account_id)
-            post(hub, work, realised_entries(books, payment.id, *settled, booked_at=invoice.exchange))
+            post(hub, work, realised_entries(books, payment.id, *settled, booked_at=invoice.exchange), of=received)
             erp = hub.system("erp")
             work.outbox.enqueue([OutboxCommand.of(erp, "payment", "payment", payment, now, money=payment.amount)])
             work.desk.resolve(ident)
@@ -345,17 +345,10 @@ def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], ...]:
     return tuple(found([invoice_id]) for found in (known.paid, known.credited, known.prepaid, known.written_off))
 
 
-def _posted_on(hub: Hub, work: Work, payment: Payment) -> date:
-    account = work.get(Account, payment.account_id)
-    return local_date(payment.received_at, account.timezone if account else "UTC")
-
-
 def _settled_on(hub: Hub, work: Work, settlement: Settlement, payment: Payment) -> date:
     """The day of the payment; a dispute moves money long after it."""
-    if settlement.kind in (*CHARGED, *RETURNED):
-        return _posted_on(hub, work, payment)
-    account = work.get(Account, payment.account_id)
-    return local_date(settlement.available_on, account.timezone if account else "UTC")
+    at = payment.received_at if settlement.kind in (*CHARGED, *RETURNED) else settlement.available_on
+    return hub.local_day(work, payment.account_id, at)
 
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
@@ -536,8 +529,9 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
         return entry
     work.desk.resolve(ident)
     if work.add([settlement]):
-        books, day = hub.books(work, payment.account_id), _settled_on(hub, work, settlement, payment)
-        post(hub, work, settlement_entries(books, settlement, payment.account_id, day))
+        books, settled = hub.books(work, payment.account_id), _settled_on(hub, work, settlement, payment)
+        day = max(settled, payment.booked_on or settled)  # at the rate at which gateway clearing took it in
+        post(hub, work, settlement_entries(books, settlement, payment.account_id, day), of=settled)
         report.money.append(settlement.net)
         report.rows.append(
             {

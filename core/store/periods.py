@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from typing import TypeAlias, cast
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
@@ -13,7 +13,7 @@ from core.close import Close, JournalDraft, first_of_next
 from core.invoicing import InvoiceStatus
 from core.money import Money
 from core.payments import PaymentStatus
-from core.period import DateSpan
+from core.period import DateSpan, start_of_day
 from core.revenue import RecognitionPart
 from core.store import rows
 from core.store.border import table_of
@@ -172,13 +172,15 @@ class Periods:
         bills = and_(INVOICE.c.billing_period_start == span.start, INVOICE.c.billing_period_end == span.end)
         return sorted(self._connection.execute(select(INVOICE.c.id).where(or_(dated, bills))).scalars())
 
-    def unsettled(self, start: datetime, end: datetime) -> list[str]:
-        """Ids of the payments that came in between two instants (``end`` exclusive) and that no settlement is of."""
+    def unsettled(self, span: DateSpan, zone: str) -> list[str]:
+        """Ids of the payments that are booked in a month and that no settlement is of; those whose day was not kept
+        count where they came in, by the days of a time zone."""
         settled = exists().where(SETTLEMENT.c.payment_id == PAYMENT.c.id)
+        booked, came = PAYMENT.c.booked_on, PAYMENT.c.received_at
+        start, end = (start_of_day(day, zone) for day in (span.start, span.end))
         query = select(PAYMENT.c.id).where(
             PAYMENT.c.status == PaymentStatus.SUCCEEDED.value,
-            PAYMENT.c.received_at >= start,
-            PAYMENT.c.received_at < end,
+            or_(and_(booked >= span.start, booked < span.end), and_(booked.is_(None), came >= start, came < end)),
             ~settled,
         )
         return sorted(self._connection.execute(query).scalars())

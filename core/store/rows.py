@@ -504,6 +504,7 @@ class PaymentRow(SQLModel, table=True):
     failure: str | None = None
     exchange: str | None = _text(nullable=True)
     entity: str = _added("main")
+    booked_on: date | None = None
 
 
 class CashReceiptRow(SQLModel, table=True):

@@ -218,11 +218,16 @@ def test_tax_that_was_not_committed_stands_in_the_way(world: Company) -> None:
 
 
 def test_a_payment_that_no_settlement_covers_stands_in_the_way(world: Company) -> None:
-    """The payment is received in the month, and the gateway has booked nothing to our balance."""
+    """The payment is booked in the month, and the gateway has booked nothing to our balance; also where it was booked
+    before its day was kept."""
     month_without(world, "settle")
     with world.hub.database.work() as work:
         (payment, *_) = work.find(Payment)
-        work.put(payment.model_copy(update={"received_at": datetime(2026, 10, 30, 12, tzinfo=UTC)}))
+        work.put(payment.model_copy(update={"booked_on": date(2026, 10, 30)}))
+    assert ("settlements", payment.id) in obstacles(world)
+    with world.hub.database.work() as work:
+        came = {"received_at": datetime(2026, 10, 30, 12, tzinfo=UTC), "booked_on": None}
+        work.put(payment.model_copy(update=came))
     assert ("settlements", payment.id) in obstacles(world)
 
 

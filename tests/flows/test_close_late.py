@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import date
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from core.close import PeriodLock
 from core.invoicing import Invoice, InvoiceStatus
 from core.ledger import JournalEntry
 from core.money import Money
-from core.payments import WriteOff
+from core.payments import Payment, WriteOff
 from core.tax import TaxDocument, TaxStatus
-from flows import bill, deliver, gates
+from flows import bill, collect, deliver, gates, tie_out
 from flows import close as stages
 from flows.apply_cash import apply_to, take_receipts
 from flows.close_books import Answer, Closing
@@ -25,14 +25,21 @@ from flows.context import Hub
 from flows.credit import credit_invoice
 from flows.settings import WriteOffPolicy
 from flows.write_off import approve, write_off
+from tests.connectors import contract_netsuite, contract_quickbooks, contract_xero
 from tests.flows.test_currencies import european, rates
-from tests.flows.world import MONTH, PERIOD, Company
+from tests.flows.world import CUSTOMERS, MONTH, PERIOD, SETTINGS, USAGE, Company, company
 
 pytestmark = pytest.mark.server
 
 #: A-0002 pays 4,800.00 for a year and 100.00 for its minutes; 407.68 of the year is October's.
 LATE = "INV-2026-10-A-0002"
 OCTOBER, NOVEMBER = date(2026, 10, 31), date(2026, 11, 1)
+#: Each general ledger, and how it calls a payment and its day.
+LEDGERS = {
+    "netsuite": (contract_netsuite.settings, "customerPayment", "tranDate"),
+    "quickbooks": (contract_quickbooks.settings, "payment", "TxnDate"),
+    "xero": (contract_xero.settings, "payment", "Date"),
+}
 
 
 def steps(world: Company, *left_out: str) -> None:
@@ -204,3 +211,78 @@ def test_money_that_came_in_a_locked_month_pays_where_it_is_booked(world: Compan
     assert booked == {(NOVEMBER, PERIOD)}
     assert world.held("netsuite", "customerPayment", made.id)["tranDate"][:10] == "2026-11-01"
     assert world.breaks() == []
+
+
+@pytest.fixture(params=LEDGERS)
+def charged(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Company]:
+    """Customer A-0002 alone, whose card is charged; the gateway has not told yet."""
+    others = {name: make for name, make in SETTINGS.items() if name != "netsuite"}
+    with company(tmp_path, {**others, request.param: LEDGERS[request.param][0]}) as entered:
+        entered.enter(CUSTOMERS[1])
+        entered.bring("bridge.2026-10.csv", USAGE.splitlines()[0] + "\n")
+        steps(entered, "collect")
+        collect.request_payments(entered.hub)
+        deliver.deliver_all(entered.hub)
+        yield entered
+
+
+def received(world: Company, at: datetime) -> None:
+    """The gateway received the payment at that instant, and tells it now."""
+    world.set("stripe", "charge", f"PAY-{LATE}", created=int(at.timestamp()))
+    steps(world)
+
+
+def day_at_erp(world: Company) -> str:
+    erp = world.hub.system("erp")
+    _, kind, day = LEDGERS[erp]
+    (held,) = world.running.emulators[erp].shelf.all(kind)
+    return str(held[day])[:10]
+
+
+def differences(world: Company) -> tuple[list[str], set[Decimal]]:
+    """What the tie-outs of both months find, and by how much their two sides differ."""
+    found = [tie_out.tie_out_period(world.hub, period) for period in (PERIOD, "2026-11")]
+    return [one.kind for _, breaks in found for one in breaks], {
+        line.difference for lines, _ in found for line in lines
+    }
+
+
+def test_a_payment_that_is_told_after_its_month_was_locked_is_the_next_month_s_everywhere(charged: Company) -> None:
+    locked(charged)
+    received(charged, datetime(2026, 10, 31, 18, tzinfo=UTC))
+    with charged.hub.database.reading() as work:
+        (payment,) = work.find(Payment)
+        entries = work.find(JournalEntry, account_id="A-0002")
+    booked = {(one.event, one.posted_on, one.origin) for one in entries if one.event in ("payment", "settlement")}
+    assert booked == {("payment", NOVEMBER, PERIOD), ("settlement", NOVEMBER, PERIOD)}
+    assert (payment.booked_on, day_at_erp(charged)) == (NOVEMBER, "2026-11-01")
+    assert differences(charged) == ([], {Decimal(0)})
+
+
+def test_a_payment_has_the_day_of_its_customer_at_the_erp_too(charged: Company) -> None:
+    """Half past midnight in Austin, and half past ten of the evening before in California."""
+    received(charged, datetime(2026, 11, 1, 5, 30, tzinfo=UTC))
+    with charged.hub.database.reading() as work:
+        (booked,) = work.find(JournalEntry, event="payment")
+    assert (booked.posted_on, booked.origin, day_at_erp(charged)) == (NOVEMBER, None, "2026-11-01")
+    assert differences(charged) == ([], {Decimal(0)})
+
+
+def test_a_late_payment_in_another_currency_has_the_rate_of_the_day_on_which_it_is_booked(
+    world: Company, tmp_path: Path
+) -> None:
+    """What settles it leaves gateway clearing at the rate at which the payment came there."""
+    european(world, "A-0002")
+    rates(world, tmp_path, "2026-09-30,EUR,USD,1.1000", "2026-11-01,EUR,USD,1.2000")
+    steps(world, "collect")
+    collect.request_payments(world.hub)
+    deliver.deliver_all(world.hub)
+    locked(world)
+    received(world, datetime(2026, 10, 31, 18, tzinfo=UTC))
+    with world.hub.database.reading() as work:
+        payment = work.get(Payment, f"PAY-{LATE}")
+        lines = [line for one in work.find(JournalEntry, account_id="A-0002") for line in one.lines]
+    assert payment
+    assert (payment.booked_on, str(payment.exchange_rate)) == (NOVEMBER, "1.2")
+    clearing = [line for line in lines if line.ledger_account == world.hub.posting.account("gateway clearing")]
+    assert (len(clearing), sum(line.functional_amount.minor for line in clearing)) == (2, 0)

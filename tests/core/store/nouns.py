@@ -93,6 +93,7 @@ PAYMENT = Payment(
     amount=INVOICE.total,
     status=PaymentStatus.SUCCEEDED,
     received_at=NOON,
+    booked_on=date(2026, 11, 1),
 )
 CREDIT_NOTE = credit(INVOICE, {1: usd("1.50"), 2: None}, (), "Outage", date(2026, 11, 5), {}).applied_to(
     INVOICE.id, usd("2.25")
