@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from prefect import Task, flow
@@ -36,7 +37,7 @@ from core.errors import (
 from core.mapping import Mapping
 from core.mapping.merge import Conflict, Merged, merge, without
 from core.noun import Noun
-from core.payments import Refund
+from core.payments import AppliedPayment, HeldPayment, Payment, Refund
 from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work
@@ -117,6 +118,7 @@ class Delivery:
 
     def batch(self, only: Sequence[str] | None = None) -> list[OutboxCommand]:
         """Leases and settles one batch (``only``: of these keys), and gives what it leased."""
+        self.__dict__.pop("_freeing", None)
         self.leased_at = self.hub.now()
         self.leased_until = self.leased_at + self.lease
         with self.hub.database.work() as work:
@@ -148,7 +150,7 @@ class Delivery:
             noun = noun_of(command)
             mapping = self.hub.mappings.find(self.system, command.record, "out", command.resource)
             with self.hub.database.reading() as work:
-                self._await_ledger(work, noun)
+                self._await_ledger(work, command, noun)
                 payload = mapping.out(noun, self.hub.refs(work))
                 alone = not work.outbox.sent_before(command)
                 as_planned = self._as_planned(work, command, mapping, payload)
@@ -168,14 +170,28 @@ class Delivery:
         self._settle([(prepared, found)], Act.ADOPTED)
         return None
 
-    def _await_ledger(self, work: Work, noun: Noun) -> None:
-        """Money goes back when the credit that it pays out stands in the ERP. Parked until then."""
-        if not isinstance(noun, Refund):
-            return
-        for erp in self.hub.playing("erp"):
-            if work.outbox.proof(erp, "credit_note", noun.credit_note_id) is None:
-                why = f"refund {noun.id} waits until {erp} has {noun.credit_note_id}"
-                raise Parked(why, waits_for=f"{erp}:credit_note:{noun.credit_note_id}")
+    def _await_ledger(self, work: Work, command: OutboxCommand, noun: Noun) -> None:
+        """Money goes back when the credit that it pays out stands in the ERP; and it pays an invoice again when what
+        paid it before is taken back there. Parked until then."""
+        if isinstance(noun, Refund):
+            for erp in self.hub.playing("erp"):
+                if work.outbox.proof(erp, "credit_note", noun.credit_note_id) is None:
+                    why = f"refund {noun.id} waits until {erp} has {noun.credit_note_id}"
+                    raise Parked(why, waits_for=f"{erp}:credit_note:{noun.credit_note_id}")
+        if command.resource == "payment" and isinstance(noun, Payment | HeldPayment):
+            for one, invoice_id in self._freeing:
+                # Only for what was intended before, so that no two wait for each other.
+                if invoice_id == noun.invoice_id and one.created_at < command.created_at:
+                    why = f"payment {noun.id} waits until {one.record_id} pays invoice {invoice_id} no more there"
+                    raise Parked(why, waits_for=f"{one.system}:{one.resource}:{one.record_id}")
+
+    @cached_property
+    def _freeing(self) -> list[tuple[OutboxCommand, str]]:
+        """What a batch finds under way that makes an invoice open again here, and the invoice."""
+        with self.hub.database.reading() as work:
+            found = work.outbox.under_way(self.system, "payment_void", "payment_application")
+        nouns = ((one, noun_of(one)) for one in found)
+        return [(one, noun.invoice_id) for one, noun in nouns if isinstance(noun, HeldPayment | AppliedPayment)]
 
     def _merged(
         self, mapping: Mapping, payload: Payload, last: tuple[SyncRecord, Payload] | None, found: Receipt | None

@@ -619,6 +619,13 @@ class Outbox(StoredTable):
         where = and_(OUTBOX.c.system == system, OUTBOX.c.resource == resource, OUTBOX.c.record_id == record_id)
         return self._select(where)
 
+    def under_way(self, system: str, *resources: str) -> list[OutboxCommand]:
+        """The intents at some resources that go on by themselves: neither done nor ended, nor left to a person."""
+        states = CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN, CommandState.PARKED
+        return self._select(
+            and_(OUTBOX.c.system == system, OUTBOX.c.resource.in_(resources), OUTBOX.c.state.in_(states))
+        )
+
     def sent_before(self, command: OutboxCommand) -> bool:
         """Whether an earlier version of its record may have been sent."""
         earlier = {**_record_of(command), "of_sequence": command.sequence}

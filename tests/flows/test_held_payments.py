@@ -132,6 +132,18 @@ def test_money_that_goes_back_is_owed_again_at_the_erp_and_paid_once_more(world:
     assert (due(world), breaks(world)) == (0, [])
 
 
+def test_money_that_pays_an_invoice_again_waits_until_it_is_open_at_the_erp(world: Company) -> None:
+    """What goes back and what comes are told in one go, the first payment before all; nobody has to try again."""
+    part = Money(10000, "USD")
+    came(world, "R1", owed(world) - part)
+    told(world)
+    came(world, "R2", part)
+    return_receipt(world.hub, "R1", "R01 insufficient funds", BACK, "bank")
+    came(world, "R3", owed(world), f"again {INVOICE}")
+    told(world)
+    assert (due(world), breaks(world)) == (0, [])
+
+
 def test_money_that_goes_back_before_the_erp_heard_of_it_leaves_nothing_there(world: Company) -> None:
     came(world, "R1", owed(world))
     assert came_back(world) == []
@@ -203,6 +215,7 @@ def test_an_invoice_of_a_closed_month_is_open_again_as_soon_as_the_erp_lets_its_
     (payment,) = world.running.emulators[erp].shelf.all(kind)
     assert Decimal(str(payment[field])) == owed(world).amount
     came(world, "R2", owed(world), f"again {INVOICE}", BACK)
+    world.time.sleep(60)  # by then the lost answer is looked up again
     told(world)
     assert (due(world), breaks(world)) == (0, [])
 
