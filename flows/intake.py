@@ -21,7 +21,7 @@ from core.errors import Misconfigured, Parked, Rejected, Retryable, TieoutError
 from core.invoicing import Invoice
 from core.money import Money
 from core.orders import Order, OrderProgress, activate, amendments
-from core.payments import Chargeback, Payment, PaymentStatus, Settlement
+from core.payments import Chargeback, Payment, PaymentStatus, Refund, Settlement
 from core.ports import Change, Reading
 from core.posting import payment_entries, realised_entries, settlement_entries
 from core.store import Work
@@ -346,9 +346,22 @@ def _met(work: Work, invoice_id: str) -> tuple[dict[str, Money], ...]:
 
 
 def _settled_on(hub: Hub, work: Work, settlement: Settlement, payment: Payment) -> date:
-    """The day of the payment; a dispute moves money long after it."""
-    at = payment.received_at if settlement.kind in (*CHARGED, *RETURNED) else settlement.available_on
+    """The day of what moved the money: of the payment, or of its refund; a dispute moves it long after both."""
+    refunded_on = _refunded_on(work, settlement) if settlement.kind in RETURNED else None
+    if refunded_on is not None:
+        return refunded_on
+    at = payment.received_at if settlement.kind in CHARGED else settlement.available_on
     return hub.local_day(work, payment.account_id, at)
+
+
+def _refunded_on(work: Work, settlement: Settlement) -> date | None:
+    """The day of our refund that a stored settlement pays out; those of one amount are settled in their order."""
+    amount, payment_id = settlement.gross, settlement.payment_id
+    days = sorted(one.refunded_on for one in work.find(Refund, payment_id=payment_id) if one.amount == -amount)
+    settled = [
+        one for one in work.find(Settlement, payment_id=payment_id) if one.kind in RETURNED and one.gross == amount
+    ]
+    return days[min(len(settled), len(days)) - 1] if days else None
 
 
 HANDLERS: Mapping[tuple[str, str], Handler] = {
@@ -530,7 +543,8 @@ def _book_settlement(hub: Hub, work: Work, system: str, settlement: Settlement, 
     work.desk.resolve(ident)
     if work.add([settlement]):
         books, settled = hub.books(work, payment.account_id), _settled_on(hub, work, settlement, payment)
-        day = max(settled, payment.booked_on or settled)  # at the rate at which gateway clearing took it in
+        # at the rate at which gateway clearing took it in, or gave it
+        day = (payment.booked_on if settlement.kind in CHARGED else None) or settled
         post(hub, work, settlement_entries(books, settlement, payment.account_id, day), of=settled)
         report.money.append(settlement.net)
         report.rows.append(

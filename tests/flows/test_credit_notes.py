@@ -54,8 +54,12 @@ def test_a_refunded_part_of_a_year_ties_out_everywhere(world: Company) -> None:
         (refund,) = work.find(Refund)
         assert work.sums.unbooked()["USD"] == usd("1992.32")  # 4,392.32 after October, less the credit
         booked = work.find(JournalEntry, id=[f"JE-{note.id}", f"DOC-{note.id}", f"JE-{refund.id}"])
+        cleared = [one for one in work.find(JournalEntry) if any(line.ledger_account == "1050" for line in one.lines)]
     assert moved(booked) == {"1050": "-2558.40", "2200": "158.40", "2400": "2400.00"}
     assert refund.amount == note.total
+    assert {one.event for one in cleared if one.posted_on == LATER} == {"refund", "settlement"}
+    for day in {one.posted_on for one in cleared}:
+        assert moved([one for one in cleared if one.posted_on == day]).get("1050", "0.00") == "0.00", day
     deals = world.running.emulators["salesforce"].shelf.all("Opportunity")
     assert sorted(str(one["Tieout_Credited__c"]) for one in deals) == ["0.0", "0.0", "0.0", "2558.4"]
     story = explain_id(world.hub, f"JE-{note.id}")
