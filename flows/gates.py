@@ -37,7 +37,16 @@ from flows.units import held_units
 #: What a command may be while it does not hold a close up.
 SETTLED = (CommandState.DONE, CommandState.CANCELLED)
 #: Fields of a noun that tell the day it belongs to, the first that it has.
-DAYS = ("posted_on", "invoice_date", "credit_date", "document_date", "refunded_on")
+DAYS = (
+    "posted_on",
+    "invoice_date",
+    "credit_date",
+    "document_date",
+    "refunded_on",
+    "booked_on",
+    "paid_on",
+    "written_on",
+)
 
 
 def of_entity(hub: Hub, work: Work, close: Close) -> Callable[[str], bool]:

@@ -19,7 +19,7 @@ from core.ledger import JournalEntry, Via, reversal
 from core.money import Money
 from core.payments import Payment
 from core.store import StoreFailed
-from core.sync import DeskEntry
+from core.sync import DeskEntry, OutboxCommand
 from flows import bill, gates, recognise
 from flows import close as stages
 from flows.adjust import set_terms
@@ -257,6 +257,17 @@ def test_a_document_of_the_month_that_was_not_delivered_stands_in_the_way(world:
     for _, step in BEFORE_CLOSE[:-1]:
         step(world.hub)
     assert {gate for gate, _ in obstacles(world)} >= {"outbox"}
+
+
+@pytest.mark.parametrize(("day", "standing"), [(date(2026, 10, 31), ["outbox"]), (date(2026, 11, 1), [])])
+def test_a_payment_that_was_not_delivered_stands_in_the_way_of_its_own_month(
+    ready: Company, day: date, standing: list[str]
+) -> None:
+    """Payments come in all the time, also while the month before is closed."""
+    with ready.hub.database.work() as work:
+        payment = work.find(Payment)[0].model_copy(update={"booked_on": day})
+        work.outbox.enqueue([OutboxCommand.of("netsuite", "payment", "payment", payment, ready.hub.now())])
+    assert [gate for gate, _ in obstacles(ready)] == standing
 
 
 def test_a_difference_between_two_systems_stands_in_the_way(ready: Company) -> None:
