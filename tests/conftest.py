@@ -17,6 +17,14 @@ from tests import postgres
 settings.register_profile("tieout", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tieout")
 
+#: What takes longest is begun first, so that both workers end together.
+LONGEST = ("tests/app/test_demo.py", "tests/app/test_close_without_power.py", "tests/simulation/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: next((places[name] for name in LONGEST if item.nodeid.startswith(name)), len(places)))
+
 
 @pytest.fixture(scope="session")
 def postgres_databases() -> Iterator[postgres.Databases]:
