@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     Select,
     Table,
+    TextClause,
     Update,
     and_,
     bindparam,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    text,
     tuple_,
     update,
 )
@@ -282,26 +284,32 @@ class StoredTable:
 
     def _insert_new(self, table: Table, values: Columns) -> bool:
         """True when the row is new."""
-        return self._connection.execute(_insert_of(table, self._connection.dialect.name), values).first() is not None
+        statement = _insert_of(table, self._connection.dialect.name, tuple(values))
+        return self._connection.execute(statement, values).rowcount == 1
 
     def _replace(self, table: Table, values: Columns) -> None:
         self._connection.execute(_upsert_of(table, self._connection.dialect.name, tuple(values)), values)
 
 
 @cache
-def _insert_of(table: Table, dialect: str) -> Any:
-    """The insert that leaves an existing row as it is."""
-    key, *_ = table.primary_key
-    return _DIALECTS[dialect].insert(table).on_conflict_do_nothing().returning(key)
+def _insert_of(table: Table, dialect: str, columns: tuple[str, ...]) -> TextClause:
+    """The insert of these columns that leaves an existing row as it is."""
+    return _compiled(_DIALECTS[dialect].insert(table).on_conflict_do_nothing(), dialect, columns)
 
 
 @cache
-def _upsert_of(table: Table, dialect: str, columns: tuple[str, ...]) -> Any:
+def _upsert_of(table: Table, dialect: str, columns: tuple[str, ...]) -> TextClause:
     """The insert that puts these columns in the place of those of an existing row."""
     key = [column.name for column in table.primary_key]
     statement = _DIALECTS[dialect].insert(table)
     changed = {name: statement.excluded[name] for name in columns if name not in key}
-    return statement.on_conflict_do_update(index_elements=key, set_=changed)
+    return _compiled(statement.on_conflict_do_update(index_elements=key, set_=changed), dialect, columns)
+
+
+def _compiled(statement: Any, dialect: str, columns: tuple[str, ...]) -> TextClause:
+    """An insert of a dialect as text: SQLAlchemy 2.0 would compile it at each execution."""
+    made = statement.compile(dialect=_DIALECTS[dialect].dialect(paramstyle="named"), column_keys=columns)
+    return text(str(made)).bindparams(*(bindparam(name, type_=one.type) for name, one in made.binds.items()))
 
 
 class Inbox(StoredTable):
@@ -313,9 +321,9 @@ class Inbox(StoredTable):
 
     def store_many(self, received: Sequence[tuple[InboxEvent, bytes]]) -> None:
         """Keeps many events with their raw bodies, those that are there already as they are."""
-        dialect = _DIALECTS[self._connection.dialect.name]
-        statement = dialect.insert(INBOX).on_conflict_do_nothing()
-        self._connection.execute(statement, [_received(event, body) for event, body in received])
+        kept = [_received(event, body) for event, body in received]
+        if kept:
+            self._connection.execute(_insert_of(INBOX, self._connection.dialect.name, tuple(kept[0])), kept)
 
     def claim(self, limit: int, now: datetime, lease: timedelta) -> list[InboxEvent]:
         """Leases up to ``limit`` events to the caller, in the order they were received.
