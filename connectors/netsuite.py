@@ -107,7 +107,7 @@ def _written(path: str) -> Resource:
     return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, BATCH, tells_deletions=told, bulk=MANY)
 
 
-def _set(path: str, batch: int) -> Resource:
+def _done_to(path: str, batch: int) -> Resource:
     """What is only done to a record of another resource."""
     return Resource(path, "internalId", "externalId", Guard.EXTERNAL_ID, batch)
 
@@ -121,8 +121,8 @@ RESOURCES: Mapping[str, Resource] = {
     "product": _written("ServiceSaleItem"),
     "invoice": _written("Invoice"),
     "payment": _written("CustomerPayment"),
-    "payment_void": _set("CustomerPayment", DELETIONS),
-    "payment_application": _set("CustomerPayment", BATCH),
+    "payment_void": _done_to("CustomerPayment", DELETIONS),
+    "payment_application": _done_to("CustomerPayment", BATCH),
     "credit_note": _written("CreditMemo"),
     "journal_entry": _written("JournalEntry"),
     "ledger_account": _written("Account"),

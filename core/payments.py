@@ -54,33 +54,31 @@ class Payment(Document):
     failure: str | None = None
 
 
-class HeldPayment(Document):
+class PaymentAtErp(Document):
+    """What a payment in the ERP pays of an invoice; ``paid_on``: its day."""
+
+    id: Id
+    account_id: Id
+    invoice_id: Id
+    currency: CurrencyCode
+    amount: Money
+    paid_on: date
+
+
+class HeldPayment(PaymentAtErp):
     """An invoice paid with money that we hold of a customer: a receipt at the bank, or prepaid credit.
 
     ``id`` is that of the application or movement that pays it; ``held_as`` and ``held_id`` name what it is taken from.
     """
 
-    id: Id
-    account_id: Id
-    invoice_id: Id
-    currency: CurrencyCode
-    amount: Money
-    paid_on: date
     held_as: str
     held_id: Id
 
 
-class AppliedPayment(Document):
+class AppliedPayment(PaymentAtErp):
     """How much of a payment that stands in the ERP still pays its invoice, since a journal put some of it, or all, back
-    on the customer. ``id``: of the payment there; ``amount``: zero or more; ``paid_on``: its day.
+    on the customer. ``id``: of the payment there; ``amount``: zero or more.
     """
-
-    id: Id
-    account_id: Id
-    invoice_id: Id
-    currency: CurrencyCode
-    amount: Money
-    paid_on: date
 
     @property
     def pays(self) -> bool:

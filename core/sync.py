@@ -76,6 +76,9 @@ COMMAND_TRANSITIONS: Mapping[CommandState, frozenset[CommandState]] = {
     CommandState.CANCELLED: frozenset(),
 }
 
+#: States of a command that goes on by itself: it has neither ended nor been left to a person.
+UNDER_WAY = frozenset({CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN, CommandState.PARKED})
+
 
 class Lane(IntEnum):
     """Lower goes first."""

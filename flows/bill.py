@@ -363,6 +363,7 @@ def _stands(hub: Hub, work: Work, drafted: Invoice) -> bool:
 
 
 def _unchanged(work: Work, drafted: Invoice) -> bool:
+    """Whether a draft is as it was read; until the unit of work ends, nobody else makes it final or dates it anew."""
     work.alone(f"finalise {drafted.id}")
     return work.get(Invoice, drafted.id) == drafted
 

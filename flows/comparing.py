@@ -24,7 +24,7 @@ from core.period import DateSpan
 from core.store import Work, figures, sides
 from core.store.figures import Seen
 from core.store.sides import CHARGED, KNOWN, RETURNED, Total
-from core.sync import CommandState, DeskState
+from core.sync import UNDER_WAY, DeskState
 from core.ties import Break, Figure, TieLine
 from flows.context import Hub
 from flows.figures import CHANGED, OVERLAP, WHOLE, Reading, Sighting, advance, see, since_last
@@ -321,7 +321,7 @@ class Comparing:
         entry = work.desk.get(f"outbox:{tie.system}/{tie.resource}/{key}")
         if entry is not None and entry.state is DeskState.OPEN:
             return [Difference(Facet.UNSENT)], f"It stands on the error desk: {entry.message}", None
-        waiting = [one for one in work.outbox.of_record(tie.system, tie.resource, key) if one.state in _UNDER_WAY]
+        waiting = [one for one in work.outbox.of_record(tie.system, tie.resource, key) if one.state in UNDER_WAY]
         explained = f"awaits delivery to {tie.system}" if waiting else None
         return [Difference(Facet.UNSENT)], "", explained
 
@@ -365,7 +365,6 @@ _TOLD_WITH = {
 _VOIDABLE = {"order_progress": False}
 #: What a document that nobody here knows is called where it has a name of its own.
 _STRANGE = {"refund": Facet.GIVEN_BACK, "dispute": Facet.DISPUTED}
-_UNDER_WAY = (CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN, CommandState.PARKED)
 
 
 def _seen(tie: Tie, key: str, side: Side) -> Seen:

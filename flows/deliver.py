@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Any
 
 from prefect import Task, flow
@@ -37,7 +36,7 @@ from core.errors import (
 from core.mapping import Mapping
 from core.mapping.merge import Conflict, Merged, merge, without
 from core.noun import Noun
-from core.payments import AppliedPayment, HeldPayment, Payment, Refund
+from core.payments import HeldPayment, Payment, PaymentAtErp, Refund
 from core.plan import step_digest
 from core.ports import ExternalKey, Outcome, Payload, Receipt, until, urgent
 from core.store import Work
@@ -93,6 +92,8 @@ class Delivery:
         self.postponed = 0
         self.stopped = False
         """Whether the whole system turned out to be out of reach or misconfigured."""
+        self.freeing: list[tuple[OutboxCommand, str]] | None = None
+        """What is under way that makes an invoice open again here, and the invoice; None until a batch asks."""
 
     def run(self) -> None:
         """Delivers until nothing of this system is ready, or the system cannot work now."""
@@ -118,7 +119,7 @@ class Delivery:
 
     def batch(self, only: Sequence[str] | None = None) -> list[OutboxCommand]:
         """Leases and settles one batch (``only``: of these keys), and gives what it leased."""
-        self.__dict__.pop("_freeing", None)
+        self.freeing = None
         self.leased_at = self.hub.now()
         self.leased_until = self.leased_at + self.lease
         with self.hub.database.work() as work:
@@ -179,19 +180,18 @@ class Delivery:
                     why = f"refund {noun.id} waits until {erp} has {noun.credit_note_id}"
                     raise Parked(why, waits_for=f"{erp}:credit_note:{noun.credit_note_id}")
         if command.resource == "payment" and isinstance(noun, Payment | HeldPayment):
-            for one, invoice_id in self._freeing:
+            for one, invoice_id in self._freeing(work):
                 # Only for what was intended before, so that no two wait for each other.
                 if invoice_id == noun.invoice_id and one.created_at < command.created_at:
                     why = f"payment {noun.id} waits until {one.record_id} pays invoice {invoice_id} no more there"
                     raise Parked(why, waits_for=f"{one.system}:{one.resource}:{one.record_id}")
 
-    @cached_property
-    def _freeing(self) -> list[tuple[OutboxCommand, str]]:
-        """What a batch finds under way that makes an invoice open again here, and the invoice."""
-        with self.hub.database.reading() as work:
+    def _freeing(self, work: Work) -> list[tuple[OutboxCommand, str]]:
+        if self.freeing is None:
             found = work.outbox.under_way(self.system, "payment_void", "payment_application")
-        nouns = ((one, noun_of(one)) for one in found)
-        return [(one, noun.invoice_id) for one, noun in nouns if isinstance(noun, HeldPayment | AppliedPayment)]
+            nouns = ((one, noun_of(one)) for one in found)
+            self.freeing = [(one, noun.invoice_id) for one, noun in nouns if isinstance(noun, PaymentAtErp)]
+        return self.freeing
 
     def _merged(
         self, mapping: Mapping, payload: Payload, last: tuple[SyncRecord, Payload] | None, found: Receipt | None

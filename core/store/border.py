@@ -36,6 +36,7 @@ from core.store.codec import CHUNK, Columns, Shape, chunks
 from core.sync import (
     COMMAND_TRANSITIONS,
     INBOX_TRANSITIONS,
+    UNDER_WAY,
     CommandState,
     InboxEvent,
     InboxState,
@@ -538,10 +539,17 @@ class Outbox(StoredTable):
         return [row.key for row in found]
 
     def _wake_proved(self, system: str) -> bool:
-        """Wakes what parked in the very moment when its dependency was proved, and so missed the call."""
+        """Wakes what parked in the very moment when its dependency was proved, and so missed the call.
+
+        Not while a newer version of that is under way: that may be what is waited for, and its proof wakes as well.
+        """
         awaited = self._connection.execute(_awaited(), {"of_system": system}).scalars()
-        proved = [key for key in awaited if key and key.count(":") >= 2 and self.proof(*key.split(":", 2))]
-        return sum(map(self.wake, proved)) > 0
+        records = [key.split(":", 2) for key in awaited if key and key.count(":") >= 2]
+        proved = [one for one in records if self.proof(*one) and not self._is_under_way(*one)]
+        return sum(self.wake(":".join(one)) for one in proved) > 0
+
+    def _is_under_way(self, system: str, resource: str, record_id: str) -> bool:
+        return any(one.state in UNDER_WAY for one in self.of_record(system, resource, record_id))
 
     def renew(self, commands: Sequence[OutboxCommand], until: datetime) -> list[OutboxCommand]:
         """Prolongs the caller's leases, and gives back the commands it still holds."""
@@ -611,13 +619,16 @@ class Outbox(StoredTable):
         return bool(retried.rowcount)
 
     def cancel(self, key: str) -> bool:
-        """Ends a command that nobody may have sent. False when it is in another state."""
+        """Ends a command that nobody may have sent, and wakes what waits for it. False when it is in another state."""
         cancelled = self._connection.execute(
             update(OUTBOX)
             .where(OUTBOX.c.key == key, OUTBOX.c.state.in_(_CANCELLABLE))
             .values(state=CommandState.CANCELLED, waits_for=None)
-        )
-        return bool(cancelled.rowcount)
+            .returning(OUTBOX.c.system, OUTBOX.c.resource, OUTBOX.c.record_id)
+        ).first()
+        if cancelled is not None:
+            self.wake(":".join(cancelled))
+        return cancelled is not None
 
     def get(self, key: str) -> OutboxCommand | None:
         return next(iter(self._select(OUTBOX.c.key == key)), None)
@@ -628,11 +639,9 @@ class Outbox(StoredTable):
         return self._select(where)
 
     def under_way(self, system: str, *resources: str) -> list[OutboxCommand]:
-        """The intents at some resources that go on by themselves: neither done nor ended, nor left to a person."""
-        states = CommandState.PENDING, CommandState.SENDING, CommandState.UNKNOWN, CommandState.PARKED
-        return self._select(
-            and_(OUTBOX.c.system == system, OUTBOX.c.resource.in_(resources), OUTBOX.c.state.in_(states))
-        )
+        """The intents at some resources that are under way."""
+        where = OUTBOX.c.system == system, OUTBOX.c.resource.in_(resources), OUTBOX.c.state.in_(UNDER_WAY)
+        return self._select(and_(*where))
 
     def sent_before(self, command: OutboxCommand) -> bool:
         """Whether an earlier version of its record may have been sent."""

@@ -74,12 +74,13 @@ class TieOuts(StoredTable):
         whole = select(func.max(TIE_OUT.c.at)).where(*of, TIE_OUT.c.system == "").scalar_subquery()
         since = or_(TIE_OUT.c.at >= whole, whole.is_(None))
         query = select(TIE_OUT.c.at, TIE_OUT.c.lines).where(*of, since).order_by(TIE_OUT.c.at, TIE_OUT.c.system)
-        found: dict[tuple[str, str, str], TieLine] = {}
-        newest: datetime | None = None
-        for newest, lines in self._connection.execute(query):  # noqa: B007
-            found |= {(line.tie, line.system, line.unit): line for line in _LINES.validate_json(lines)}
-        if newest is None:
+        ended = self._connection.execute(query).all()
+        if not ended:
             return None
+        found: dict[tuple[str, str, str], TieLine] = {}
+        for row in ended:
+            found |= {(line.tie, line.system, line.unit): line for line in _LINES.validate_json(row.lines)}
+        newest = ended[-1].at
         told = [line for line in found.values() if system in (None, line.system)]
         place = {(line.tie, line.system): number for number, line in enumerate(told)}
         standing = self._standing(newest, at, period, system)

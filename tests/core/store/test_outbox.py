@@ -208,6 +208,37 @@ def test_a_command_that_parks_just_after_its_dependency_was_proved_still_wakes(d
     assert [one.key for one in _claim(database)] == [waits.key]
 
 
+def test_what_waits_for_a_newer_version_is_not_woken_by_the_proof_of_the_older(database: Database) -> None:
+    """It would park again at once, and so on without end."""
+    _enqueue(database, command("O-1"))
+    (first,) = _claim(database)
+    with database.work() as work:
+        work.outbox.prove(first, proof_of(first))
+    _enqueue(database, command("O-1", "invoiced"), command("waits"))
+    second, waits = sorted(_claim(database), key=lambda one: one.record_id)
+    with database.work() as work:
+        work.outbox.settle(second, CommandState.UNKNOWN, due_at=after(hours=1))
+        work.outbox.settle(waits, CommandState.PARKED, waits_for="erp:order_progress:O-1")
+    assert _claim(database) == []
+    (again,) = _claim(database, after(hours=2))
+    assert again.key == second.key
+    with database.work() as work:
+        work.outbox.prove(again, proof_of(again))
+    assert [one.key for one in _claim(database, after(hours=2))] == [waits.key]
+
+
+def test_what_waits_for_an_intent_that_is_given_up_goes_on(database: Database) -> None:
+    _enqueue(database, command("O-1"), command("waits"))
+    given_up, waits = sorted(_claim(database), key=lambda one: one.record_id)
+    with database.work() as work:
+        work.outbox.settle(given_up, CommandState.REJECTED)
+        work.outbox.settle(waits, CommandState.PARKED, waits_for="erp:order_progress:O-1")
+    assert _claim(database) == []
+    with database.work() as work:
+        assert work.outbox.cancel(given_up.key)
+    assert [one.key for one in _claim(database)] == [waits.key]
+
+
 def test_a_rejected_command_is_sent_again_only_when_a_person_asks(database: Database) -> None:
     _enqueue(database, command())
     (held,) = _claim(database)
